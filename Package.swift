@@ -1,0 +1,123 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .strictMemorySafety(),
+]
+
+// Listed from the ground up: a target imports only what stands above it in this list.
+let package = Package(
+    name: "holdfast",
+    products: [
+        .executable(name: "holdfast-server", targets: ["holdfast-server"]),
+        .executable(name: "holdfast-agent", targets: ["holdfast-agent"]),
+        .executable(name: "holdfast-cni", targets: ["holdfast-cni"]),
+        .executable(name: "holdfast", targets: ["holdfast"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        // Floor 1: the C libraries, and plain values.
+        // No pkgConfig: grpc.pc names every absl library and the link line bursts; the module map has `link` lines.
+        .systemLibrary(name: "CGRPC", providers: [.apt(["libgrpc-dev"])]),
+        .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
+        .target(name: "CMessages", dependencies: ["CProtobufC"]),
+        .target(name: "Addresses", swiftSettings: settings),
+
+        // Floor 2
+        .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC"], swiftSettings: settings),
+        .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
+        .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
+
+        // Floor 3
+        .target(
+            name: "IPAMAPI",
+            dependencies: ["RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses"], swiftSettings: settings),
+        .target(
+            name: "KubeVirt",
+            dependencies: ["IPAMModel", "Addresses", .product(name: "Yams", package: "Yams")], swiftSettings: settings),
+        .target(
+            name: "Ledger",
+            dependencies: ["IPAMModel", "Addresses", .product(name: "DequeModule", package: "swift-collections")],
+            swiftSettings: settings),
+
+        // Floor 4
+        .target(
+            name: "LedgerStore",
+            dependencies: ["Ledger", "IPAMModel", "Addresses", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: settings),
+        .target(
+            name: "NodeAgent",
+            dependencies: [
+                "IPAMAPI", "KubeVirt", "CNI", "IPAMModel", "Addresses",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ], swiftSettings: settings),
+
+        // Floor 5
+        .target(
+            name: "IPAMService",
+            dependencies: [
+                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: settings),
+
+        // The programs
+        .executableTarget(
+            name: "holdfast-server",
+            dependencies: [
+                "IPAMService", "LedgerStore", "RPC",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: settings),
+        .executableTarget(
+            name: "holdfast-agent",
+            dependencies: [
+                "NodeAgent", "IPAMAPI",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ], swiftSettings: settings),
+        .executableTarget(name: "holdfast-cni", dependencies: ["CNI"], swiftSettings: settings),
+        .executableTarget(
+            name: "holdfast",
+            dependencies: [
+                "IPAMAPI", "IPAMModel", "Addresses",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: settings),
+
+        // Tests
+        .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: settings),
+        .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: settings),
+        .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: settings),
+        .testTarget(
+            name: "IPAMAPITests", dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC"], swiftSettings: settings),
+        .testTarget(
+            name: "LedgerTests", dependencies: ["Ledger", "IPAMModel", "Addresses"], swiftSettings: settings),
+        .testTarget(
+            name: "LedgerStoreTests", dependencies: ["LedgerStore", "Ledger", "IPAMModel", "Addresses"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "NodeAgentTests",
+            dependencies: ["NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "IPAMServiceTests",
+            dependencies: ["IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses"],
+            swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,103 @@
+extension IPAddress: LosslessStringConvertible {
+    /// Nil unless `text` is one whole address: no spaces, no zone, no leading zeros in IPv4.
+    package init?(_ text: String) {
+        var text = text
+        let parsed: IPAddress? = text.withUTF8 { bytes in
+            unsafe bytes.contains(UInt8(ascii: ":")) ? Self.parseIPv6(bytes[...]) : Self.parseIPv4(bytes[...])
+        }
+        guard let parsed else { return nil }
+        self = parsed
+    }
+
+    private static func parseIPv4(_ text: Slice<UnsafeBufferPointer<UInt8>>) -> IPAddress? {
+        var bits: UInt32 = 0
+        var parts = 0
+        var octet: UInt32 = 0
+        var digits = 0
+        func close() -> Bool { digits > 0 && octet <= 255 && parts < 4 }
+        for unsafebyte in unsafe text {
+            if byte == UInt8(ascii: ".") {
+                guard close() else { return nil }
+                bits = bits << 8 | octet
+                (parts, octet, digits) = (parts + 1, 0, 0)
+            } else {
+                guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9"), digits < 3, digits == 0 || octet != 0
+                else { return nil }
+                octet = octet * 10 + UInt32(byte - UInt8(ascii: "0"))
+                digits += 1
+            }
+        }
+        guard parts == 3, close() else { return nil }
+        return IPAddress(family: .ipv4, bits: UInt128(bits << 8 | octet))
+    }
+
+    private static func parseIPv6(_ text: Slice<UnsafeBufferPointer<UInt8>>) -> IPAddress? {
+        var groups: [UInt16] = []
+        var gap: Int?
+        var rest = unsafe text
+        if unsafe rest.starts(with: "::".utf8) {
+            gap = 0
+            unsafe rest = rest.dropFirst(2)
+        }
+        while unsafe !rest.isEmpty {
+            guard groups.count < 8 else { return nil }
+            let end = unsafe rest.firstIndex(of: UInt8(ascii: ":")) ?? rest.endIndex
+            let group = unsafe rest[rest.startIndex..<end]
+            if unsafe group.contains(UInt8(ascii: ".")) {
+                guard unsafe end == rest.endIndex, let v4 = unsafe parseIPv4(group), groups.count <= 6 else {
+                    return nil
+                }
+                groups.append(UInt16(truncatingIfNeeded: v4.bits >> 16))
+                groups.append(UInt16(truncatingIfNeeded: v4.bits))
+                break
+            }
+            guard unsafe (1...4).contains(group.count), let value = unsafe hexadecimal(group) else { return nil }
+            groups.append(value)
+            if unsafe end == rest.endIndex { break }
+            unsafe rest = rest[rest.index(after: end)...]
+            guard unsafe !rest.isEmpty else { return nil }
+            if unsafe rest.first == UInt8(ascii: ":") {
+                guard gap == nil else { return nil }
+                gap = groups.count
+                unsafe rest = rest.dropFirst()
+            }
+        }
+        if let gap {
+            guard groups.count < 8 else { return nil }
+            groups.insert(contentsOf: repeatElement(0, count: 8 - groups.count), at: gap)
+        }
+        guard groups.count == 8 else { return nil }
+        return IPAddress(family: .ipv6, bits: groups.reduce(0) { $0 << 16 | UInt128($1) })
+    }
+
+    private static func hexadecimal(_ text: Slice<UnsafeBufferPointer<UInt8>>) -> UInt16? {
+        var value: UInt16 = 0
+        for unsafebyte in unsafe text {
+            guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue else { return nil }
+            value = value << 4 | UInt16(digit)
+        }
+        return value
+    }
+
+    /// RFC 5952: lower case, the longest run of zero groups (of two or more, the first of equals) as `::`.
+    package var description: String {
+        switch family {
+        case .ipv4:
+            return "\(bits >> 24 & 255).\(bits >> 16 & 255).\(bits >> 8 & 255).\(bits & 255)"
+        case .ipv6:
+            let groups = (0..<8).map { UInt16(truncatingIfNeeded: bits >> UInt128(112 - $0 * 16)) }
+            if bits >> 32 == 0xffff { return "::ffff:\(IPAddress(family: .ipv4, bits: bits))" }
+            var best = 0..<0
+            var index = 0
+            while index < 8 {
+                let start = index
+                while index < 8, groups[index] == 0 { index += 1 }
+                if index - start > max(best.count, 1) { best = start..<index }
+                index += 1
+            }
+            func hex(_ part: ArraySlice<UInt16>) -> String { part.map { String($0, radix: 16) }.joined(separator: ":") }
+            return best.isEmpty
+                ? hex(groups[...]) : "\(hex(groups[..<best.lowerBound]))::\(hex(groups[best.upperBound...]))"
+        }
+    }
+}

@@ -1,0 +1,1 @@
+#include "holdfast/ipam/v1/ipam.pb-c.h"

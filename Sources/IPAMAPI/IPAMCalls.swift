@@ -1,0 +1,68 @@
+package import Addresses
+package import IPAMModel
+
+/// A binding with what its pool adds to it.
+package struct DescribedBinding: Hashable, Sendable {
+    package var binding: Binding
+    package var routes: [Route]
+    package var dns: DNS?
+
+    package init(binding: Binding, routes: [Route] = [], dns: DNS? = nil) {
+        self.binding = binding
+        self.routes = routes
+        self.dns = dns
+    }
+}
+
+/// A pool with how much of it is in use.
+package struct DescribedPool: Hashable, Sendable {
+    package var pool: Pool
+    package var usage: [PrefixUsage]
+
+    package init(pool: Pool, usage: [PrefixUsage] = []) {
+        self.pool = pool
+        self.usage = usage
+    }
+}
+
+package struct BindingPage: Hashable, Sendable {
+    package var bindings: [DescribedBinding]
+    /// Nil on the last page.
+    package var nextPageToken: String?
+
+    package init(bindings: [DescribedBinding], nextPageToken: String? = nil) {
+        self.bindings = bindings
+        self.nextPageToken = nextPageToken
+    }
+}
+
+package struct BindingEvent: Hashable, Sendable {
+    package enum Kind: UInt8, Hashable, Sendable { case created = 1, updated, freed, synced }
+    package var kind: Kind
+    /// Nil for `synced` only.
+    package var binding: DescribedBinding?
+    package var revision: UInt64
+
+    package init(kind: Kind, binding: DescribedBinding?, revision: UInt64) {
+        self.kind = kind
+        self.binding = binding
+        self.revision = revision
+    }
+}
+
+/// The IPAM service as its clients call it. Every call throws `IPAMError`; `unavailable` where the server cannot be
+/// reached or `timeout` passes, and then the call may or may not have had its effect: repeat it.
+package protocol IPAMCalls: Sendable {
+    func allocate(_ request: AllocateRequest, timeout: Duration) async throws(IPAMError) -> (
+        binding: DescribedBinding, created: Bool
+    )
+    /// Nil once freed.
+    func release(_ request: ReleaseRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding?
+    func transfer(_ request: TransferRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding
+    func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding
+    func binding(holding address: IPAddress, timeout: Duration) async throws(IPAMError) -> DescribedBinding
+    /// `pageSize` 0: the server's choice.
+    func bindings(
+        matching filter: BindingFilter, pageSize: Int, pageToken: String?, timeout: Duration
+    ) async throws(IPAMError) -> BindingPage
+}

@@ -1,0 +1,104 @@
+package import Addresses
+
+package enum BindingState: UInt8, Hashable, Sendable, CaseIterable {
+    /// No pod carries it: a halted VM, or reserved ahead of any pod.
+    case reserved = 1
+    case bound = 2
+    case migrating = 3
+}
+
+/// One address of a binding, with what its prefix says of it.
+package struct Assignment: Hashable, Sendable {
+    package var address: IPAddress
+    package var prefixLength: Int
+    package var gateway: IPAddress?
+
+    package init(address: IPAddress, prefixLength: Int, gateway: IPAddress?) {
+        self.address = address
+        self.prefixLength = prefixLength
+        self.gateway = gateway
+    }
+}
+
+/// How a migration ended.
+package enum MigrationOutcome: UInt8, Hashable, Sendable {
+    case committed = 1
+    case aborted = 2
+}
+
+/// The last migration of a binding to end: its messages may still come, late or twice.
+package struct EndedMigration: Hashable, Sendable {
+    package var uid: String
+    package var outcome: MigrationOutcome
+
+    package init(uid: String, outcome: MigrationOutcome) {
+        self.uid = uid
+        self.outcome = outcome
+    }
+}
+
+/// The durable fact "this owner has these addresses and this MAC".
+package struct Binding: Hashable, Sendable {
+    package var owner: Owner
+    package var pool: String
+    /// At most one of each family, IPv4 first.
+    package var assignments: [Assignment]
+    package var mac: MACAddress
+    package var active: Attachment?
+    /// Not nil exactly while a migration is open.
+    package var target: Attachment?
+    /// The open migration's UID; empty when none is.
+    package var migrationUID: String
+    /// The last migration that ended.
+    package var endedMigration: EndedMigration?
+    /// The creation time of the newest pod that was ever attached: an older pod's message comes late.
+    package var newestAttachment: Timestamp?
+    /// Attachments that newer ones replaced, newest last, a few only: their messages come late.
+    package var superseded: [AttachmentID]
+    package var revision: UInt64
+    package var createdAt: Timestamp
+    package var updatedAt: Timestamp
+
+    package init(
+        owner: Owner, pool: String, assignments: [Assignment], mac: MACAddress, active: Attachment? = nil,
+        target: Attachment? = nil, migrationUID: String = "", endedMigration: EndedMigration? = nil,
+        newestAttachment: Timestamp? = nil, superseded: [AttachmentID] = [], revision: UInt64,
+        createdAt: Timestamp, updatedAt: Timestamp
+    ) {
+        self.owner = owner
+        self.pool = pool
+        self.assignments = assignments
+        self.mac = mac
+        self.active = active
+        self.target = target
+        self.migrationUID = migrationUID
+        self.endedMigration = endedMigration
+        self.newestAttachment = newestAttachment
+        self.superseded = superseded
+        self.revision = revision
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+    }
+
+    package var state: BindingState {
+        target != nil ? .migrating : active != nil ? .bound : .reserved
+    }
+}
+
+/// A freed address: nobody but its last owner may have it until the pool's reuse delay has passed.
+package struct FreedAddress: Hashable, Sendable {
+    package var address: IPAddress
+    package var pool: String
+    package var lastOwner: Owner
+    package var freedAt: Timestamp
+    /// Order of freeing; also the ledger's revision then.
+    package var revision: UInt64
+
+    package init(address: IPAddress, pool: String, lastOwner: Owner, freedAt: Timestamp, revision: UInt64) {
+        self.address = address
+        self.pool = pool
+        self.lastOwner = lastOwner
+        self.freedAt = freedAt
+        self.revision = revision
+    }
+}

@@ -1,0 +1,55 @@
+/// Why a request was refused: what went wrong for a program (`code`, `reason`, `metadata`), and what to do for a person.
+package struct IPAMError: Error, Hashable, Sendable {
+    package enum Code: Hashable, Sendable, CaseIterable {
+        case invalidArgument, notFound, alreadyExists, resourceExhausted, failedPrecondition
+        case permissionDenied, unauthenticated, unavailable, aborted, internalError
+    }
+
+    package var code: Code
+    package var reason: Reason
+    package var message: String
+    /// Facts for programs, by the field names of google.rpc.ErrorInfo's convention: lowerCamelCase.
+    package var metadata: [String: String]
+
+    package init(_ code: Code, _ reason: Reason, _ message: String, metadata: [String: String] = [:]) {
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+    }
+
+    /// Whether the same request may succeed later without anybody changing it.
+    package var isRetryable: Bool { code == .unavailable || code == .aborted || code == .resourceExhausted }
+
+    /// UPPER_SNAKE_CASE, unique within the domain `holdfast`.
+    package struct Reason: RawRepresentable, Hashable, Sendable {
+        package var rawValue: String
+        package init(rawValue: String) { self.rawValue = rawValue }
+
+        package static let invalidField = Reason(rawValue: "INVALID_FIELD")
+        package static let addressOutsidePool = Reason(rawValue: "ADDRESS_OUTSIDE_POOL")
+        package static let addressExcluded = Reason(rawValue: "ADDRESS_EXCLUDED")
+        package static let bindingNotFound = Reason(rawValue: "BINDING_NOT_FOUND")
+        package static let poolNotFound = Reason(rawValue: "POOL_NOT_FOUND")
+        package static let noDefaultPool = Reason(rawValue: "NO_DEFAULT_POOL")
+        package static let addressTaken = Reason(rawValue: "ADDRESS_TAKEN")
+        package static let macTaken = Reason(rawValue: "MAC_TAKEN")
+        package static let addressQuarantined = Reason(rawValue: "ADDRESS_QUARANTINED")
+        package static let poolExhausted = Reason(rawValue: "POOL_EXHAUSTED")
+        package static let quotaExceeded = Reason(rawValue: "QUOTA_EXCEEDED")
+        package static let namespaceNotAllowed = Reason(rawValue: "NAMESPACE_NOT_ALLOWED")
+        package static let addressChange = Reason(rawValue: "ADDRESS_CHANGE")
+        package static let macChange = Reason(rawValue: "MAC_CHANGE")
+        package static let attachmentSuperseded = Reason(rawValue: "ATTACHMENT_SUPERSEDED")
+        package static let migrationEnded = Reason(rawValue: "MIGRATION_ENDED")
+        package static let migrationUnknown = Reason(rawValue: "MIGRATION_UNKNOWN")
+        package static let ownerHasBinding = Reason(rawValue: "OWNER_HAS_BINDING")
+        package static let poolExists = Reason(rawValue: "POOL_EXISTS")
+        package static let poolInUse = Reason(rawValue: "POOL_IN_USE")
+        package static let poolOverlap = Reason(rawValue: "POOL_OVERLAP")
+        package static let poolChanged = Reason(rawValue: "POOL_CHANGED")
+        package static let storeUnavailable = Reason(rawValue: "STORE_UNAVAILABLE")
+        package static let shuttingDown = Reason(rawValue: "SHUTTING_DOWN")
+        package static let watchTooSlow = Reason(rawValue: "WATCH_TOO_SLOW")
+    }
+}
