@@ -1,21 +1,19 @@
 extension IPAddress: LosslessStringConvertible {
     /// Nil unless `text` is one whole address: no spaces, no zone, no leading zeros in IPv4.
     package init?(_ text: String) {
-        var text = text
-        let parsed: IPAddress? = text.withUTF8 { bytes in
-            unsafe bytes.contains(UInt8(ascii: ":")) ? Self.parseIPv6(bytes[...]) : Self.parseIPv4(bytes[...])
-        }
+        let bytes = text.utf8[...]
+        let parsed = bytes.contains(UInt8(ascii: ":")) ? Self.parseIPv6(bytes) : Self.parseIPv4(bytes)
         guard let parsed else { return nil }
         self = parsed
     }
 
-    private static func parseIPv4(_ text: Slice<UnsafeBufferPointer<UInt8>>) -> IPAddress? {
+    private static func parseIPv4(_ text: Substring.UTF8View) -> IPAddress? {
         var bits: UInt32 = 0
         var parts = 0
         var octet: UInt32 = 0
         var digits = 0
         func close() -> Bool { digits > 0 && octet <= 255 && parts < 4 }
-        for unsafebyte in unsafe text {
+        for byte in text {
             if byte == UInt8(ascii: ".") {
                 guard close() else { return nil }
                 bits = bits << 8 | octet
@@ -31,35 +29,35 @@ extension IPAddress: LosslessStringConvertible {
         return IPAddress(family: .ipv4, bits: UInt128(bits << 8 | octet))
     }
 
-    private static func parseIPv6(_ text: Slice<UnsafeBufferPointer<UInt8>>) -> IPAddress? {
+    private static func parseIPv6(_ text: Substring.UTF8View) -> IPAddress? {
         var groups: [UInt16] = []
         var gap: Int?
-        var rest = unsafe text
-        if unsafe rest.starts(with: "::".utf8) {
+        var rest = text
+        if rest.starts(with: "::".utf8) {
             gap = 0
-            unsafe rest = rest.dropFirst(2)
+            rest = rest.dropFirst(2)
         }
-        while unsafe !rest.isEmpty {
+        while !rest.isEmpty {
             guard groups.count < 8 else { return nil }
-            let end = unsafe rest.firstIndex(of: UInt8(ascii: ":")) ?? rest.endIndex
-            let group = unsafe rest[rest.startIndex..<end]
-            if unsafe group.contains(UInt8(ascii: ".")) {
-                guard unsafe end == rest.endIndex, let v4 = unsafe parseIPv4(group), groups.count <= 6 else {
+            let end = rest.firstIndex(of: UInt8(ascii: ":")) ?? rest.endIndex
+            let group = rest[rest.startIndex..<end]
+            if group.contains(UInt8(ascii: ".")) {
+                guard end == rest.endIndex, let v4 = parseIPv4(group), groups.count <= 6 else {
                     return nil
                 }
                 groups.append(UInt16(truncatingIfNeeded: v4.bits >> 16))
                 groups.append(UInt16(truncatingIfNeeded: v4.bits))
                 break
             }
-            guard unsafe (1...4).contains(group.count), let value = unsafe hexadecimal(group) else { return nil }
+            guard (1...4).contains(group.count), let value = hexadecimal(group) else { return nil }
             groups.append(value)
-            if unsafe end == rest.endIndex { break }
-            unsafe rest = rest[rest.index(after: end)...]
-            guard unsafe !rest.isEmpty else { return nil }
-            if unsafe rest.first == UInt8(ascii: ":") {
+            if end == rest.endIndex { break }
+            rest = rest[rest.index(after: end)...]
+            guard !rest.isEmpty else { return nil }
+            if rest.first == UInt8(ascii: ":") {
                 guard gap == nil else { return nil }
                 gap = groups.count
-                unsafe rest = rest.dropFirst()
+                rest = rest.dropFirst()
             }
         }
         if let gap {
@@ -70,9 +68,9 @@ extension IPAddress: LosslessStringConvertible {
         return IPAddress(family: .ipv6, bits: groups.reduce(0) { $0 << 16 | UInt128($1) })
     }
 
-    private static func hexadecimal(_ text: Slice<UnsafeBufferPointer<UInt8>>) -> UInt16? {
+    private static func hexadecimal(_ text: Substring.UTF8View) -> UInt16? {
         var value: UInt16 = 0
-        for unsafebyte in unsafe text {
+        for byte in text {
             guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue else { return nil }
             value = value << 4 | UInt16(digit)
         }
