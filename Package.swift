@@ -108,6 +108,13 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
 
+        .executableTarget(
+            name: "holdfast-bench",
+            dependencies: [
+                "IPAMAPI", "IPAMModel", "RPC", "CMessages",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
+
         // Tests
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: settings),
         .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: settings),
@@ -125,8 +132,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "IPAMServiceTests",
-            dependencies: ["IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses"],
-            swiftSettings: settings),
+            dependencies: [
+                "IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses", "holdfast-server",
+            ], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )
