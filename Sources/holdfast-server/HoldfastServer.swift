@@ -7,6 +7,7 @@ import Logging
 import Program
 import RPC
 import ServiceLifecycle
+import UnixSignals
 
 @main
 enum Main {
