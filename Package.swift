@@ -56,7 +56,10 @@ let package = Package(
         // Floor 4
         .target(
             name: "LedgerStore",
-            dependencies: ["Ledger", "IPAMModel", "Addresses", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "Ledger", "IPAMModel", "Addresses", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .target(
             name: "NodeAgent",
@@ -124,8 +127,15 @@ let package = Package(
             name: "IPAMAPITests", dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC"], swiftSettings: settings),
         .testTarget(
             name: "LedgerTests", dependencies: ["Ledger", "IPAMModel", "Addresses"], swiftSettings: settings),
+        .target(
+            name: "StoreConformance", dependencies: ["LedgerStore", "Ledger", "IPAMModel", "Addresses"],
+            path: "Tests/StoreConformance", swiftSettings: settings),
         .testTarget(
-            name: "LedgerStoreTests", dependencies: ["LedgerStore", "Ledger", "IPAMModel", "Addresses"],
+            name: "LedgerStoreTests",
+            dependencies: [
+                "LedgerStore", "StoreConformance", "Ledger", "IPAMModel", "Addresses",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "NodeAgentTests",
