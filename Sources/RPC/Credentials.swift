@@ -77,13 +77,16 @@ package struct PeerIdentity: Sendable, Hashable {
     }
 
     private static func values(_ name: String, in context: OpaquePointer) -> [String] {
-        var values: [String] = []
-        var iterator = unsafe grpc_auth_context_find_properties_by_name(context, name)
-        while let property = unsafe grpc_auth_property_iterator_next(&iterator) {
-            let value = unsafe UnsafeRawBufferPointer(
-                start: property.pointee.value, count: property.pointee.value_length)
-            unsafe values.append(String(decoding: value, as: UTF8.self))
+        // The iterator keeps the pointer to the name.
+        unsafe name.withCString { name in
+            var values: [String] = []
+            var iterator = unsafe grpc_auth_context_find_properties_by_name(context, name)
+            while let property = unsafe grpc_auth_property_iterator_next(&iterator) {
+                let value = unsafe UnsafeRawBufferPointer(
+                    start: property.pointee.value, count: property.pointee.value_length)
+                unsafe values.append(String(decoding: value, as: UTF8.self))
+            }
+            return values
         }
-        return values
     }
 }

@@ -31,15 +31,15 @@ package final class HealthService: Sendable {
 
     /// NOT_SERVING for all, for ever; those who watch are told and let go, for they would hold the server up.
     func shutdown() {
-        state.withLock { state in
+        let watchers = state.withLock { state in
             state.isShutDown = true
             for service in state.statuses.keys { state.statuses[service] = .notServing }
-            for watcher in state.watchers.values {
-                watcher.stream.yield(state.statuses[watcher.service])
-                watcher.stream.finish()
-            }
-            state.watchers = [:]
+            for watcher in state.watchers.values { watcher.stream.yield(state.statuses[watcher.service]) }
+            defer { state.watchers = [:] }
+            return state.watchers.values.map(\.stream)
         }
+        // Not under the lock: the end of a stream takes it again.
+        for watcher in watchers { watcher.finish() }
     }
 
     private func status(_ service: String) -> Status? { state.withLock { $0.statuses[service] } }

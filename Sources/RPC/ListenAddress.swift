@@ -16,7 +16,13 @@ struct ListenAddress: Sendable {
     /// The core takes a socket file away from whoever listens on it, so it is asked before: a file that nobody answers
     /// on was left by a server that died, and may go.
     func check() throws(RPCError) {
-        guard let path = unixPath else { return }
+        guard let path = unixPath else {
+            // The core would take one of its own choice.
+            guard let colon = text.lastIndex(of: ":"), UInt16(text[text.index(after: colon)...]) != nil else {
+                throw .bind(address: text, reason: "the address has no port")
+            }
+            return
+        }
         var status = stat()
         guard unsafe lstat(path, &status) == 0 else { return }
         guard status.st_mode & S_IFMT == S_IFSOCK else {
