@@ -226,9 +226,12 @@ private final class MoodyStore: LedgerStore {
             #expect(names.sorted() == (0..<25).map { "vm-\($0)" }.sorted())
             let error = await #expect(throws: IPAMError.self) {
                 try await client.bindings(
-                    matching: BindingFilter(), pageSize: 1001, pageToken: nil, timeout: Self.timeout)
+                    matching: BindingFilter(), pageSize: 7, pageToken: "none-of-its-own", timeout: Self.timeout)
             }
-            #expect(error?.metadata["field"] == "page_size")
+            #expect(error?.code == .invalidArgument && error?.metadata["field"] == "page_token")
+            let all = try await client.bindings(
+                matching: BindingFilter(), pageSize: 100_000, pageToken: nil, timeout: Self.timeout)
+            #expect(all.bindings.count == 25 && all.nextPageToken == nil)
         }
     }
 }

@@ -193,7 +193,7 @@ extension BindingFilter {
 
 /// A filter and where to go on.
 package struct BindingListing: Hashable, Sendable {
-    /// Bindings on a page where the request does not say.
+    /// Bindings on a page where the request does not say. More than the largest is cut down to it (AIP-158).
     package static let defaultPageSize = 100
     package static let largestPageSize = 1000
 
@@ -209,15 +209,13 @@ package struct BindingListing: Hashable, Sendable {
     }
 
     package init(_ message: Wire.ListBindingsRequest) throws(IPAMError) {
-        guard unsafe message.page_size <= Self.largestPageSize else {
-            throw unsafe Rules.invalid("page_size", "\(message.page_size) is too many; at most \(Self.largestPageSize)")
-        }
         let token = try unsafe Rules.identifier(string(message.page_token), "page_token")
         self.init(
             filter: try unsafe BindingFilter(
                 pool: string(message.pool), namespace: string(message.namespace_), name: string(message.name),
                 node: string(message.node), state: message.state),
-            pageSize: unsafe message.page_size == 0 ? Self.defaultPageSize : Int(message.page_size),
+            pageSize: unsafe message.page_size == 0
+                ? Self.defaultPageSize : min(Int(message.page_size), Self.largestPageSize),
             pageToken: token.isEmpty ? nil : token)
     }
 
