@@ -26,7 +26,8 @@ extension Ledger {
         let revision = nextRevision()
         take(addresses, in: index)
         var binding = Binding(
-            owner: request.owner, pool: space.pool.name, assignments: addresses.compactMap(space.assignment),
+            id: revision, owner: request.owner, pool: space.pool.name,
+            assignments: addresses.compactMap(space.assignment),
             mac: request.mac ?? space.freeMAC(for: key), revision: revision, createdAt: now, updatedAt: now)
         if let attachment = request.attachment { binding.activate(attachment) }
         return add(binding, revision: revision, at: now)

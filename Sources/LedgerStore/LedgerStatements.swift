@@ -6,16 +6,16 @@ import Ledger
 
 /// What a ledger's changes are in SQL, and how the tables are read back.
 enum LedgerStatements {
-    /// On a conflict with the owner's own row only: an address or MAC of another owner is an error, never replaced.
+    /// On a conflict with the binding's own row only: an address of another binding is an error, never replaced.
     private static let putBinding = """
-        INSERT INTO bindings (kind, namespace, name, network, pool, ipv4, ipv6, mac, state, node, pod, record)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (kind, namespace, name, network) DO UPDATE SET
+        INSERT INTO bindings (id, kind, namespace, name, network, pool, ipv4, ipv6, mac, state, node, pod, record)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (id) DO UPDATE SET
+            kind = excluded.kind, namespace = excluded.namespace, name = excluded.name, network = excluded.network,
             pool = excluded.pool, ipv4 = excluded.ipv4, ipv6 = excluded.ipv6, mac = excluded.mac,
             state = excluded.state, node = excluded.node, pod = excluded.pod, record = excluded.record
         """
-    private static let removeBinding =
-        "DELETE FROM bindings WHERE kind = ? AND namespace = ? AND name = ? AND network = ?"
+    private static let removeBinding = "DELETE FROM bindings WHERE id = ?"
     private static let putFreed = "INSERT OR REPLACE INTO freed (address, pool, last_owner, record) VALUES (?, ?, ?, ?)"
     private static let removeFreed = "DELETE FROM freed WHERE address = ?"
     private static let putPool = "INSERT OR REPLACE INTO pools (name, record) VALUES (?, ?)"
@@ -34,12 +34,12 @@ enum LedgerStatements {
         case .putBinding(let binding):
             let (key, active) = (binding.owner.key, binding.active)
             try run(
-                putBinding, in: db, key.kind.text, key.namespace, key.name, key.network, binding.pool,
+                putBinding, in: db, Int64(bitPattern: binding.id), key.kind.text, key.namespace, key.name, key.network,
+                binding.pool,
                 binding.address(.ipv4).map { Data($0.bytes) }, binding.address(.ipv6).map { Data($0.bytes) },
                 Data(binding.mac.bytes), binding.state.text, active?.node, active?.pod, Data(binding.record))
         case .removeBinding(let binding):
-            let key = binding.owner.key
-            try run(removeBinding, in: db, key.kind.text, key.namespace, key.name, key.network)
+            try run(removeBinding, in: db, Int64(bitPattern: binding.id))
         case .putFreed(let freed):
             try run(
                 putFreed, in: db, Data(freed.address.bytes), freed.pool, freed.lastOwner.key.description,
