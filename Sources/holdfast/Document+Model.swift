@@ -99,10 +99,12 @@ extension PoolPrefix {
 }
 
 extension PrefixUsage {
+    /// All counters, the zeros too: whoever reads them counts with them.
     fileprivate var document: Document {
         .fields([
-            "prefix": .string(prefix.description), "total": .nonZero(total), "bound": .nonZero(bound),
-            "reserved": .nonZero(reserved), "quarantined": .nonZero(quarantined), "free": .nonZero(free),
+            "prefix": .string(prefix.description), "total": .string("\(total)"), "bound": .string("\(bound)"),
+            "reserved": .string("\(reserved)"), "quarantined": .string("\(quarantined)"),
+            "free": .string("\(free)"),
         ])
     }
 }

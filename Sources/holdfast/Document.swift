@@ -49,7 +49,7 @@ enum Document {
     }
 
     var yaml: String {
-        let text = (try? Yams.serialize(node: node)) ?? ""
+        let text = (try? Yams.serialize(node: node, width: -1, allowUnicode: true)) ?? ""
         return text.hasSuffix("\n") ? String(text.dropLast()) : text
     }
 

@@ -1,4 +1,5 @@
 import Addresses
+import Foundation
 import IPAMAPI
 import IPAMModel
 
@@ -119,9 +120,9 @@ extension DescribedPool {
 }
 
 extension UInt64 {
-    /// Exact up to a hundred million; beyond that nobody counts: "2^64" for that many or more.
+    /// Exact up to a hundred million, which covers a /8; then the nearest power of two, "~2^64".
     fileprivate var countText: String {
-        self < 100_000_000 ? "\(self)" : "~2^\(64 - leadingZeroBitCount - (self == .max ? 0 : 1))"
+        self < 100_000_000 ? "\(self)" : "~2^\(Int(log2(Double(self)).rounded()))"
     }
 }
 

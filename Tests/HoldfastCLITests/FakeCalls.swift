@@ -11,7 +11,8 @@ final class FakeCalls: ServiceCalls {
     let bindings: [DescribedBinding]
     /// What every call throws.
     let refusal: IPAMError?
-    let changes = Mutex<[String]>([])
+    private let changes = Mutex<[String]>([])
+    var noted: [String] { changes.withLock { $0 } }
 
     init(pools: [DescribedPool] = [], bindings: [DescribedBinding] = [], refusal: IPAMError? = nil) {
         self.pools = pools

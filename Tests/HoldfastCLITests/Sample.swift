@@ -15,7 +15,7 @@ enum Sample {
             DescribedPool(
                 pool: Pool(
                     name: "lab", prefixes: [PoolPrefix(prefix: small, usesEdgeAddresses: true)], namespaces: ["lab"],
-                    reuseDelay: Delay(nanoseconds: 1_500_000_000), namespaceQuota: 2, revision: 3),
+                    reuseDelay: .seconds(90), namespaceQuota: 2, revision: 3),
                 usage: [PrefixUsage(prefix: small, total: 2, bound: 1, reserved: 0, quarantined: 1, free: 0)]),
             DescribedPool(
                 pool: Pool(
@@ -61,17 +61,18 @@ enum Sample {
             Assignment(
                 address: try #require(IPAddress("fd00:10:16::f")), prefixLength: 64,
                 gateway: IPAddress("fd00:10:16::1")))
-        migrating.active = Attachment(
+        migrating.active = IPAMModel.Attachment(
             node: "node-a", pod: "virt-launcher-testvm-x7k2p", podUID: "p-1", containerID: "c-1",
             createdAt: now.back(600))
-        migrating.target = Attachment(
+        migrating.target = IPAMModel.Attachment(
             node: "node-b", pod: "virt-launcher-testvm-q9z4c", podUID: "p-2", containerID: "c-2")
         migrating.migrationUID = "m-1"
         var bound = try vm("default", "true", "10.16.0.16", age: 45)
-        bound.active = Attachment(node: "node-b", pod: "virt-launcher-true-abcde", podUID: "p-3", containerID: "c-3")
+        bound.active = IPAMModel.Attachment(
+            node: "node-b", pod: "virt-launcher-true-abcde", podUID: "p-3", containerID: "c-3")
         bound.updatedAt.nanoseconds += 250_000_000
         let pools = try pools()
-        return [migrating, bound, try vm("prod", "täst", "10.16.0.17", age: 4000)].map {
+        return [migrating, bound, try vm("prod", "idle", "10.16.0.17", age: 4000)].map {
             DescribedBinding(binding: $0, routes: pools[1].pool.routes, dns: pools[1].pool.dns)
         }
     }
