@@ -20,12 +20,10 @@ extension Failure {
         let metadata = error.metadata
         switch error.reason {
         case .addressQuarantined:
-            return """
-                it was freed from \(metadata["lastOwner"] ?? "its last owner"), which gets it back at once; \
-                anybody else \(metadata["availableAt"].map { "from \($0)" } ?? "once the pool's reuse_delay has passed")
-                """
+            let owner = metadata["lastOwner"] ?? "its last owner"
+            return "\(owner) gets it back at once, with `holdfast reserve`; everybody else has to wait till then"
         case .addressTaken, .macTaken:
-            return "see who has it with `holdfast binding list`, or ask for another one"
+            return "`holdfast binding list` shows who has what"
         case .bindingNotFound: return "`holdfast binding list` shows what there is"
         case .poolNotFound: return "`holdfast pool list` shows what there is"
         case .noDefaultPool:
