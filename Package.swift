@@ -104,7 +104,7 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "IPAMModel", "Addresses", "Program",
+                "IPAMAPI", "IPAMModel", "Addresses", "RPC", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
@@ -134,6 +134,14 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: settings),
+        .testTarget(
+            name: "HoldfastCLITests",
+            dependencies: [
+                "holdfast", "IPAMAPI", "IPAMModel", "Addresses", "Program",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Yams", package: "Yams"),
+            ],
+            exclude: ["Golden"], swiftSettings: settings),
         .testTarget(
             name: "NodeAgentTests",
             dependencies: ["NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI"],
