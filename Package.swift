@@ -103,6 +103,7 @@ let package = Package(
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: settings),
         .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: settings),
         .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: settings),
+        .testTarget(name: "KubeVirtTests", dependencies: ["KubeVirt", "IPAMModel", "Addresses"], swiftSettings: settings),
         .testTarget(
             name: "IPAMAPITests", dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC"], swiftSettings: settings),
         .testTarget(
@@ -112,8 +113,12 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "NodeAgentTests",
-            dependencies: ["NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI"],
-            swiftSettings: settings),
+            dependencies: [
+                "NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "holdfast-cni",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ], swiftSettings: settings),
         .testTarget(
             name: "IPAMServiceTests",
             dependencies: ["IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses"],
