@@ -42,7 +42,9 @@ let package = Package(
         // Floor 3
         .target(
             name: "IPAMAPI",
-            dependencies: ["RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses"], swiftSettings: settings),
+            dependencies: [
+                "RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses", .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: settings),
         .target(
             name: "KubeVirt",
             dependencies: ["IPAMModel", "Addresses", .product(name: "Yams", package: "Yams")], swiftSettings: settings),
@@ -69,23 +71,30 @@ let package = Package(
         .target(
             name: "IPAMService",
             dependencies: [
-                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses",
+                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses",
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "Yams", package: "Yams"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
 
-        // The programs
-        .executableTarget(
-            name: "holdfast-server",
+        // The programs, and what they share: exit status, variables, logging
+        .target(
+            name: "Program",
             dependencies: [
-                "IPAMService", "LedgerStore", "RPC",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
         .executableTarget(
+            name: "holdfast-server",
+            dependencies: [
+                "IPAMService", "IPAMModel", "LedgerStore", "RPC", "Program",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ], swiftSettings: settings),
+        .executableTarget(
             name: "holdfast-agent",
             dependencies: [
-                "NodeAgent", "IPAMAPI",
+                "NodeAgent", "IPAMAPI", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -94,7 +103,7 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "IPAMModel", "Addresses",
+                "IPAMAPI", "IPAMModel", "Addresses", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
