@@ -49,9 +49,11 @@ package struct Plugin<Host: PluginHost> {
         }
         guard let configuration = network.delegateConfiguration(mac: mac) else { return .object(result) }
         let output = try delegate(invocation, configuration, mac: mac)
-        guard let json = try? JSON(parsing: output), let made = json.object else {
+        guard let json = try? JSON(parsing: output), var made = json.object else {
             throw CNIError(.delegateFailure, "\(Self.name(configuration)) printed no result for ADD")
         }
+        // bridge drops what its IPAM plugin says of DNS.
+        if made["dns"]?.object?.members.isEmpty != false { made["dns"] = result["dns"] }
         guard let actual = Self.hardwareAddress(of: invocation.interface, in: made), actual != mac else {
             return .object(made.result(inVersion: network.version))
         }

@@ -87,15 +87,16 @@ final class NodeFixture: Sendable {
 
     func remove(_ file: String) throws { try FileManager.default.removeItem(atPath: "\(manifests)/\(file)") }
 
-    /// Calls the plugin as a runtime does.
-    func plugin(
+    /// Calls the network's main plugin as a runtime does, with what kubelet says in CNI_ARGS.
+    func runtime(
         _ verb: String, configuration: JSON, container: String, netns: String, pod: String, uid: String? = nil,
         interface: String = "eth0"
     ) throws -> Command.Outcome {
         var arguments = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=\(pod)"
         if let uid { arguments += ";K8S_POD_UID=\(uid)" }
+        let type = configuration["type"]?.string ?? ""
         return try Command.run(
-            [Command.products + "/holdfast-cni"],
+            [type == NetworkConfiguration.pluginType ? "\(Command.products)/\(type)" : "/usr/lib/cni/\(type)"],
             environment: [
                 "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": "/var/run/netns/\(netns)",
                 "CNI_IFNAME": interface, "CNI_PATH": "/usr/lib/cni:\(Command.products)", "CNI_ARGS": arguments,
