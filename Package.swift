@@ -56,7 +56,10 @@ let package = Package(
         // Floor 4
         .target(
             name: "LedgerStore",
-            dependencies: ["Ledger", "IPAMModel", "Addresses", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "Ledger", "IPAMModel", "Addresses", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .target(
             name: "NodeAgent",
@@ -90,6 +93,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         .executableTarget(
             name: "holdfast-agent",
@@ -108,6 +112,13 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
 
+        .executableTarget(
+            name: "holdfast-bench",
+            dependencies: [
+                "IPAMAPI", "IPAMModel", "RPC", "CMessages",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
+
         // Tests
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: settings),
         .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: settings),
@@ -117,8 +128,15 @@ let package = Package(
             name: "IPAMAPITests", dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC"], swiftSettings: settings),
         .testTarget(
             name: "LedgerTests", dependencies: ["Ledger", "IPAMModel", "Addresses"], swiftSettings: settings),
+        .target(
+            name: "StoreConformance", dependencies: ["LedgerStore", "Ledger", "IPAMModel", "Addresses"],
+            path: "Tests/StoreConformance", swiftSettings: settings),
         .testTarget(
-            name: "LedgerStoreTests", dependencies: ["LedgerStore", "Ledger", "IPAMModel", "Addresses"],
+            name: "LedgerStoreTests",
+            dependencies: [
+                "LedgerStore", "StoreConformance", "Ledger", "IPAMModel", "Addresses",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "NodeAgentTests",
@@ -130,8 +148,9 @@ let package = Package(
             ], swiftSettings: settings),
         .testTarget(
             name: "IPAMServiceTests",
-            dependencies: ["IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses"],
-            swiftSettings: settings),
+            dependencies: [
+                "IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses", "holdfast-server",
+            ], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )
