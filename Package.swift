@@ -102,6 +102,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         .executableTarget(name: "holdfast-cni", dependencies: ["CNI"], swiftSettings: settings),
         .executableTarget(
@@ -141,7 +142,7 @@ let package = Package(
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "holdfast-cni",
+                "NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "holdfast-cni", "holdfast-agent",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

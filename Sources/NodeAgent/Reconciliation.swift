@@ -57,8 +57,10 @@ package struct Reconciliation: Sendable {
             failure = error
         }
         if let failure {
+            log.log(
+                level: migrationBackOff.isFailing ? .debug : .warning, "migrations not settled, trying on",
+                metadata: ["error": "\(failure.message)"])
             migrationBackOff.failed(at: now)
-            log.warning("migrations not settled", metadata: ["error": "\(failure.message)"])
         } else {
             judged = reading
             migrationBackOff.succeeded()
@@ -141,6 +143,9 @@ package struct Reconciliation: Sendable {
 struct BackOff: Sendable {
     private var delay = Duration.milliseconds(200)
     private var notBefore: ContinuousClock.Instant?
+
+    /// Failed last time.
+    var isFailing: Bool { notBefore != nil }
 
     func allows(_ now: ContinuousClock.Instant) -> Bool { notBefore.map { now >= $0 } ?? true }
 

@@ -18,6 +18,8 @@ final class FakeIPAM: IPAMCalls {
         var calls: [Call] = []
         /// Thrown by every call while it is set.
         var failure: IPAMError?
+        /// Transfers of owners of this name are refused.
+        var refusedName: String?
     }
 
     private let state = Mutex(State())
@@ -27,6 +29,7 @@ final class FakeIPAM: IPAMCalls {
     var bindings: [Binding] { state.withLock { Array($0.bindings.values) } }
     func binding(of key: OwnerKey) -> Binding? { state.withLock { $0.bindings[key] } }
     func fail(with error: IPAMError?) { state.withLock { $0.failure = error } }
+    func refuse(ownersNamed name: String?) { state.withLock { $0.refusedName = name } }
     func put(_ binding: Binding) { state.withLock { $0.bindings[binding.owner.key] = binding } }
 
     private func serve<Value>(
@@ -115,6 +118,7 @@ final class FakeIPAM: IPAMCalls {
 
     func transfer(_ request: TransferRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
         let binding = try serve(.transfer(request)) { (state) throws(IPAMError) -> Binding in
+            if state.refusedName == request.owner.name { throw IPAMError(.permissionDenied, .noAnswer, "refused") }
             guard var binding = state.bindings[request.owner.key] else {
                 throw IPAMError(.notFound, .bindingNotFound, "\(request.owner.key) has no binding")
             }
