@@ -25,7 +25,7 @@ package struct DeletionWatch: Sendable {
 
     package init() {}
 
-    /// The machines that have been missing long enough, if `isGone` holds in one more reading.
+    /// The machines that have been missing long enough; each is gone if `confirm` says so by one more reading.
     package mutating func observe(_ reading: Reading) -> [MachineReference] {
         guard trusts(reading) else {
             // What a doubtful reading interrupts is counted from the start again.
@@ -38,8 +38,11 @@ package struct DeletionWatch: Sendable {
         return missing.filter { $0.value >= 2 }.keys.sorted { $0.uid < $1.uid }
     }
 
-    package func isGone(_ machine: MachineReference, in reading: Reading) -> Bool {
-        trusts(reading) && !Self.machines(in: reading.objects).contains(machine)
+    /// Whether the machine is gone by this reading too; else it is counted from the start again.
+    package mutating func confirm(_ machine: MachineReference, in reading: Reading) -> Bool {
+        if trusts(reading), !Self.machines(in: reading.objects).contains(machine) { return true }
+        missing[machine] = 0
+        return false
     }
 
     /// Its bindings are freed.

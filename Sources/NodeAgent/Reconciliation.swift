@@ -93,7 +93,7 @@ package struct Reconciliation: Sendable {
         guard !machines.isEmpty, deletionBackOff.allows(now) else { return }
         let fresh = await source.read()
         var isDone = true
-        for machine in machines where deletions.isGone(machine, in: fresh) {
+        for machine in machines where deletions.confirm(machine, in: fresh) {
             do throws(IPAMError) {
                 if try await release(machine, seeing: fresh.objects) {
                     deletions.forget(machine)

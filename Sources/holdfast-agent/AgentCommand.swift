@@ -12,7 +12,8 @@ import UnixSignals
 struct AgentCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "holdfast-agent",
-        abstract: "Holdfast's agent on a node: serves the CNI plugin holdfast-cni, and follows VMs and their migrations.",
+        abstract:
+            "Holdfast's agent on a node: serves the CNI plugin holdfast-cni, and follows VMs and their migrations.",
         discussion: "Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.")
 
     static let variables = ["node", "server", "socket", "state-dir", "pods"] + LogOptions.variables

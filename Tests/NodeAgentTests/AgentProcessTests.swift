@@ -4,7 +4,8 @@ import Testing
 
 /// The agent as a process of its own.
 struct AgentProcessTests {
-    private func run(_ body: (_ scratch: String, _ agent: Process, _ lines: FileHandle) async throws -> Void) async throws
+    private func run(_ body: (_ scratch: String, _ agent: Process, _ lines: FileHandle) async throws -> Void)
+        async throws
     {
         let scratch = "/tmp/holdfast-test-\(UUID().uuidString.prefix(8).lowercased())"
         try FileManager.default.createDirectory(

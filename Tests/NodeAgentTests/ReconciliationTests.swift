@@ -21,13 +21,14 @@ struct ReconciliationTests {
     }
 
     private func bind(_ owner: Owner, active: String? = nil, target: String? = nil, migrationUID: String = "") {
-        func attachment(_ pod: String, on node: String) -> Attachment {
+        func attachment(_ pod: String, on node: String) -> IPAMModel.Attachment {
             Attachment(node: node, pod: pod, podUID: pod, containerID: "c-\(pod)")
         }
         ipam.put(
             Binding(
                 owner: owner, pool: "vms", assignments: [], mac: MACAddress(bits: 2),
-                active: active.map { attachment($0, on: "node-a") }, target: target.map { attachment($0, on: "node-b") },
+                active: active.map { attachment($0, on: "node-a") },
+                target: target.map { attachment($0, on: "node-b") },
                 migrationUID: migrationUID, revision: 1, createdAt: Timestamp(seconds: 0),
                 updatedAt: Timestamp(seconds: 0)))
     }
@@ -144,7 +145,8 @@ struct ReconciliationTests {
             missing: Reading(objects: cluster(), isComplete: true),
             present: Reading(objects: cluster(vms: ["testvm": "vm-1", "other": "other"]), isComplete: true))
         var agent = Reconciliation(
-            node: "node-b", ipam: ipam, source: flickering, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            node: "node-b", ipam: ipam, source: flickering, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        )
         for tick in 0..<8 { await agent.pass(at: start + .seconds(tick)) }
         #expect(releases().isEmpty)
         #expect(flickering.readings > 8)
