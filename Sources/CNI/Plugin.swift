@@ -95,7 +95,7 @@ package struct Plugin<Host: PluginHost> {
         }
         var environment = environment
         environment["CNI_COMMAND"] = invocation.verb.rawValue
-        if let mac { environment["CNI_ARGS"] = Self.arguments(environment["CNI_ARGS"] ?? "", with: mac) }
+        environment["CNI_ARGS"] = Self.arguments(environment["CNI_ARGS"] ?? "", with: mac)
         let outcome = try host.run(executable, environment: environment, input: .object(configuration))
         guard outcome.status != 0 else { return outcome.output }
         if let json = try? JSON(parsing: outcome.output), let error = CNIError(json) { throw error }
@@ -106,11 +106,12 @@ package struct Plugin<Host: PluginHost> {
 
     private static func name(_ configuration: JSONObject) -> String { configuration["type"]?.string ?? "" }
 
-    /// CNI_ARGS with `MAC=` set to this one; `IgnoreUnknown` keeps plugins from refusing what they do not know.
-    private static func arguments(_ text: String, with mac: MACAddress) -> String {
-        var pairs = text.split(separator: ";").map(String.init).filter { !$0.hasPrefix("MAC=") }
+    /// CNI_ARGS with `MAC=` set to this one, if any; `IgnoreUnknown` keeps plugins from refusing what they do not know.
+    private static func arguments(_ text: String, with mac: MACAddress?) -> String {
+        var pairs = text.split(separator: ";").map(String.init)
         if !pairs.contains(where: { $0.hasPrefix("IgnoreUnknown=") }) { pairs.insert("IgnoreUnknown=1", at: 0) }
-        return (pairs + ["MAC=\(mac)"]).joined(separator: ";")
+        if let mac { pairs = pairs.filter { !$0.hasPrefix("MAC=") } + ["MAC=\(mac)"] }
+        return pairs.joined(separator: ";")
     }
 
     /// The MAC of the pod's interface as a result tells it; nil where it does not.

@@ -110,6 +110,8 @@ struct PluginTests {
         let (output, status) = run("DEL", main)
         #expect(status == 0 && output == nil)
         #expect(host.events == ["run /opt/cni/bin/bridge DEL", "post /cni/del"])
+        #expect(
+            host.runs[0].environment["CNI_ARGS"] == "IgnoreUnknown=1;K8S_POD_NAME=web;K8S_POD_NAMESPACE=default")
     }
 
     @Test func `DEL of a delegate that fails leaves the address to its interface`() throws {

@@ -32,6 +32,9 @@ struct ManifestTests {
             nodeName: "node-a", phase: "Running")
         #expect(try object(yaml) == .pod(pod))
         #expect(try object(json) == .pod(pod))
+        let flow = "{apiVersion: v1, kind: Pod, metadata: {name: web, uid: x}}"
+        #expect(
+            try object(flow) == .pod(Pod(metadata: ObjectMeta(namespace: "default", name: "web", uid: "x"))))
     }
 
     @Test(arguments: [
