@@ -142,7 +142,8 @@ let package = Package(
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "holdfast-cni", "holdfast-agent",
+                "NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "Ledger", "holdfast-cni",
+                "holdfast-agent",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -37,20 +37,12 @@ package struct AttachmentHandler: Sendable {
             node: node, pod: metadata.name, podUID: metadata.uid, containerID: invocation.containerID,
             createdAt: metadata.createdAt)
         do {
-            let described: DescribedBinding
-            if let migrationUID = identity.migrationUID {
-                described = try await ipam.transfer(
-                    TransferRequest(owner: owner, migrationUID: migrationUID, phase: .prepare(target: attachment)),
-                    timeout: Self.timeout)
-            } else {
-                let wanted = try AddressRequest(annotations: metadata.annotations)
-                (described, _) = try await ipam.allocate(
-                    AllocateRequest(
-                        owner: owner, attachment: attachment, pool: wanted.pool ?? network.pool,
-                        addresses: wanted.addresses,
-                        mac: try wanted.mac ?? network.mac(asArgumentOf: invocation)),
-                    timeout: Self.timeout)
-            }
+            let described =
+                if let migrationUID = identity.migrationUID {
+                    try await prepare(owner, migrationUID: migrationUID, target: attachment)
+                } else {
+                    try await allocate(owner, attachment, network, invocation, annotations: metadata.annotations)
+                }
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
                 identity.migrationUID == nil ? "attached" : "migration target attached",
@@ -65,6 +57,34 @@ package struct AttachmentHandler: Sendable {
                 "ADD refused",
                 metadata: ["owner": "\(owner.key)", "pod": "\(metadata.name)", "error": "\(refusal.message)"])
             throw refusal
+        }
+    }
+
+    private func allocate(
+        _ owner: Owner, _ attachment: Attachment, _ network: NetworkConfiguration, _ invocation: Invocation,
+        annotations: [String: String]
+    ) async throws -> DescribedBinding {
+        let wanted = try AddressRequest(annotations: annotations)
+        let request = AllocateRequest(
+            owner: owner, attachment: attachment, pool: wanted.pool ?? network.pool, addresses: wanted.addresses,
+            mac: try wanted.mac ?? network.mac(asArgumentOf: invocation))
+        return try await ipam.allocate(request, timeout: Self.timeout).binding
+    }
+
+    private func prepare(
+        _ owner: Owner, migrationUID: String, target: Attachment
+    ) async throws(IPAMError) -> DescribedBinding {
+        do {
+            return try await ipam.transfer(
+                TransferRequest(owner: owner, migrationUID: migrationUID, phase: .prepare(target: target)),
+                timeout: Self.timeout)
+        } catch  where error.reason == .migrationEnded {
+            // The label stays after success: a new sandbox of the pod that has become the VM's carrier is no target.
+            guard try await ipam.binding(of: owner, timeout: Self.timeout).binding.active?.podUID == target.podUID
+            else { throw error }
+            return try await ipam.allocate(
+                AllocateRequest(owner: owner, attachment: target), timeout: Self.timeout
+            ).binding
         }
     }
 

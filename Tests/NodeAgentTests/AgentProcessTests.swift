@@ -13,7 +13,7 @@ struct AgentProcessTests {
         defer { try? FileManager.default.removeItem(atPath: scratch) }
         try makeStaleSocket(scratch + "/agent.sock")
         let agent = Process()
-        agent.executableURL = URL(filePath: Command.products + "/holdfast-agent")
+        agent.executableURL = URL(filePath: Executable.products + "/holdfast-agent")
         agent.arguments = ["--server", "unix:\(scratch)/server.sock", "--socket", "\(scratch)/agent.sock"]
         agent.environment = [
             "HOLDFAST_NODE": "node-a", "HOLDFAST_PODS": "directory:\(scratch)/manifests",
@@ -29,7 +29,7 @@ struct AgentProcessTests {
     /// What a killed agent leaves behind.
     private func makeStaleSocket(_ path: String) throws {
         let script = "import socket,sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
-        try Command.run(["python3", "-c", script, path]).requireSuccess()
+        try Executable.run(["python3", "-c", script, path]).requireSuccess()
     }
 
     @Test func `it replaces a stale socket, says that it listens, answers, and ends with 0 on SIGTERM`() async throws {
@@ -40,8 +40,8 @@ struct AgentProcessTests {
             #expect((attributes[.posixPermissions] as? Int ?? 0) & 0o077 == 0)
             #expect(FileManager.default.fileExists(atPath: "\(scratch)/state"))
 
-            let added = try Command.run(
-                [Command.products + "/holdfast-cni"],
+            let added = try Executable.run(
+                [Executable.products + "/holdfast-cni"],
                 environment: [
                     "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/x", "CNI_IFNAME": "eth0",
                     "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
@@ -59,9 +59,9 @@ struct AgentProcessTests {
     }
 
     @Test func `wrong usage ends with 2`() throws {
-        #expect(try Command.run([Command.products + "/holdfast-agent"]).status == 2)
-        let unknown = try Command.run(
-            [Command.products + "/holdfast-agent", "--node", "a", "--pods", "nonsense:/x"])
+        #expect(try Executable.run([Executable.products + "/holdfast-agent"]).status == 2)
+        let unknown = try Executable.run(
+            [Executable.products + "/holdfast-agent", "--node", "a", "--pods", "nonsense:/x"])
         #expect(unknown.status == 2)
         #expect(unknown.errors.contains("nonsense:/x"))
     }

@@ -3,6 +3,7 @@ import CNI
 import IPAMAPI
 import IPAMModel
 import KubeVirt
+import Ledger
 import Logging
 import NodeAgent
 import Synchronization
@@ -20,11 +21,12 @@ final class StatedSource: ObjectSource {
 }
 
 struct AttachmentHandlerTests {
-    private let ipam = FakeIPAM()
+    private let ipam: LedgerIPAM
     private let source = StatedSource()
     private let handler: AttachmentHandler
 
-    init() {
+    init() throws {
+        ipam = try LedgerIPAM()
         handler = AttachmentHandler(
             node: "node-a", ipam: ipam, source: source, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     }
@@ -41,7 +43,8 @@ struct AttachmentHandlerTests {
     }
 
     private func request(
-        _ verb: String = "ADD", args: String = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID=pod-1",
+        _ verb: String = "ADD", container: String = "c1",
+        args: String = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID=pod-1",
         extra: JSONObject = [:]
     ) -> AgentRequest {
         var configuration: JSONObject = [
@@ -50,7 +53,7 @@ struct AttachmentHandlerTests {
         for member in extra.members { configuration[member.key] = member.value }
         return AgentRequest(
             environment: [
-                "CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/x", "CNI_IFNAME": "eth0",
+                "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": "/run/netns/x", "CNI_IFNAME": "eth0",
                 "CNI_ARGS": args,
             ], configuration: configuration)
     }
@@ -77,7 +80,7 @@ struct AttachmentHandlerTests {
                             node: "node-a", pod: "web", podUID: "pod-1", containerID: "c1",
                             createdAt: Timestamp(seconds: 1_795_495_200)), pool: "vms"))
             ])
-        #expect(answer["mac"] == "02:00:0a:10:00:0b")
+        #expect(answer["mac"]?.string == ipam.bindings.first?.mac.description)
         #expect(
             answer["result"]?["routes"] == [
                 ["dst": "0.0.0.0/0", "gw": "10.16.0.1"], ["dst": "192.168.0.0/16", "gw": "10.16.0.1"],
@@ -89,33 +92,33 @@ struct AttachmentHandlerTests {
     @Test func `the pod's annotations go before the network's pool and the runtime's MAC`() async throws {
         pod {
             $0.metadata.annotations = [
-                "ovn.kubernetes.io/ip_address": "10.16.0.15,fd00::15",
+                "ovn.kubernetes.io/ip_address": "10.17.0.15,fd00::15",
                 "ovn.kubernetes.io/mac_address": "02:00:00:00:00:0f", "ovn.kubernetes.io/logical_switch": "other",
             ]
         }
         let answer = try await handler.add(request(extra: ["args": ["cni": ["mac": "02:00:00:00:00:01"]]]))
         guard case .allocate(let asked) = try #require(ipam.calls.first) else { return }
         #expect(asked.pool == "other" && asked.mac?.description == "02:00:00:00:00:0f")
-        #expect(asked.addresses.map(\.description) == ["10.16.0.15", "fd00::15"])
+        #expect(asked.addresses.map(\.description) == ["10.17.0.15", "fd00::15"])
         #expect(
             answer["result"]?["ips"] == [
-                ["address": "10.16.0.15/16", "gateway": "10.16.0.1"], ["address": "fd00::15/64", "gateway": "fd00::1"],
+                ["address": "10.17.0.15/16", "gateway": "10.17.0.1"], ["address": "fd00::15/64", "gateway": "fd00::1"],
             ])
         #expect(
             answer["result"]?["routes"]?.array?.prefix(2) == [
-                ["dst": "0.0.0.0/0", "gw": "10.16.0.1"], ["dst": "::/0", "gw": "fd00::1"],
+                ["dst": "0.0.0.0/0", "gw": "10.17.0.1"], ["dst": "::/0", "gw": "fd00::1"],
             ])
     }
 
     @Test func `the runtime's MAC is asked for, from runtimeConfig, args or CNI_ARGS in this order`() async throws {
         pod()
         let args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;MAC=02:00:00:00:00:03"
-        _ = try await handler.add(
+        _ = await refusal(
             request(
                 args: args,
                 extra: ["runtimeConfig": ["mac": "02:00:00:00:00:01"], "args": ["cni": ["mac": "02:00:00:00:00:02"]]]))
-        _ = try await handler.add(request(args: args, extra: ["args": ["cni": ["mac": "02:00:00:00:00:02"]]]))
-        _ = try await handler.add(request(args: args))
+        _ = await refusal(request(args: args, extra: ["args": ["cni": ["mac": "02:00:00:00:00:02"]]]))
+        _ = await refusal(request(args: args))
         let asked = ipam.calls.map { (call) -> UInt64? in
             if case .allocate(let asked) = call { asked.mac?.bits } else { nil }
         }
@@ -132,31 +135,70 @@ struct AttachmentHandlerTests {
         #expect(ipam.calls.isEmpty)
     }
 
-    @Test func `a migration target is a PREPARE, never an allocation, and refused until it is confirmed`() async throws
-    {
+    /// A VM carried by pod-0 in container c0, and its migration's target, not confirmed yet: pod-1 in container c1.
+    private func startMigration() async throws {
         let owner = OwnerReference(
             apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
-        pod { $0.metadata.owners = [owner] }
-        _ = try await handler.add(request())
+        pod {
+            $0.metadata.owners = [owner]
+            $0.metadata.uid = "pod-0"
+        }
+        _ = try await handler.add(request(container: "c0", args: "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web"))
         pod {
             $0.metadata.owners = [owner]
             $0.metadata.labels = [KubeVirtName.migrationJobUID: "vmim-1"]
         }
-        #expect(await refusal(request())?.code == .tryAgainLater)
+    }
+
+    private func confirmMigration() async {
         var objects = await source.read().objects
         objects.migrations = [
             VirtualMachineInstanceMigration(
                 metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm")
         ]
         source.state(objects)
-        let answer = try await handler.add(request())
-        #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
-        guard case .transfer(let asked) = try #require(ipam.calls.last) else {
-            Issue.record("no transfer")
-            return
+    }
+
+    @Test func `a migration target is a PREPARE, never an allocation, and refused until it is confirmed`() async throws
+    {
+        try await startMigration()
+        #expect(await refusal(request())?.code == .tryAgainLater)
+        await confirmMigration()
+        for _ in 0..<2 {
+            let answer = try await handler.add(request())
+            #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
         }
-        #expect(asked.migrationUID == "vmim-1" && asked.owner.name == "testvm" && asked.owner.kind == .virtualMachine)
-        #expect(ipam.calls.count == 2)
+        let binding = try #require(ipam.bindings.first)
+        #expect(binding.active?.podUID == "pod-0" && binding.target?.podUID == "pod-1")
+        #expect(binding.migrationUID == "vmim-1" && ipam.bindings.count == 1)
+        #expect(ipam.calls.count { if case .allocate = $0 { true } else { false } } == 1)
+    }
+
+    @Test func `a target that has become the VM's carrier is attached again, another pod of that migration is not`()
+        async throws
+    {
+        try await startMigration()
+        await confirmMigration()
+        _ = try await handler.add(request())
+        let owner = try #require(ipam.bindings.first?.owner)
+        try ipam.apply(
+            .transfer(TransferRequest(owner: owner, migrationUID: "vmim-1", phase: .commit(targetOwner: nil))))
+        let answer = try await handler.add(request(container: "c2"))
+        #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
+        #expect(ipam.bindings.first?.active?.containerID == "c2")
+
+        pod {
+            $0.metadata.owners = [
+                OwnerReference(
+                    apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
+            ]
+            $0.metadata.uid = "pod-2"
+            $0.metadata.labels = [KubeVirtName.migrationJobUID: "vmim-1"]
+        }
+        await confirmMigration()
+        let late = await refusal(request(container: "c3", args: "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web"))
+        #expect(late?.code == .conflict)
+        #expect(ipam.bindings.first?.active?.podUID == "pod-1")
     }
 
     @Test func `a target without a binding is refused`() async {

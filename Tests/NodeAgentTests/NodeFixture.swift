@@ -14,7 +14,7 @@ import Testing
 final class NodeFixture: Sendable {
     let node: String
     let scratch: String
-    let ipam: FakeIPAM
+    let ipam: LedgerIPAM
     let source: DirectorySource
     private let namespaces = Mutex<[String]>([])
     private let bridges = Mutex<[String]>([])
@@ -22,7 +22,7 @@ final class NodeFixture: Sendable {
     var manifests: String { scratch + "/manifests" }
     var socket: String { scratch + "/agent.sock" }
 
-    private init(node: String, ipam: FakeIPAM) throws {
+    private init(node: String, ipam: LedgerIPAM) throws {
         self.node = node
         self.ipam = ipam
         scratch = "/tmp/holdfast-test-\(UUID().uuidString.prefix(8).lowercased())"
@@ -33,8 +33,9 @@ final class NodeFixture: Sendable {
 
     /// Runs `body` with an agent that answers at `socket`.
     static func run(
-        node: String = "node-a", ipam: FakeIPAM = FakeIPAM(), _ body: (NodeFixture) async throws -> Void
+        node: String = "node-a", _ body: (NodeFixture) async throws -> Void
     ) async throws {
+        let ipam = try LedgerIPAM()
         let fixture = try NodeFixture(node: node, ipam: ipam)
         var log = Logger(label: "agent")
         log.logLevel = .error
@@ -61,15 +62,15 @@ final class NodeFixture: Sendable {
     }
 
     private func cleanUp() {
-        for name in namespaces.withLock({ $0 }) { _ = try? Command.run(["ip", "netns", "del", name]) }
-        for name in bridges.withLock({ $0 }) { _ = try? Command.run(["ip", "link", "del", name]) }
+        for name in namespaces.withLock({ $0 }) { _ = try? Executable.run(["ip", "netns", "del", name]) }
+        for name in bridges.withLock({ $0 }) { _ = try? Executable.run(["ip", "link", "del", name]) }
         try? FileManager.default.removeItem(atPath: scratch)
     }
 
     /// A new network namespace's name.
     func makeNamespace() throws -> String {
         let name = "hf-\(UUID().uuidString.prefix(8).lowercased())"
-        try Command.run(["ip", "netns", "add", name]).requireSuccess()
+        try Executable.run(["ip", "netns", "add", name]).requireSuccess()
         namespaces.withLock { $0.append(name) }
         return name
     }
@@ -91,22 +92,22 @@ final class NodeFixture: Sendable {
     func runtime(
         _ verb: String, configuration: JSON, container: String, netns: String, pod: String, uid: String? = nil,
         interface: String = "eth0"
-    ) throws -> Command.Outcome {
+    ) throws -> Executable.Outcome {
         var arguments = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=\(pod)"
         if let uid { arguments += ";K8S_POD_UID=\(uid)" }
         let type = configuration["type"]?.string ?? ""
-        return try Command.run(
-            [type == NetworkConfiguration.pluginType ? "\(Command.products)/\(type)" : "/usr/lib/cni/\(type)"],
+        return try Executable.run(
+            [type == NetworkConfiguration.pluginType ? "\(Executable.products)/\(type)" : "/usr/lib/cni/\(type)"],
             environment: [
                 "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": "/var/run/netns/\(netns)",
-                "CNI_IFNAME": interface, "CNI_PATH": "/usr/lib/cni:\(Command.products)", "CNI_ARGS": arguments,
+                "CNI_IFNAME": interface, "CNI_PATH": "/usr/lib/cni:\(Executable.products)", "CNI_ARGS": arguments,
                 "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             ], input: configuration.description)
     }
 }
 
 /// A program, run to its end.
-enum Command {
+enum Executable {
     struct Outcome {
         var status: Int32
         var output: String

@@ -1,15 +1,18 @@
 import Addresses
 import IPAMModel
 import KubeVirt
+import Ledger
 import Logging
 import NodeAgent
 import Synchronization
 import Testing
 
 struct ReconciliationTests {
-    private let ipam = FakeIPAM()
+    private let ipam: LedgerIPAM
     private let source = StatedSource()
     private let start = ContinuousClock.now
+
+    init() throws { ipam = try LedgerIPAM() }
 
     private func agent(_ node: String = "node-b") -> Reconciliation {
         Reconciliation(
@@ -20,17 +23,21 @@ struct ReconciliationTests {
         Owner(kind: .virtualMachine, namespace: "default", name: name, uid: uid, network: network)
     }
 
-    private func bind(_ owner: Owner, active: String? = nil, target: String? = nil, migrationUID: String = "") {
+    /// A binding carried by `active`, and in a migration to `target` with the UID.
+    private func bind(
+        _ owner: Owner, active: String? = nil, target: String? = nil, migrationUID: String = ""
+    ) throws {
         func attachment(_ pod: String, on node: String) -> IPAMModel.Attachment {
             Attachment(node: node, pod: pod, podUID: pod, containerID: "c-\(pod)")
         }
-        ipam.put(
-            Binding(
-                owner: owner, pool: "vms", assignments: [], mac: MACAddress(bits: 2),
-                active: active.map { attachment($0, on: "node-a") },
-                target: target.map { attachment($0, on: "node-b") },
-                migrationUID: migrationUID, revision: 1, createdAt: Timestamp(seconds: 0),
-                updatedAt: Timestamp(seconds: 0)))
+        try ipam.apply(
+            .allocate(AllocateRequest(owner: owner, attachment: active.map { attachment($0, on: "node-a") })))
+        guard let target else { return }
+        try ipam.apply(
+            .transfer(
+                TransferRequest(
+                    owner: owner, migrationUID: migrationUID,
+                    phase: .prepare(target: attachment(target, on: "node-b")))))
     }
 
     private func cluster(vms: [String: String] = ["other": "other"], succeeded: [String] = []) -> ClusterObjects {
@@ -52,8 +59,8 @@ struct ReconciliationTests {
     }
 
     @Test(arguments: ["node-a", "node-b"])
-    func `an agent that starts anew settles what ended without it, from either node`(node: String) async {
-        bind(owner("testvm"), active: "source", target: "target", migrationUID: "m-1")
+    func `an agent that starts anew settles what ended without it, from either node`(node: String) async throws {
+        try bind(owner("testvm"), active: "source", target: "target", migrationUID: "m-1")
         source.state(cluster(succeeded: ["m-1"]))
         var agent = agent(node)
         await agent.pass(at: start)
@@ -61,16 +68,16 @@ struct ReconciliationTests {
         #expect(ipam.binding(of: owner("testvm").key)?.target == nil)
     }
 
-    @Test func `an agent of a third node leaves the migration alone`() async {
-        bind(owner("testvm"), active: "source", target: "target", migrationUID: "m-1")
+    @Test func `an agent of a third node leaves the migration alone`() async throws {
+        try bind(owner("testvm"), active: "source", target: "target", migrationUID: "m-1")
         source.state(cluster(succeeded: ["m-1"]))
         var agent = agent("node-c")
         await agent.pass(at: start)
         #expect(transfers() == 0)
     }
 
-    @Test func `while the server is away it is asked with longer and longer waits, and then told`() async {
-        bind(owner("testvm"), active: "source", target: "target", migrationUID: "m-1")
+    @Test func `while the server is away it is asked with longer and longer waits, and then told`() async throws {
+        try bind(owner("testvm"), active: "source", target: "target", migrationUID: "m-1")
         source.state(cluster(succeeded: ["m-1"]))
         ipam.fail(with: IPAMError(.unavailable, .noAnswer, "away"))
         var agent = agent()
@@ -86,15 +93,17 @@ struct ReconciliationTests {
         #expect(ipam.binding(of: owner("testvm").key)?.active?.pod == "target")
     }
 
-    @Test func `nothing new in the cluster asks the server seldom`() async {
+    @Test func `nothing new in the cluster asks the server seldom`() async throws {
         source.state(cluster())
         var agent = agent()
         for tick in 0..<50 { await agent.pass(at: start + .milliseconds(200 * tick)) }
         #expect(lists() == 2)
     }
 
-    @Test func `one migration that cannot be settled does not keep others from it`() async {
-        for name in ["a", "b", "c"] { bind(owner(name), active: "s-\(name)", target: "t-\(name)", migrationUID: name) }
+    @Test func `one migration that cannot be settled does not keep others from it`() async throws {
+        for name in ["a", "b", "c"] {
+            try bind(owner(name), active: "s-\(name)", target: "t-\(name)", migrationUID: name)
+        }
         source.state(cluster(succeeded: ["a", "b", "c"]))
         ipam.refuse(ownersNamed: "a")
         var agent = agent()
@@ -105,13 +114,13 @@ struct ReconciliationTests {
         #expect(ipam.bindings.allSatisfy { $0.target == nil })
     }
 
-    @Test func `a deleted VM's bindings are released on every network, and no other's`() async {
-        bind(owner("testvm", network: "n/eth0"))
-        bind(owner("testvm", network: "n/net1"))
-        bind(owner("othervm", uid: "vm-2"))
+    @Test func `a deleted VM's bindings are released on every network, and no other's`() async throws {
+        try bind(owner("testvm", network: "n/eth0"))
+        try bind(owner("testvm", network: "n/net1"))
+        try bind(owner("othervm", uid: "vm-2"))
         // A new VM's by the same name, and one that a plain pod of that name has.
-        bind(owner("testvm", uid: "vm-9", network: "n/net2"))
-        bind(Owner(kind: .pod, namespace: "default", name: "testvm", uid: "vm-1", network: "n/eth0"))
+        try bind(owner("testvm", uid: "vm-9", network: "n/net2"))
+        try bind(Owner(kind: .pod, namespace: "default", name: "testvm", uid: "vm-1", network: "n/eth0"))
         var agent = agent()
         source.state(cluster(vms: ["testvm": "vm-1", "othervm": "vm-2"]))
         await agent.pass(at: start)
@@ -125,8 +134,8 @@ struct ReconciliationTests {
         #expect(releases().count == 2)
     }
 
-    @Test func `a release that fails is repeated`() async {
-        bind(owner("testvm"))
+    @Test func `a release that fails is repeated`() async throws {
+        try bind(owner("testvm"))
         var agent = agent()
         source.state(cluster(vms: ["testvm": "vm-1", "other": "other"]))
         await agent.pass(at: start)
@@ -139,8 +148,8 @@ struct ReconciliationTests {
     }
 
     // Promise 7
-    @Test func `a VM that shows again in the reading just before is not released`() async {
-        bind(owner("testvm"))
+    @Test func `a VM that shows again in the reading just before is not released`() async throws {
+        try bind(owner("testvm"))
         let flickering = FlickeringSource(
             missing: Reading(objects: cluster(), isComplete: true),
             present: Reading(objects: cluster(vms: ["testvm": "vm-1", "other": "other"]), isComplete: true))
@@ -152,8 +161,8 @@ struct ReconciliationTests {
         #expect(flickering.readings > 8)
     }
 
-    @Test func `a VM that was deleted while its pod runs on keeps its address until the pod has ended`() async {
-        bind(owner("testvm"), active: "orphan")
+    @Test func `a VM that was deleted while its pod runs on keeps its address until the pod has ended`() async throws {
+        try bind(owner("testvm"), active: "orphan")
         var agent = agent()
         var objects = cluster(vms: ["testvm": "vm-1", "other": "other"])
         objects.pods = [Pod(metadata: ObjectMeta(namespace: "default", name: "p", uid: "orphan"), phase: "Running")]

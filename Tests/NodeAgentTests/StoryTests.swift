@@ -18,7 +18,7 @@ struct StoryTests {
     ) async throws {
         let seed = UInt64.random(in: .min ... .max)
         print("\(story) \(disturbance) seed \(seed)")
-        var player = Player(disturbance: disturbance, random: Random(seed: seed))
+        var player = try Player(disturbance: disturbance, random: Random(seed: seed))
         for event in try Recording.events(of: story) {
             try await player.play(event)
             try player.checkHeld()
@@ -32,7 +32,7 @@ struct StoryTests {
 }
 
 private struct Player {
-    let ipam = FakeIPAM()
+    let ipam: LedgerIPAM
     private let source = StatedSource()
     private let disturbance: StoryTests.Disturbance
     private var random: Random
@@ -44,7 +44,8 @@ private struct Player {
     private(set) var checks = 0
     private var isSettled = true
 
-    init(disturbance: StoryTests.Disturbance, random: Random) {
+    init(disturbance: StoryTests.Disturbance, random: Random) throws {
+        ipam = try LedgerIPAM()
         self.disturbance = disturbance
         self.random = random
         // Something that stays, as in any cluster: a source that shows nothing is not believed.
