@@ -99,6 +99,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         .executableTarget(name: "holdfast-cni", dependencies: ["CNI"], swiftSettings: settings),
         .executableTarget(
@@ -120,6 +121,7 @@ let package = Package(
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: settings),
         .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: settings),
         .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: settings),
+        .testTarget(name: "KubeVirtTests", dependencies: ["KubeVirt", "IPAMModel", "Addresses"], swiftSettings: settings),
         .testTarget(
             name: "IPAMAPITests", dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC"], swiftSettings: settings),
         .testTarget(
@@ -144,8 +146,13 @@ let package = Package(
             exclude: ["Golden"], swiftSettings: settings),
         .testTarget(
             name: "NodeAgentTests",
-            dependencies: ["NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI"],
-            swiftSettings: settings),
+            dependencies: [
+                "NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "Ledger", "holdfast-cni",
+                "holdfast-agent",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ], swiftSettings: settings),
         .testTarget(
             name: "IPAMServiceTests",
             dependencies: [

@@ -1,1 +1,3 @@
-print("not yet")
+import Program
+
+await AgentCommand.runProgram(variables: AgentCommand.variables)

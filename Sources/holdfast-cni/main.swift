@@ -1,1 +1,9 @@
-print("not yet")
+import CNI
+import Glibc
+
+// A delegate that ends before it has read its input must not end this process with it.
+signal(SIGPIPE, SIG_IGN)
+let host = SystemHost()
+let (output, status) = Plugin(host: host, environment: host.environment).run(input: host.input())
+if let output { host.print(output) }
+exit(status)

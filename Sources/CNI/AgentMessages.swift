@@ -1,0 +1,49 @@
+package import Addresses
+
+/// What the plugin posts to the agent: the runtime's call as it came. Both sides read it with the same code.
+package struct AgentRequest: Hashable, Sendable {
+    package var environment: [String: String]
+    package var configuration: JSONObject
+
+    package init(environment: [String: String], configuration: JSONObject) {
+        self.environment = environment
+        self.configuration = configuration
+    }
+
+    /// Of the environment only what CNI defines: the rest is the runtime's own business.
+    package var json: JSON {
+        var variables = JSONObject()
+        for (name, value) in environment.sorted(by: { $0.key < $1.key }) where name.hasPrefix("CNI_") {
+            variables[name] = .string(value)
+        }
+        return ["environment": .object(variables), "configuration": .object(configuration)]
+    }
+
+    /// Throws code 6.
+    package init(parsing body: [UInt8]) throws(CNIError) {
+        guard let json = try? JSON(parsing: body), let variables = json["environment"]?.object,
+            let configuration = json["configuration"]?.object
+        else {
+            throw CNIError(.decodingFailure, "the plugin's request is malformed")
+        }
+        self.configuration = configuration
+        environment = [:]
+        for member in variables.members { environment[member.key] = member.value.string }
+    }
+}
+
+/// What the agent answers to ADD.
+package struct AddAnswer: Hashable, Sendable {
+    package var result: CNIResult
+    /// The MAC that the interface must have.
+    package var mac: MACAddress
+
+    package init(result: CNIResult, mac: MACAddress) {
+        self.result = result
+        self.mac = mac
+    }
+
+    package func json(version: CNIVersion) -> JSON {
+        ["mac": .string(mac.description), "result": result.json(version: version)]
+    }
+}

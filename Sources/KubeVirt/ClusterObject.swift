@@ -1,0 +1,130 @@
+/// A pod: what the kubelet runs.
+package struct Pod: Hashable, Sendable {
+    package var metadata: ObjectMeta
+    package var nodeName: String?
+    package var phase: String?
+
+    package init(metadata: ObjectMeta, nodeName: String? = nil, phase: String? = nil) {
+        self.metadata = metadata
+        self.nodeName = nodeName
+        self.phase = phase
+    }
+
+    /// All its containers have ended for good.
+    package var hasEnded: Bool { phase == "Succeeded" || phase == "Failed" }
+}
+
+/// A virtual machine, running or halted.
+package struct VirtualMachine: Hashable, Sendable {
+    package var metadata: ObjectMeta
+
+    package init(metadata: ObjectMeta) { self.metadata = metadata }
+}
+
+/// A virtual machine's run: made anew at each start, kept over a migration.
+package struct VirtualMachineInstance: Hashable, Sendable {
+    package var metadata: ObjectMeta
+    /// The node that owns it now, from the status or else the label.
+    package var nodeName: String?
+    package var migration: MigrationState?
+
+    package init(metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil) {
+        self.metadata = metadata
+        self.nodeName = nodeName
+        self.migration = migration
+    }
+
+    /// The VirtualMachine that it is a run of; nil for one that stands alone.
+    package var virtualMachine: OwnerReference? {
+        metadata.controller.flatMap { $0.isKubeVirt("VirtualMachine") ? $0 : nil }
+    }
+}
+
+/// An instance's `status.migrationState`: the migration handed to virt-handler last, open or ended.
+package struct MigrationState: Hashable, Sendable, Decodable {
+    package var migrationUid: String?
+    package var targetNode: String?
+    /// "Used as a trigger to help coordinate when CNI drivers fail over the IP to the new pod"
+    /// (KubeVirt pkg/virt-handler/migration-target.go).
+    package var targetNodeDomainReadyTimestamp: String?
+    package var failed: Bool?
+    package var abortStatus: String?
+
+    package init(
+        migrationUid: String? = nil, targetNode: String? = nil, targetNodeDomainReadyTimestamp: String? = nil,
+        failed: Bool? = nil, abortStatus: String? = nil
+    ) {
+        self.migrationUid = migrationUid
+        self.targetNode = targetNode
+        self.targetNodeDomainReadyTimestamp = targetNodeDomainReadyTimestamp
+        self.failed = failed
+        self.abortStatus = abortStatus
+    }
+}
+
+/// The wish to move an instance to another node, and how far that got.
+package struct VirtualMachineInstanceMigration: Hashable, Sendable {
+    package var metadata: ObjectMeta
+    package var vmiName: String
+    package var phase: String?
+
+    package init(metadata: ObjectMeta, vmiName: String, phase: String? = nil) {
+        self.metadata = metadata
+        self.vmiName = vmiName
+        self.phase = phase
+    }
+}
+
+/// Names that KubeVirt's controllers write (staging/src/kubevirt.io/api/core/v1/types.go).
+package enum KubeVirtName {
+    /// Label of a migration's target pod: the migration's UID. It stays after success.
+    package static let migrationJobUID = "kubevirt.io/migrationJobUID"
+    /// Annotation of a migration's target pod once the target's domain runs.
+    package static let migrationTargetReady = "kubevirt.io/migration-target-ready-timestamp"
+    /// Label of an instance: the node that owns it.
+    package static let nodeName = "kubevirt.io/nodeName"
+}
+
+extension Pod: Decodable {
+    private struct Spec: Decodable { var nodeName: String? }
+    private struct Status: Decodable { var phase: String? }
+    private enum CodingKeys: String, CodingKey { case metadata, spec, status }
+
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        metadata = try values.decode(ObjectMeta.self, forKey: .metadata)
+        nodeName = try values.decodeIfPresent(Spec.self, forKey: .spec)?.nodeName
+        phase = try values.decodeIfPresent(Status.self, forKey: .status)?.phase
+    }
+}
+
+extension VirtualMachine: Decodable {}
+
+extension VirtualMachineInstance: Decodable {
+    private struct Status: Decodable {
+        var nodeName: String?
+        var migrationState: MigrationState?
+    }
+    private enum CodingKeys: String, CodingKey { case metadata, status }
+
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        metadata = try values.decode(ObjectMeta.self, forKey: .metadata)
+        let status = try values.decodeIfPresent(Status.self, forKey: .status)
+        nodeName = status?.nodeName ?? metadata.labels[KubeVirtName.nodeName]
+        migration = status?.migrationState
+    }
+}
+
+extension VirtualMachineInstanceMigration: Decodable {
+    private struct Spec: Decodable { var vmiName: String }
+    private struct Status: Decodable { var phase: String? }
+    private enum CodingKeys: String, CodingKey { case metadata, spec, status }
+
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        metadata = try values.decode(ObjectMeta.self, forKey: .metadata)
+        vmiName = try values.decode(Spec.self, forKey: .spec).vmiName
+        phase = try values.decodeIfPresent(Status.self, forKey: .status)?.phase
+    }
+}

@@ -1,0 +1,64 @@
+package import IPAMModel
+
+/// Who a pod's addresses belong to, and whether it is the target of a migration (DESIGN, "From a pod to its owner").
+package struct PodIdentity: Hashable, Sendable {
+    package var pod: Pod
+    package var kind: OwnerKind
+    package var name: String
+    /// The VirtualMachine's, the stand-alone instance's, or the pod's; empty where nothing confirms one.
+    package var uid: String
+    /// The confirmed migration that this pod is the target of.
+    package var migrationUID: String?
+
+    package func owner(network: String) -> Owner {
+        Owner(kind: kind, namespace: pod.metadata.namespace, name: name, uid: uid, network: network)
+    }
+}
+
+/// Why a pod's owner cannot be told: what the cluster shows does not (yet) fit together.
+package enum IdentityError: Error, Hashable, Sendable {
+    case noPod(namespace: String, name: String)
+    case otherPod(namespace: String, name: String, uid: String, asked: String)
+    case instanceReplaced(name: String, uid: String)
+    case migrationUnconfirmed(uid: String, instance: String)
+}
+
+extension ClusterObjects {
+    /// The identity of the pod of this name, and of this UID where the runtime gives one.
+    package func identity(
+        ofPod name: String, in namespace: String, uid: String?
+    ) throws(IdentityError) -> PodIdentity {
+        guard let pod = pod(namespace: namespace, name: name) else {
+            throw .noPod(namespace: namespace, name: name)
+        }
+        if let uid, uid != pod.metadata.uid {
+            throw .otherPod(namespace: namespace, name: name, uid: pod.metadata.uid, asked: uid)
+        }
+        guard let controller = pod.metadata.controller, controller.isKubeVirt("VirtualMachineInstance") else {
+            return PodIdentity(pod: pod, kind: .pod, name: name, uid: pod.metadata.uid)
+        }
+        let ownerUID = try virtualMachineUID(of: controller, in: namespace)
+        var migrationUID: String?
+        if let label = pod.metadata.labels[KubeVirtName.migrationJobUID] {
+            guard let migration = migration(uid: label), migration.metadata.namespace == namespace,
+                migration.vmiName == controller.name
+            else { throw .migrationUnconfirmed(uid: label, instance: controller.name) }
+            migrationUID = label
+        }
+        return PodIdentity(
+            pod: pod, kind: .virtualMachine, name: controller.name, uid: ownerUID, migrationUID: migrationUID)
+    }
+
+    private func virtualMachineUID(
+        of instance: OwnerReference, in namespace: String
+    ) throws(IdentityError) -> String {
+        guard let found = self.instance(namespace: namespace, name: instance.name) else {
+            // An instance has its machine's name (KubeVirt pkg/virt-controller/watch/vm/vm.go).
+            return virtualMachine(namespace: namespace, name: instance.name)?.metadata.uid ?? ""
+        }
+        guard found.metadata.uid == instance.uid else {
+            throw .instanceReplaced(name: instance.name, uid: instance.uid)
+        }
+        return found.virtualMachine?.uid ?? found.metadata.uid
+    }
+}

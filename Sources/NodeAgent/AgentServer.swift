@@ -1,0 +1,51 @@
+import CNI
+package import Hummingbird
+package import Logging
+
+/// The agent's HTTP service for the plugin: POST /cni/add and /cni/del with an `AgentRequest`.
+///
+/// 200 with the answer; else a CNI error object, with 503 for what a repetition may mend and 422 for the rest.
+package enum AgentServer {
+    /// A network's configuration with its previous result is a few kilobytes.
+    private static let maximumBody = 1 << 20
+
+    /// `onListening` is called once the socket answers.
+    package static func application(
+        handler: AttachmentHandler, socket: String, log: Logger, onListening: @escaping @Sendable () -> Void
+    ) -> some ApplicationProtocol {
+        let router = Router()
+        router.post("/cni/add") { request, _ in
+            await respond(to: request) { (call) throws(CNIError) in try await handler.add(call) }
+        }
+        router.post("/cni/del") { request, _ in
+            await respond(to: request) { (call) throws(CNIError) in
+                try await handler.delete(call)
+                return [:]
+            }
+        }
+        return Application(
+            router: router, configuration: .init(address: .unixDomainSocket(path: socket)),
+            onServerRunning: { _ in onListening() }, logger: log)
+    }
+
+    private static func respond(
+        to request: Request, _ serve: (AgentRequest) async throws(CNIError) -> JSON
+    ) async -> Response {
+        do {
+            let body = try await request.body.collect(upTo: maximumBody)
+            return response(.ok, try await serve(AgentRequest(parsing: Array(body.readableBytesView))))
+        } catch let error as CNIError {
+            let status: HTTPResponse.Status = error.code == .tryAgainLater ? .serviceUnavailable : .unprocessableContent
+            return response(status, error.json(version: CNIVersion.newest.rawValue))
+        } catch {
+            return response(
+                .contentTooLarge, CNIError(.ioFailure, "\(error)").json(version: CNIVersion.newest.rawValue))
+        }
+    }
+
+    private static func response(_ status: HTTPResponse.Status, _ json: JSON) -> Response {
+        Response(
+            status: status, headers: [.contentType: "application/json"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: json.description)))
+    }
+}

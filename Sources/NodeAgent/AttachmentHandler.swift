@@ -1,0 +1,156 @@
+import Addresses
+package import CNI
+package import IPAMAPI
+import IPAMModel
+import KubeVirt
+package import Logging
+
+/// The plugin's calls: a pod's interface is made or gone. Keeps nothing; the same call twice is one.
+package struct AttachmentHandler: Sendable {
+    /// Shorter than the plugin's own, so that the runtime is told what the server said.
+    static let timeout = Duration.seconds(8)
+
+    private let node: String
+    private let ipam: any IPAMCalls
+    private let source: any ObjectSource
+    private let log: Logger
+
+    package init(node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger) {
+        self.node = node
+        self.ipam = ipam
+        self.source = source
+        self.log = log
+    }
+
+    package func add(_ request: AgentRequest) async throws(CNIError) -> JSON {
+        let invocation = try Invocation(environment: request.environment)
+        let network = try NetworkConfiguration(request.configuration)
+        let identity = try await identity(invocation)
+        let metadata = identity.pod.metadata
+        guard identity.pod.nodeName == nil || identity.pod.nodeName == node else {
+            throw CNIError(
+                .conflict, "pod \(metadata.namespace)/\(metadata.name) belongs to node \(identity.pod.nodeName ?? "")",
+                details: "this agent acts for node \(node) only")
+        }
+        let owner = identity.owner(network: network.network(of: invocation))
+        let attachment = Attachment(
+            node: node, pod: metadata.name, podUID: metadata.uid, containerID: invocation.containerID,
+            createdAt: metadata.createdAt)
+        do {
+            let described =
+                if let migrationUID = identity.migrationUID {
+                    try await prepare(owner, migrationUID: migrationUID, target: attachment)
+                } else {
+                    try await allocate(owner, attachment, network, invocation, annotations: metadata.annotations)
+                }
+            let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
+            log.info(
+                identity.migrationUID == nil ? "attached" : "migration target attached",
+                metadata: [
+                    "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
+                    "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
+                ])
+            return AddAnswer(result: CNIResult(described), mac: described.binding.mac).json(version: network.version)
+        } catch {
+            let refusal = Self.cniError(error)
+            log.warning(
+                "ADD refused",
+                metadata: ["owner": "\(owner.key)", "pod": "\(metadata.name)", "error": "\(refusal.message)"])
+            throw refusal
+        }
+    }
+
+    private func allocate(
+        _ owner: Owner, _ attachment: Attachment, _ network: NetworkConfiguration, _ invocation: Invocation,
+        annotations: [String: String]
+    ) async throws -> DescribedBinding {
+        let wanted = try AddressRequest(annotations: annotations)
+        let request = AllocateRequest(
+            owner: owner, attachment: attachment, pool: wanted.pool ?? network.pool, addresses: wanted.addresses,
+            mac: try wanted.mac ?? network.mac(asArgumentOf: invocation))
+        return try await ipam.allocate(request, timeout: Self.timeout).binding
+    }
+
+    private func prepare(
+        _ owner: Owner, migrationUID: String, target: Attachment
+    ) async throws(IPAMError) -> DescribedBinding {
+        do {
+            return try await ipam.transfer(
+                TransferRequest(owner: owner, migrationUID: migrationUID, phase: .prepare(target: target)),
+                timeout: Self.timeout)
+        } catch  where error.reason == .migrationEnded {
+            // The label stays after success: a new sandbox of the pod that has become the VM's carrier is no target.
+            guard try await ipam.binding(of: owner, timeout: Self.timeout).binding.active?.podUID == target.podUID
+            else { throw error }
+            return try await ipam.allocate(
+                AllocateRequest(owner: owner, attachment: target), timeout: Self.timeout
+            ).binding
+        }
+    }
+
+    /// By the container's ID alone: the pod may be gone from the API server since long.
+    package func delete(_ request: AgentRequest) async throws(CNIError) {
+        let invocation = try Invocation(environment: request.environment)
+        let network = try NetworkConfiguration(request.configuration)
+        let attachment = AttachmentID(
+            podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
+        do {
+            _ = try await ipam.release(
+                .attachment(attachment, owner: nil, network: network.network(of: invocation)), timeout: Self.timeout)
+            log.info(
+                "detached",
+                metadata: [
+                    "network": "\(network.network(of: invocation))", "container": "\(invocation.containerID)",
+                    "pod": "\(invocation.arguments["K8S_POD_NAME"] ?? "")",
+                ])
+        } catch  where error.code == .notFound {
+            // Gone already: DEL must succeed (CNI 1.1, section 4, "DEL").
+        } catch {
+            log.warning(
+                "DEL failed", metadata: ["container": "\(invocation.containerID)", "error": "\(error.message)"])
+            throw CNIError(error)
+        }
+    }
+
+    private func identity(_ invocation: Invocation) async throws(CNIError) -> PodIdentity {
+        func argument(_ name: String) throws(CNIError) -> String {
+            guard let value = invocation.arguments[name], !value.isEmpty else {
+                throw CNIError(
+                    .invalidEnvironment, "CNI_ARGS has no \(name)",
+                    details: "holdfast gives addresses to Kubernetes pods; the runtime names the pod in CNI_ARGS")
+            }
+            return value
+        }
+        let namespace = try argument("K8S_POD_NAMESPACE")
+        let name = try argument("K8S_POD_NAME")
+        let uid = invocation.arguments["K8S_POD_UID"].flatMap { $0.isEmpty ? nil : $0 }
+        do {
+            return try await source.read().objects.identity(ofPod: name, in: namespace, uid: uid)
+        } catch {
+            throw CNIError(error)
+        }
+    }
+
+    private static func cniError(_ error: any Error) -> CNIError {
+        switch error {
+        case let error as CNIError: error
+        case let error as IPAMError: CNIError(error)
+        case let error as AnnotationError: CNIError(error)
+        default: CNIError(.internalFailure, "\(error)")
+        }
+    }
+}
+
+extension NetworkConfiguration {
+    /// The owner's network: KubeVirt's interface names are the same over restarts and migrations.
+    fileprivate func network(of invocation: Invocation) -> String { "\(name)/\(invocation.interface)" }
+
+    /// The MAC that the runtime asks for; nil where it asks for none. Throws code 7.
+    fileprivate func mac(asArgumentOf invocation: Invocation) throws(CNIError) -> MACAddress? {
+        guard let text = requestedMAC ?? invocation.arguments["MAC"], !text.isEmpty else { return nil }
+        guard let mac = MACAddress(text) else {
+            throw CNIError(.invalidConfiguration, "the MAC asked for is malformed: \"\(text)\"")
+        }
+        return mac
+    }
+}

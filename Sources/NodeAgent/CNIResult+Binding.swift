@@ -1,0 +1,38 @@
+import Addresses
+package import CNI
+package import IPAMAPI
+import IPAMModel
+
+extension CNIResult {
+    /// What a pod's interface gets. The default routes come first, each with its next hop: KubeVirt's bridge binding gives
+    /// the first route's next hop to the guest, and does not start without one
+    /// (KubeVirt pkg/network/setup/netpod/discoverbridge.go).
+    package init(_ described: DescribedBinding) {
+        let assignments = described.binding.assignments
+        var routes: [Route] = []
+        func add(_ destination: IPPrefix, _ gateway: IPAddress?) {
+            if !routes.contains(where: { $0.destination == destination }) {
+                routes.append(Route(destination: destination, gateway: gateway))
+            }
+        }
+        for assignment in assignments {
+            let zero = IPAddress(family: assignment.address.family, bits: 0)
+            guard let gateway = assignment.gateway, let all = IPPrefix(address: zero, length: 0) else { continue }
+            add(all, gateway)
+        }
+        for route in described.routes {
+            guard let assignment = assignments.first(where: { $0.address.family == route.destination.family }) else {
+                continue
+            }
+            add(route.destination, route.gateway ?? assignment.gateway)
+        }
+        self.init(
+            addresses: assignments.map {
+                Address(address: $0.address, prefixLength: $0.prefixLength, gateway: $0.gateway)
+            },
+            routes: routes,
+            dns: described.dns.map {
+                DNS(nameservers: $0.nameservers, domain: $0.domain, search: $0.search, options: $0.options)
+            })
+    }
+}

@@ -1,0 +1,86 @@
+import FoundationEssentials
+import Glibc
+import KubeVirt
+package import Logging
+import Synchronization
+
+/// A directory of manifests that stands for the API server: one object in each `.json`, `.yaml` or `.yml` file.
+///
+/// Hidden files are passed over, so that a writer can make `.web.yaml` and rename it. A file that cannot be read is
+/// logged by name and makes the reading incomplete; the others are read all the same.
+package final class DirectorySource: ObjectSource {
+    private let path: String
+    private let log: Logger
+    private let files = Mutex<[String: File]>([:])
+
+    package init(path: String, log: Logger) {
+        self.path = path
+        self.log = log
+    }
+
+    /// A file as it was read last.
+    private struct File {
+        var stamp: Stamp
+        /// Nil where it was none.
+        var object: ClusterObject?
+        /// Read long enough after its last change that a later change must show in its stamp.
+        var isSettled: Bool
+    }
+
+    /// What changes whenever a file's content does, but for two changes within one tick of the kernel's clock.
+    private struct Stamp: Equatable {
+        var inode: ino_t
+        var size: off_t
+        var changedAt: Int
+        var changedAtNanoseconds: Int
+    }
+
+    package func read() async -> Reading {
+        var objects = ClusterObjects()
+        let names: [String]
+        do {
+            names = try FileManager.default.contentsOfDirectory(atPath: path).filter(Self.isManifest).sorted()
+        } catch {
+            log.error("the directory of manifests cannot be read", metadata: ["path": "\(path)", "error": "\(error)"])
+            return Reading(objects: objects, isComplete: false)
+        }
+        return files.withLock { files in
+            var isComplete = true
+            var present: [String: File] = [:]
+            for name in names {
+                guard let file = file(named: name, known: files[name]) else {
+                    isComplete = false
+                    continue
+                }
+                present[name] = file
+                if let object = file.object { objects.insert(object) } else { isComplete = false }
+            }
+            files = present
+            return Reading(objects: objects, isComplete: isComplete)
+        }
+    }
+
+    private static func isManifest(_ name: String) -> Bool {
+        !name.hasPrefix(".") && [".json", ".yaml", ".yml"].contains { name.hasSuffix($0) }
+    }
+
+    /// Nil where the file has gone since it was listed: it may have been renamed.
+    private func file(named name: String, known: File?) -> File? {
+        var info = stat()
+        guard unsafe stat("\(path)/\(name)", &info) == 0 else { return nil }
+        let stamp = Stamp(
+            inode: info.st_ino, size: info.st_size, changedAt: info.st_ctim.tv_sec,
+            changedAtNanoseconds: info.st_ctim.tv_nsec)
+        if let known, known.isSettled, known.stamp == stamp { return known }
+        let isSettled = time(nil) - stamp.changedAt > 1
+        do {
+            let content = try Data(contentsOf: URL(filePath: "\(path)/\(name)"))
+            return File(stamp: stamp, object: try ClusterObject(manifest: content), isSettled: isSettled)
+        } catch {
+            if known?.object != nil || known?.stamp != stamp {
+                log.warning("a manifest cannot be read", metadata: ["file": "\(path)/\(name)", "error": "\(error)"])
+            }
+            return File(stamp: stamp, object: nil, isSettled: isSettled)
+        }
+    }
+}

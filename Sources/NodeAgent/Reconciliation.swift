@@ -1,0 +1,158 @@
+package import IPAMAPI
+import IPAMModel
+import KubeVirt
+package import Logging
+
+/// Carries what happened in the cluster to the service: migrations that came to an end, machines that were deleted.
+///
+/// Each pass compares what is with what should be, so passes may fail, be missed or be repeated.
+package struct Reconciliation: Sendable {
+    private static let timeout = Duration.seconds(5)
+    /// How often open migrations are asked for while nothing changes in the cluster.
+    private static let idleInterval = Duration.seconds(5)
+    /// The same while one is open.
+    private static let busyInterval = Duration.seconds(1)
+
+    private let node: String
+    private let ipam: any IPAMCalls
+    private let source: any ObjectSource
+    private let log: Logger
+
+    private var deletions = DeletionWatch()
+    private var previous: Reading?
+    /// The reading by which the migrations were judged last.
+    private var judged: Reading?
+    private var judgeAgainAt: ContinuousClock.Instant?
+    private var migrationBackOff = BackOff()
+    private var deletionBackOff = BackOff()
+
+    package init(node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger) {
+        self.node = node
+        self.ipam = ipam
+        self.source = source
+        self.log = log
+    }
+
+    package mutating func pass(at now: ContinuousClock.Instant) async {
+        let reading = await source.read()
+        await settleMigrations(reading, at: now)
+        await releaseDeleted(deletions.observe(reading), at: now)
+        previous = reading
+    }
+
+    private mutating func settleMigrations(_ reading: Reading, at now: ContinuousClock.Instant) async {
+        guard migrationBackOff.allows(now), reading != judged || now >= judgeAgainAt ?? now else { return }
+        var failure: IPAMError?
+        do throws(IPAMError) {
+            let open = try await bindings(matching: BindingFilter(node: node, state: .migrating))
+            for binding in open {
+                do throws(IPAMError) {
+                    try await carryOut(MigrationVerdict(on: binding, in: reading, previous: previous), on: binding)
+                } catch {
+                    failure = error
+                }
+            }
+            judgeAgainAt = now + (open.isEmpty ? Self.idleInterval : Self.busyInterval)
+        } catch {
+            failure = error
+        }
+        if let failure {
+            log.log(
+                level: migrationBackOff.isFailing ? .debug : .warning, "migrations not settled, trying on",
+                metadata: ["error": "\(failure.message)"])
+            migrationBackOff.failed(at: now)
+        } else {
+            judged = reading
+            migrationBackOff.succeeded()
+        }
+    }
+
+    private func carryOut(_ verdict: MigrationVerdict, on binding: Binding) async throws(IPAMError) {
+        let (phase, event, sign): (TransferPhase, Logger.Message, String)
+        switch verdict {
+        case .wait: return
+        case .commit(let why): (phase, event, sign) = (.commit(targetOwner: nil), "migration committed", why)
+        case .abort(let why): (phase, event, sign) = (.abort, "migration aborted", why)
+        }
+        let request = TransferRequest(owner: binding.owner, migrationUID: binding.migrationUID, phase: phase)
+        var metadata: Logger.Metadata = [
+            "owner": "\(binding.owner.key)", "migration": "\(binding.migrationUID)", "sign": "\(sign)",
+            "target": "\(binding.target?.node ?? "")",
+        ]
+        do {
+            _ = try await ipam.transfer(request, timeout: Self.timeout)
+            log.info(event, metadata: metadata)
+        } catch  where error.code == .failedPrecondition || error.code == .notFound {
+            // Another agent, a newer migration or the VM's deletion came first: what it did stands.
+            metadata["error"] = "\(error.message)"
+            log.info("migration ended otherwise", metadata: metadata)
+        }
+    }
+
+    private mutating func releaseDeleted(_ machines: [MachineReference], at now: ContinuousClock.Instant) async {
+        guard !machines.isEmpty, deletionBackOff.allows(now) else { return }
+        let fresh = await source.read()
+        var isDone = true
+        for machine in machines where deletions.confirm(machine, in: fresh) {
+            do throws(IPAMError) {
+                if try await release(machine, seeing: fresh.objects) {
+                    deletions.forget(machine)
+                } else {
+                    isDone = false
+                }
+            } catch {
+                isDone = false
+                log.warning(
+                    "a deleted VM's addresses not released",
+                    metadata: ["vm": "\(machine.namespace)/\(machine.name)", "error": "\(error.message)"])
+            }
+        }
+        if isDone { deletionBackOff.succeeded() } else { deletionBackOff.failed(at: now) }
+    }
+
+    /// False where a pod still uses a binding: a VM that was deleted with its pods orphaned runs on.
+    private func release(_ machine: MachineReference, seeing objects: ClusterObjects) async throws(IPAMError) -> Bool {
+        var isDone = true
+        let named = try await bindings(matching: BindingFilter(namespace: machine.namespace, name: machine.name))
+        for binding in named where binding.owner.kind == .virtualMachine && binding.owner.uid == machine.uid {
+            let carriers = [binding.active, binding.target].compactMap { $0.flatMap { objects.pod(uid: $0.podUID) } }
+            guard carriers.allSatisfy(\.hasEnded) else {
+                isDone = false
+                continue
+            }
+            _ = try await ipam.release(.binding(binding.owner), timeout: Self.timeout)
+            log.info("released with its VM", metadata: ["owner": "\(binding.owner.key)", "uid": "\(machine.uid)"])
+        }
+        return isDone
+    }
+
+    private func bindings(matching filter: BindingFilter) async throws(IPAMError) -> [Binding] {
+        var all: [Binding] = []
+        var token: String?
+        repeat {
+            let page = try await ipam.bindings(
+                matching: filter, pageSize: 0, pageToken: token, timeout: Self.timeout)
+            all += page.bindings.map(\.binding)
+            token = page.nextPageToken
+        } while token != nil
+        return all
+    }
+}
+
+/// Longer and longer waits while something fails: from 200 ms, doubled up to 5 s.
+struct BackOff: Sendable {
+    private var delay = Duration.milliseconds(200)
+    private var notBefore: ContinuousClock.Instant?
+
+    /// Failed last time.
+    var isFailing: Bool { notBefore != nil }
+
+    func allows(_ now: ContinuousClock.Instant) -> Bool { notBefore.map { now >= $0 } ?? true }
+
+    mutating func failed(at now: ContinuousClock.Instant) {
+        notBefore = now + delay
+        delay = min(delay * 2, .seconds(5))
+    }
+
+    mutating func succeeded() { self = BackOff() }
+}

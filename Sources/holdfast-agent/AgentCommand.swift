@@ -1,0 +1,80 @@
+import ArgumentParser
+import Foundation
+import IPAMAPI
+import Logging
+import NodeAgent
+import Program
+import ServiceLifecycle
+import UnixSignals
+
+/// The agent of one node: gives pods their addresses on behalf of the CNI plugin, and tells the server what becomes of
+/// migrations and VMs.
+struct AgentCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "holdfast-agent",
+        abstract:
+            "Holdfast's agent on a node: serves the CNI plugin holdfast-cni, and follows VMs and their migrations.",
+        discussion: "Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.")
+
+    static let variables = ["node", "server", "socket", "state-dir", "pods"] + LogOptions.variables
+
+    @Option(help: "This node's name, as in spec.nodeName of its pods.")
+    var node: String
+
+    @Option(help: "The server: HOST:PORT or unix:PATH.")
+    var server = "127.0.0.1:7440"
+
+    @Option(help: "The unix socket on which the plugin finds this agent.")
+    var socket = "/run/holdfast/agent.sock"
+
+    @Option(help: "The directory for what must outlive the agent.")
+    var stateDir = "/var/lib/holdfast"
+
+    @Option(
+        help: ArgumentHelp(
+            "Where pods and VMs are seen: directory:PATH, with one manifest a file, JSON or YAML.",
+            valueName: "source"))
+    var pods: PodSource
+
+    @OptionGroup var logging: LogOptions
+
+    func run() async throws {
+        let log = logging.logger("holdfast-agent")
+        // Socket and state are for root alone; whoever reaches the socket can have any pod's address.
+        umask(0o077)
+        try prepareDirectories()
+        let ipam = try IPAMClient(server: server)
+        let source = DirectorySource(path: pods.directory, log: log)
+        let application = AgentServer.application(
+            handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log), socket: socket, log: log
+        ) { [socket] in
+            FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
+        }
+        let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, log: log)
+        let services = ServiceGroup(
+            services: [ReconciliationService(reconciliation), application],
+            gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
+        try await services.run()
+        await ipam.close()
+    }
+
+    private func prepareDirectories() throws {
+        for directory in [stateDir, URL(filePath: socket).deletingLastPathComponent().path] {
+            do {
+                try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+            } catch {
+                throw Failure("the directory \(directory) cannot be made: \(error.localizedDescription)")
+            }
+        }
+    }
+}
+
+/// `--pods`.
+struct PodSource: ExpressibleByArgument {
+    var directory: String
+
+    init?(argument: String) {
+        guard argument.hasPrefix("directory:"), argument.count > "directory:".count else { return nil }
+        directory = String(argument.dropFirst("directory:".count))
+    }
+}

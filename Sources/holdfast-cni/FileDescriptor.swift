@@ -1,0 +1,48 @@
+import Glibc
+
+/// A file descriptor that is closed with its owner's life, the process's own streams excepted.
+struct FileDescriptor: ~Copyable {
+    let number: Int32
+
+    init(_ number: Int32) { self.number = number }
+
+    deinit { if number > STDERR_FILENO { close(number) } }
+
+    /// All bytes to the end; nil where reading fails.
+    func readAll() -> [UInt8]? {
+        var bytes: [UInt8] = []
+        while true {
+            guard let chunk = read() else { return nil }
+            if chunk.isEmpty { return bytes }
+            bytes += chunk
+        }
+    }
+
+    /// The next bytes, none at the end; nil where reading fails.
+    func read() -> [UInt8]? {
+        while true {
+            var count = 0
+            let chunk = unsafe [UInt8](unsafeUninitializedCapacity: 16384) { buffer, initialized in
+                count = unsafe Glibc.read(number, buffer.baseAddress, buffer.count)
+                initialized = max(0, count)
+            }
+            if count >= 0 { return chunk }
+            if errno != EINTR { return nil }
+        }
+    }
+
+    /// False where writing fails.
+    func writeAll(_ bytes: [UInt8]) -> Bool {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(number, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return false }
+            rest = rest.dropFirst(count)
+        }
+        return true
+    }
+}
+
+/// What errno says.
+func systemError() -> String { unsafe String(cString: strerror(errno)) }

@@ -1,0 +1,42 @@
+import CNI
+import Glibc
+
+/// The real world: this process's environment and streams, the agent's socket, other plugins' processes.
+struct SystemHost: PluginHost {
+    /// The agent has its own, shorter time-out towards the server, so its words reach the runtime in most cases.
+    static let agentTimeout = Duration.seconds(15)
+
+    var environment: [String: String] {
+        var variables: [String: String] = [:]
+        var entry = unsafe environ
+        while let text = unsafe entry.pointee {
+            let pair = unsafe String(cString: text)
+            if let equals = pair.firstIndex(of: "=") {
+                variables[String(pair[..<equals])] = String(pair[pair.index(after: equals)...])
+            }
+            unsafe entry += 1
+        }
+        return variables
+    }
+
+    /// Empty for VERSION from a terminal: nothing would come.
+    func input() -> [UInt8] { isatty(STDIN_FILENO) == 1 ? [] : FileDescriptor(STDIN_FILENO).readAll() ?? [] }
+
+    func print(_ json: JSON) { _ = FileDescriptor(STDOUT_FILENO).writeAll(Array("\(json)\n".utf8)) }
+
+    func find(plugin name: String, in directories: [String]) -> String? {
+        guard !name.contains("/") else { return nil }
+        return directories.map { "\($0)/\(name)" }.first { unsafe access($0, X_OK) == 0 }
+    }
+
+    func post(_ path: String, body: JSON, socket: String) throws(CNIError) -> AgentReply {
+        do {
+            let deadline = ContinuousClock.now + Self.agentTimeout
+            return try AgentConnection(socket: socket, deadline: deadline).post(path, body: Array("\(body)".utf8))
+        } catch {
+            throw CNIError(
+                .tryAgainLater, "the holdfast agent on this node does not answer at \(socket): \(error)",
+                details: "see whether holdfast-agent runs on this node; the runtime tries again by itself")
+        }
+    }
+}

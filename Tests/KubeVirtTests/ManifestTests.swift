@@ -1,0 +1,64 @@
+import Foundation
+import IPAMModel
+import KubeVirt
+import Testing
+
+struct ManifestTests {
+    private func object(_ text: String) throws -> ClusterObject { try ClusterObject(manifest: Data(text.utf8)) }
+
+    @Test func `YAML and JSON of one object are the same object`() throws {
+        let yaml = """
+            # a comment
+            apiVersion: v1
+            kind: Pod
+            metadata:
+              name: web
+              uid: 69d8d0e3
+              creationTimestamp: 2026-11-24T04:40:00Z
+              annotations: {count: "5", switch: 'on'}
+              unknown: [1, {x: y}]
+            spec: {nodeName: node-a, containers: [{name: a, image: b}]}
+            status: {phase: Running}
+            """
+        let json = """
+            {"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","namespace":"default","uid":"69d8d0e3",
+            "creationTimestamp":"2026-11-24T04:40:00Z","annotations":{"count":"5","switch":"on"}},
+            "spec":{"nodeName":"node-a"},"status":{"phase":"Running"}}
+            """
+        let pod = Pod(
+            metadata: ObjectMeta(
+                namespace: "default", name: "web", uid: "69d8d0e3", annotations: ["count": "5", "switch": "on"],
+                createdAt: Timestamp(seconds: 1_795_495_200)),
+            nodeName: "node-a", phase: "Running")
+        #expect(try object(yaml) == .pod(pod))
+        #expect(try object(json) == .pod(pod))
+        let flow = "{apiVersion: v1, kind: Pod, metadata: {name: web, uid: x}}"
+        #expect(
+            try object(flow) == .pod(Pod(metadata: ObjectMeta(namespace: "default", name: "web", uid: "x"))))
+    }
+
+    @Test(arguments: [
+        "", "{", "a: [", "kind: Pod", "apiVersion: v1\nkind: Pod", "apiVersion: v1\nkind: Pod\nmetadata: {name: web}",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: [], uid: x}", "- 1", "null", "\u{1}",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: b}\n---\napiVersion: v1\nkind: Pod",
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceMigration\nmetadata: {name: a, uid: b}",
+    ])
+    func `what is no whole object is refused`(text: String) {
+        #expect(throws: (any Error).self) { try object(text) }
+    }
+
+    @Test func `a kind that is not looked at is no error`() throws {
+        #expect(try object("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}") == .other)
+        #expect(try object("apiVersion: example.com/v1\nkind: VirtualMachine\nspec: 5") == .other)
+    }
+
+    @Test(arguments: ["lifecycle", "migrate", "migrate-failures", "secondary"])
+    func `every object that a real API server sent is read`(story: String) throws {
+        var kinds: Set<String> = []
+        for event in try Recording(story).events {
+            kinds.insert(event.resource)
+            #expect(event.object != .other)
+        }
+        #expect(kinds.isSuperset(of: ["Pod", "VirtualMachine", "VirtualMachineInstance"]))
+    }
+}

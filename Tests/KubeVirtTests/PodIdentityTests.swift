@@ -1,0 +1,130 @@
+import Addresses
+import Foundation
+import IPAMModel
+import KubeVirt
+import Testing
+
+struct PodIdentityTests {
+    private static let vmi = OwnerReference(
+        apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
+
+    /// A VM with its instance and launcher pod.
+    private func cluster(labels: [String: String] = [:]) -> ClusterObjects {
+        var objects = ClusterObjects()
+        objects.virtualMachines = [
+            VirtualMachine(metadata: ObjectMeta(namespace: "default", name: "testvm", uid: "vm-1"))
+        ]
+        objects.instances = [
+            VirtualMachineInstance(
+                metadata: ObjectMeta(
+                    namespace: "default", name: "testvm", uid: "vmi-1",
+                    owners: [
+                        OwnerReference(
+                            apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "testvm", uid: "vm-1")
+                    ]))
+        ]
+        objects.pods = [
+            Pod(
+                metadata: ObjectMeta(
+                    namespace: "default", name: "virt-launcher-testvm-x", uid: "pod-1", labels: labels,
+                    owners: [Self.vmi]))
+        ]
+        return objects
+    }
+
+    private func identity(in objects: ClusterObjects, uid: String? = "pod-1") throws -> PodIdentity {
+        try objects.identity(ofPod: "virt-launcher-testvm-x", in: "default", uid: uid)
+    }
+
+    @Test func `a launcher pod belongs to the VM, by the VM's UID`() throws {
+        #expect(
+            try identity(in: cluster()).owner(network: "vm-net/eth0")
+                == Owner(
+                    kind: .virtualMachine, namespace: "default", name: "testvm", uid: "vm-1", network: "vm-net/eth0"))
+    }
+
+    @Test func `an instance that stands alone is the owner itself`() throws {
+        var objects = cluster()
+        objects.virtualMachines = []
+        objects.instances[0].metadata.owners = []
+        #expect(try identity(in: objects).uid == "vmi-1")
+    }
+
+    @Test func `without the instance the VM of its name tells the UID, else nothing does`() throws {
+        var objects = cluster()
+        objects.instances = []
+        #expect(try identity(in: objects).uid == "vm-1")
+        objects.virtualMachines = []
+        #expect(try identity(in: objects).uid == "")
+    }
+
+    @Test func `a pod of an instance that was replaced is refused`() throws {
+        var objects = cluster()
+        objects.instances[0].metadata.uid = "vmi-2"
+        #expect(throws: IdentityError.instanceReplaced(name: "testvm", uid: "vmi-1")) { try identity(in: objects) }
+    }
+
+    @Test(arguments: [
+        OwnerReference(apiVersion: "apps/v1", kind: "ReplicaSet", name: "web", uid: "rs-1"),
+        OwnerReference(apiVersion: "example.com/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "x"),
+        OwnerReference(
+            apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1",
+            controller: false),
+    ])
+    func `a pod that no KubeVirt instance controls is its own owner`(owner: OwnerReference) throws {
+        var objects = cluster()
+        objects.pods[0].metadata.owners = [owner]
+        let identity = try identity(in: objects)
+        #expect(identity.kind == .pod && identity.name == "virt-launcher-testvm-x" && identity.uid == "pod-1")
+    }
+
+    @Test func `a pod with another UID than the runtime's is refused`() throws {
+        #expect(throws: IdentityError.self) { try identity(in: cluster(), uid: "pod-0") }
+        #expect(try identity(in: cluster(), uid: nil).uid == "vm-1")
+    }
+
+    @Test func `a migration target is believed only once the migration exists for this instance`() throws {
+        var objects = cluster(labels: ["kubevirt.io/migrationJobUID": "vmim-1"])
+        let unconfirmed = IdentityError.migrationUnconfirmed(uid: "vmim-1", instance: "testvm")
+        #expect(throws: unconfirmed) { try identity(in: objects) }
+        func migrate(_ instance: String, in namespace: String) -> VirtualMachineInstanceMigration {
+            VirtualMachineInstanceMigration(
+                metadata: ObjectMeta(namespace: namespace, name: "m", uid: "vmim-1"), vmiName: instance)
+        }
+        objects.migrations = [migrate("othervm", in: "default")]
+        #expect(throws: unconfirmed) { try identity(in: objects) }
+        objects.migrations = [migrate("testvm", in: "other")]
+        #expect(throws: unconfirmed) { try identity(in: objects) }
+        objects.migrations = [migrate("testvm", in: "default")]
+        #expect(try identity(in: objects).migrationUID == "vmim-1")
+    }
+}
+
+struct AddressRequestTests {
+    @Test func `addresses, MAC and pool are read from Kube-OVN's annotations`() throws {
+        let request = try AddressRequest(annotations: [
+            "ovn.kubernetes.io/ip_address": "10.16.0.15, fd00::15",
+            "ovn.kubernetes.io/mac_address": "02:00:0a:10:00:0f",
+            "ovn.kubernetes.io/logical_switch": "vms",
+        ])
+        #expect(request.addresses.map(\.description) == ["10.16.0.15", "fd00::15"])
+        #expect(request.mac?.description == "02:00:0a:10:00:0f")
+        #expect(request.pool == "vms")
+        #expect(try AddressRequest(annotations: ["ovn.kubernetes.io/ip_address": ""]).addresses.isEmpty)
+    }
+
+    @Test(arguments: [
+        ("ovn.kubernetes.io/ip_address", "10.16.0"), ("ovn.kubernetes.io/ip_address", "10.16.0.15/16"),
+        ("ovn.kubernetes.io/ip_address", "10.16.0.15,"), ("ovn.kubernetes.io/ip_address", "10.16.0.15,10.16.0.16"),
+        ("ovn.kubernetes.io/ip_address", "auto"), ("ovn.kubernetes.io/mac_address", "02:00:0a:10:00"),
+        ("ovn.kubernetes.io/mac_address", "01:00:5e:00:00:01"), ("ovn.kubernetes.io/mac_address", "00:00:00:00:00:00"),
+    ])
+    func `a bad value is an error that names annotation and value`(annotation: String, value: String) {
+        #expect {
+            try AddressRequest(annotations: [annotation: value])
+        } throws: { error in
+            let error = error as? AnnotationError
+            return error?.annotation == annotation && error?.value == value && error?.expected.isEmpty == false
+        }
+    }
+}

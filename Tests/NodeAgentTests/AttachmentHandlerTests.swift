@@ -1,0 +1,311 @@
+import Addresses
+import CNI
+import IPAMAPI
+import IPAMModel
+import KubeVirt
+import Ledger
+import Logging
+import NodeAgent
+import Synchronization
+import Testing
+
+/// What a test says there is.
+final class StatedSource: ObjectSource {
+    private let reading = Mutex(Reading(objects: ClusterObjects(), isComplete: true))
+
+    func read() async -> Reading { reading.withLock { $0 } }
+
+    func state(_ objects: ClusterObjects, isComplete: Bool = true) {
+        reading.withLock { $0 = Reading(objects: objects, isComplete: isComplete) }
+    }
+}
+
+struct AttachmentHandlerTests {
+    private let ipam: LedgerIPAM
+    private let source = StatedSource()
+    private let handler: AttachmentHandler
+
+    init() throws {
+        ipam = try LedgerIPAM()
+        handler = AttachmentHandler(
+            node: "node-a", ipam: ipam, source: source, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    private func pod(_ change: (inout Pod) -> Void = { _ in }) {
+        var pod = Pod(
+            metadata: ObjectMeta(
+                namespace: "default", name: "web", uid: "pod-1", createdAt: Timestamp(seconds: 1_795_495_200)),
+            nodeName: "node-a")
+        change(&pod)
+        var objects = ClusterObjects()
+        objects.pods = [pod]
+        source.state(objects)
+    }
+
+    private func request(
+        _ verb: String = "ADD", container: String = "c1",
+        args: String = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID=pod-1",
+        extra: JSONObject = [:]
+    ) -> AgentRequest {
+        var configuration: JSONObject = [
+            "cniVersion": "1.0.0", "name": "vm-net", "type": "bridge", "ipam": ["type": "holdfast-cni", "pool": "vms"],
+        ]
+        for member in extra.members { configuration[member.key] = member.value }
+        return AgentRequest(
+            environment: [
+                "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": "/run/netns/x", "CNI_IFNAME": "eth0",
+                "CNI_ARGS": args,
+            ], configuration: configuration)
+    }
+
+    private func refusal(_ request: AgentRequest) async -> CNIError? {
+        do {
+            _ = try await handler.add(request)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test func `ADD of a plain pod allocates for the pod, with all that tells its attachment`() async throws {
+        pod()
+        let answer = try await handler.add(request())
+        #expect(
+            ipam.calls == [
+                .allocate(
+                    AllocateRequest(
+                        owner: Owner(
+                            kind: .pod, namespace: "default", name: "web", uid: "pod-1", network: "vm-net/eth0"),
+                        attachment: Attachment(
+                            node: "node-a", pod: "web", podUID: "pod-1", containerID: "c1",
+                            createdAt: Timestamp(seconds: 1_795_495_200)), pool: "vms"))
+            ])
+        #expect(answer["mac"]?.string == ipam.bindings.first?.mac.description)
+        #expect(
+            answer["result"]?["routes"] == [
+                ["dst": "0.0.0.0/0", "gw": "10.16.0.1"], ["dst": "192.168.0.0/16", "gw": "10.16.0.1"],
+            ])
+        #expect(answer["result"]?["dns"] == ["nameservers": ["10.16.0.2"], "search": ["vm.example"]])
+        #expect(answer["result"]?["interfaces"] == nil)
+    }
+
+    @Test func `the pod's annotations go before the network's pool and the runtime's MAC`() async throws {
+        pod {
+            $0.metadata.annotations = [
+                "ovn.kubernetes.io/ip_address": "10.17.0.15,fd00::15",
+                "ovn.kubernetes.io/mac_address": "02:00:00:00:00:0f", "ovn.kubernetes.io/logical_switch": "other",
+            ]
+        }
+        let answer = try await handler.add(request(extra: ["args": ["cni": ["mac": "02:00:00:00:00:01"]]]))
+        guard case .allocate(let asked) = try #require(ipam.calls.first) else { return }
+        #expect(asked.pool == "other" && asked.mac?.description == "02:00:00:00:00:0f")
+        #expect(asked.addresses.map(\.description) == ["10.17.0.15", "fd00::15"])
+        #expect(
+            answer["result"]?["ips"] == [
+                ["address": "10.17.0.15/16", "gateway": "10.17.0.1"], ["address": "fd00::15/64", "gateway": "fd00::1"],
+            ])
+        #expect(
+            answer["result"]?["routes"]?.array?.prefix(2) == [
+                ["dst": "0.0.0.0/0", "gw": "10.17.0.1"], ["dst": "::/0", "gw": "fd00::1"],
+            ])
+    }
+
+    @Test func `the runtime's MAC is asked for, from runtimeConfig, args or CNI_ARGS in this order`() async throws {
+        pod()
+        let args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;MAC=02:00:00:00:00:03"
+        _ = await refusal(
+            request(
+                args: args,
+                extra: ["runtimeConfig": ["mac": "02:00:00:00:00:01"], "args": ["cni": ["mac": "02:00:00:00:00:02"]]]))
+        _ = await refusal(request(args: args, extra: ["args": ["cni": ["mac": "02:00:00:00:00:02"]]]))
+        _ = await refusal(request(args: args))
+        let asked = ipam.calls.map { (call) -> UInt64? in
+            if case .allocate(let asked) = call { asked.mac?.bits } else { nil }
+        }
+        #expect(asked == [0x0200_0000_0001, 0x0200_0000_0002, 0x0200_0000_0003])
+        #expect(
+            await refusal(request(args: args, extra: ["args": ["cni": ["mac": "02"]]]))?.code == .invalidConfiguration)
+    }
+
+    @Test func `a bad annotation is refused by name and value before the server is asked`() async {
+        pod { $0.metadata.annotations = ["ovn.kubernetes.io/ip_address": "10.16.0.300"] }
+        let refusal = await refusal(request())
+        #expect(refusal?.code == .badAnnotation)
+        #expect(refusal?.message == #"annotation ovn.kubernetes.io/ip_address has the value "10.16.0.300""#)
+        #expect(ipam.calls.isEmpty)
+    }
+
+    /// A VM carried by pod-0 in container c0, and its migration's target, not confirmed yet: pod-1 in container c1.
+    private func startMigration() async throws {
+        let owner = OwnerReference(
+            apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
+        pod {
+            $0.metadata.owners = [owner]
+            $0.metadata.uid = "pod-0"
+        }
+        _ = try await handler.add(request(container: "c0", args: "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web"))
+        pod {
+            $0.metadata.owners = [owner]
+            $0.metadata.labels = [KubeVirtName.migrationJobUID: "vmim-1"]
+        }
+    }
+
+    private func confirmMigration() async {
+        var objects = await source.read().objects
+        objects.migrations = [
+            VirtualMachineInstanceMigration(
+                metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm")
+        ]
+        source.state(objects)
+    }
+
+    @Test func `a migration target is a PREPARE, never an allocation, and refused until it is confirmed`() async throws
+    {
+        try await startMigration()
+        #expect(await refusal(request())?.code == .tryAgainLater)
+        await confirmMigration()
+        for _ in 0..<2 {
+            let answer = try await handler.add(request())
+            #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
+        }
+        let binding = try #require(ipam.bindings.first)
+        #expect(binding.active?.podUID == "pod-0" && binding.target?.podUID == "pod-1")
+        #expect(binding.migrationUID == "vmim-1" && ipam.bindings.count == 1)
+        #expect(ipam.calls.count { if case .allocate = $0 { true } else { false } } == 1)
+    }
+
+    @Test func `a target that has become the VM's carrier is attached again, another pod of that migration is not`()
+        async throws
+    {
+        try await startMigration()
+        await confirmMigration()
+        _ = try await handler.add(request())
+        let owner = try #require(ipam.bindings.first?.owner)
+        try ipam.apply(
+            .transfer(TransferRequest(owner: owner, migrationUID: "vmim-1", phase: .commit(targetOwner: nil))))
+        let answer = try await handler.add(request(container: "c2"))
+        #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
+        #expect(ipam.bindings.first?.active?.containerID == "c2")
+
+        pod {
+            $0.metadata.owners = [
+                OwnerReference(
+                    apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
+            ]
+            $0.metadata.uid = "pod-2"
+            $0.metadata.labels = [KubeVirtName.migrationJobUID: "vmim-1"]
+        }
+        await confirmMigration()
+        let late = await refusal(request(container: "c3", args: "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web"))
+        #expect(late?.code == .conflict)
+        #expect(ipam.bindings.first?.active?.podUID == "pod-1")
+    }
+
+    @Test func `a target without a binding is refused`() async {
+        pod {
+            $0.metadata.owners = [
+                OwnerReference(
+                    apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
+            ]
+            $0.metadata.labels = [KubeVirtName.migrationJobUID: "vmim-1"]
+        }
+        var objects = await source.read().objects
+        objects.migrations = [
+            VirtualMachineInstanceMigration(
+                metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm")
+        ]
+        source.state(objects)
+        #expect(await refusal(request())?.code == .notFound)
+        #expect(ipam.bindings.isEmpty)
+    }
+
+    @Test func `an unknown pod, or one with another UID, is code 11`() async {
+        #expect(await refusal(request())?.code == .tryAgainLater)
+        pod { $0.metadata.uid = "pod-2" }
+        #expect(await refusal(request())?.code == .tryAgainLater)
+        #expect(ipam.calls.isEmpty)
+    }
+
+    // Promise 8
+    @Test func `a pod of another node is refused`() async {
+        pod { $0.nodeName = "node-b" }
+        #expect(await refusal(request())?.code == .conflict)
+        #expect(ipam.calls.isEmpty)
+    }
+
+    @Test func `CNI_ARGS without a pod is code 4`() async {
+        #expect(await refusal(request(args: ""))?.code == .invalidEnvironment)
+        #expect(await refusal(request(args: "K8S_POD_NAMESPACE=default"))?.message == "CNI_ARGS has no K8S_POD_NAME")
+    }
+
+    @Test func `DEL releases by container and network alone, with no pod in sight`() async throws {
+        try await handler.delete(request("DEL", args: ""))
+        #expect(
+            ipam.calls == [
+                .release(
+                    .attachment(AttachmentID(podUID: "", containerID: "c1"), owner: nil, network: "vm-net/eth0"))
+            ])
+        ipam.fail(with: IPAMError(.notFound, .bindingNotFound, "none"))
+        try await handler.delete(request("DEL", args: ""))
+        ipam.fail(with: IPAMError(.unavailable, .noAnswer, "away"))
+        await #expect(throws: CNIError.self) { try await handler.delete(request("DEL", args: "")) }
+    }
+
+    @Test(arguments: [
+        (IPAMError.Code.unavailable, 11), (.aborted, 11), (.invalidArgument, 101), (.notFound, 102),
+        (.alreadyExists, 103), (.resourceExhausted, 104), (.failedPrecondition, 105), (.permissionDenied, 106),
+        (.unauthenticated, 106), (.internalError, 100),
+    ])
+    func `every refusal of the server has its code, its words, its facts and what to do`(
+        code: IPAMError.Code, expected: Int
+    ) async {
+        pod()
+        ipam.fail(with: IPAMError(code, .addressTaken, "words", metadata: ["holder": "vm a/b"]))
+        let refusal = await refusal(request())
+        #expect(refusal?.code.rawValue == expected)
+        #expect(refusal?.message == "words")
+        #expect(refusal?.details.hasPrefix("ADDRESS_TAKEN holder=vm a/b: ask for another one") == true)
+    }
+}
+
+struct ResultTests {
+    private func described(_ assignments: [Assignment], _ routes: [IPAMModel.Route]) -> DescribedBinding {
+        DescribedBinding(
+            binding: Binding(
+                owner: Owner(kind: .pod, namespace: "a", name: "b", network: "n/eth0"), pool: "p",
+                assignments: assignments, mac: MACAddress(bits: 2), revision: 1, createdAt: Timestamp(seconds: 0),
+                updatedAt: Timestamp(seconds: 0)), routes: routes)
+    }
+
+    private func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
+    private func prefix(_ text: String) throws -> IPPrefix { try #require(IPPrefix(text)) }
+
+    @Test func `a pool without gateway gives no default route, and the pool's routes without next hop`() throws {
+        let result = CNIResult(
+            described(
+                [Assignment(address: try address("10.0.0.5"), prefixLength: 24, gateway: nil)],
+                [Route(destination: try prefix("10.1.0.0/16"))]))
+        #expect(
+            result.json(version: .v1_0_0) == [
+                "cniVersion": "1.0.0", "ips": [["address": "10.0.0.5/24"]], "routes": [["dst": "10.1.0.0/16"]],
+                "dns": [:],
+            ])
+    }
+
+    @Test func `the default route via the gateway comes first and once, whatever the pool's routes say`() throws {
+        let result = CNIResult(
+            described(
+                [Assignment(address: try address("10.0.0.5"), prefixLength: 24, gateway: try address("10.0.0.1"))],
+                [
+                    Route(destination: try prefix("10.1.0.0/16"), gateway: try address("10.0.0.2")),
+                    Route(destination: try prefix("0.0.0.0/0"), gateway: try address("10.0.0.3")),
+                    Route(destination: try prefix("fd00::/8")),
+                ]))
+        #expect(
+            result.json(version: .v0_4_0)["routes"] == [
+                ["dst": "0.0.0.0/0", "gw": "10.0.0.1"], ["dst": "10.1.0.0/16", "gw": "10.0.0.2"],
+            ])
+        #expect(result.json(version: .v0_4_0)["ips"]?.array?[0]["version"] == "4")
+        #expect(result.json(version: .v1_1_0)["ips"]?.array?[0]["version"] == nil)
+    }
+}

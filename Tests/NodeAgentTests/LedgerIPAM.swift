@@ -1,0 +1,151 @@
+import Addresses
+import IPAMAPI
+import IPAMModel
+import Ledger
+import Synchronization
+import Testing
+
+/// The service as the agent calls it: the real rules, in memory, without server and store.
+///
+/// Pool `vms`, the default, gives 10.16.0.11 first; pool `other` has both families.
+final class LedgerIPAM: IPAMCalls {
+    enum Call: Equatable {
+        case allocate(AllocateRequest)
+        case release(ReleaseRequest)
+        case transfer(TransferRequest)
+        case list(BindingFilter)
+    }
+
+    fileprivate struct State {
+        var ledger = Ledger()
+        var now = Timestamp(seconds: 1_800_000_000)
+        var calls: [Call] = []
+        /// Thrown by every call while it is set.
+        var failure: IPAMError?
+        /// Transfers of owners of this name are refused.
+        var refusedName: String?
+    }
+
+    private let state = Mutex(State())
+
+    init() throws {
+        func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
+        func prefix(_ text: String) throws -> IPPrefix { try #require(IPPrefix(text)) }
+        let pools = [
+            Pool(
+                name: "vms",
+                prefixes: [
+                    PoolPrefix(
+                        prefix: try prefix("10.16.0.0/16"), gateway: try address("10.16.0.1"),
+                        excluded: [AddressRange(from: try address("10.16.0.2"), through: try address("10.16.0.10"))])
+                ], routes: [Route(destination: try prefix("192.168.0.0/16"))],
+                dns: DNS(nameservers: [try address("10.16.0.2")], search: ["vm.example"]), isDefault: true),
+            Pool(
+                name: "other",
+                prefixes: [
+                    PoolPrefix(prefix: try prefix("10.17.0.0/16"), gateway: try address("10.17.0.1")),
+                    PoolPrefix(prefix: try prefix("fd00::/64"), gateway: try address("fd00::1")),
+                ]),
+        ]
+        for pool in pools { _ = try apply(.createPool(pool)) }
+    }
+
+    var calls: [Call] { state.withLock { $0.calls } }
+    var bindings: [Binding] {
+        state.withLock { (try? $0.ledger.bindings(matching: BindingFilter(), after: nil, limit: 100).bindings) ?? [] }
+    }
+    func binding(of key: OwnerKey) -> Binding? { state.withLock { $0.ledger.binding(of: key) } }
+    func fail(with error: IPAMError?) { state.withLock { $0.failure = error } }
+    func refuse(ownersNamed name: String?) { state.withLock { $0.refusedName = name } }
+
+    /// A change that no agent asked for.
+    @discardableResult
+    func apply(_ command: Command) throws(IPAMError) -> Outcome { try locked { $0.apply(command) }.get() }
+
+    private func locked<Value>(_ body: (inout State) -> Value) -> Value where Value: Sendable {
+        state.withLock { body(&$0) }
+    }
+
+    private func serve(_ call: Call, _ command: Command) throws(IPAMError) -> Outcome {
+        try locked { state -> Result<Outcome, IPAMError> in
+            state.calls.append(call)
+            if let failure = state.failure { return .failure(failure) }
+            if case .transfer(let request) = command, request.owner.name == state.refusedName {
+                return .failure(IPAMError(.permissionDenied, .noAnswer, "refused"))
+            }
+            return state.apply(command)
+        }.get()
+    }
+
+    private func described(_ binding: Binding) -> DescribedBinding {
+        let pool = state.withLock { $0.ledger.pool(named: binding.pool) }
+        return DescribedBinding(binding: binding, routes: pool?.routes ?? [], dns: pool?.dns)
+    }
+
+    func allocate(
+        _ request: AllocateRequest, timeout: Duration
+    ) async throws(IPAMError) -> (binding: DescribedBinding, created: Bool) {
+        guard case .allocated(let binding, let created) = try serve(.allocate(request), .allocate(request)) else {
+            throw .unexpected
+        }
+        return (described(binding), created)
+    }
+
+    func release(_ request: ReleaseRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding? {
+        guard case .released(let binding) = try serve(.release(request), .release(request)) else { throw .unexpected }
+        return binding.map(described)
+    }
+
+    func transfer(_ request: TransferRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        guard case .transferred(let binding) = try serve(.transfer(request), .transfer(request)) else {
+            throw .unexpected
+        }
+        return described(binding)
+    }
+
+    func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        guard let binding = binding(of: owner.key) else { throw .unexpected }
+        return described(binding)
+    }
+
+    func binding(holding address: IPAddress, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        guard let binding = state.withLock({ $0.ledger.binding(holding: address) }) else { throw .unexpected }
+        return described(binding)
+    }
+
+    func bindings(
+        matching filter: BindingFilter, pageSize: Int, pageToken: String?, timeout: Duration
+    ) async throws(IPAMError) -> BindingPage {
+        // One on each page, so that paging is needed.
+        let (bindings, token) = try locked { state -> Result<([Binding], String?), IPAMError> in
+            state.calls.append(.list(filter))
+            if let failure = state.failure { return .failure(failure) }
+            do throws(IPAMError) {
+                let page = try state.ledger.bindings(matching: filter, after: pageToken, limit: 1)
+                return .success((page.bindings, page.token))
+            } catch {
+                return .failure(error)
+            }
+        }.get()
+        return BindingPage(bindings: bindings.map(described), nextPageToken: token)
+    }
+}
+
+extension LedgerIPAM.State {
+    /// One second after the change before.
+    fileprivate mutating func apply(_ command: Command) -> Result<Outcome, IPAMError> {
+        now = now.advanced(by: .seconds(1))
+        do throws(IPAMError) {
+            let outcome = try ledger.apply(command, at: now)
+            ledger.commit()
+            return .success(outcome)
+        } catch {
+            ledger.rollback()
+            return .failure(error)
+        }
+    }
+}
+
+extension IPAMError {
+    fileprivate static var unexpected: IPAMError { IPAMError(.notFound, .bindingNotFound, "no such binding") }
+}
