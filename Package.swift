@@ -3,12 +3,13 @@ import PackageDescription
 
 // Warnings are errors in CI, and not for who builds with another compiler than ours.
 let ci: [SwiftSetting] = Context.environment["HOLDFAST_CI"] == nil ? [] : [.treatAllWarnings(as: .error)]
-let settings: [SwiftSetting] = ci + [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .strictMemorySafety(),
-]
+let settings: [SwiftSetting] =
+    ci + [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .strictMemorySafety(),
+    ]
 
 // Listed from the ground up: a target imports only what stands above it in this list.
 let package = Package(
