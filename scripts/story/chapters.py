@@ -3,7 +3,7 @@
 from .cluster import Cluster
 from .kubelet import Kubelet, SandboxError
 from .screen import green, quote, red, say, table, title
-from .stage import REPOSITORY, StageError, wait_until
+from .stage import REPOSITORY, wait_until
 
 STATIC = "10.16.0.15"
 
@@ -293,6 +293,3 @@ class Story:
                   "live migration, an aborted one, and a stop and start. testvm-static-ip had the address it asked "
                   "for all along. Nobody else got either."))
         return True
-
-
-__all__ = ["Story", "StageError"]
