@@ -40,7 +40,7 @@ def test_with_network_interfaces_the_addresses_are_held(tmp_path):
     status, output, left = tell(tmp_path)
     assert status == 0 and "Addresses held" in output
     assert "10.16.0.15" in output and "SILENT" not in output
-    assert re.search(r"(\d+) of \1 answered|\d+ of \d+ answered", output)
+    assert re.search(r"\d+ of \d+ answered", output)
     assert left == [], "nothing is left behind"
 
 
@@ -63,5 +63,3 @@ def test_a_story_that_is_broken_off_leaves_nothing_running(tmp_path, how):
         return [line for line in listing.splitlines() if folder in line]
 
     wait_until("its programs have ended", lambda: not running())
-    assert not [name for name in os.listdir("/run/netns") if name in ("wire", "router", "node-a")] \
-        if os.path.isdir("/run/netns") else True
