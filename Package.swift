@@ -45,7 +45,9 @@ let package = Package(
         // Floor 3
         .target(
             name: "IPAMAPI",
-            dependencies: ["RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses"], swiftSettings: settings),
+            dependencies: [
+                "RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses", .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: settings),
         .target(
             name: "KubeVirt",
             dependencies: ["IPAMModel", "Addresses", .product(name: "Yams", package: "Yams")], swiftSettings: settings),
@@ -57,7 +59,10 @@ let package = Package(
         // Floor 4
         .target(
             name: "LedgerStore",
-            dependencies: ["Ledger", "IPAMModel", "Addresses", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "Ledger", "IPAMModel", "Addresses", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .target(
             name: "NodeAgent",
@@ -72,23 +77,31 @@ let package = Package(
         .target(
             name: "IPAMService",
             dependencies: [
-                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses",
+                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses",
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "Yams", package: "Yams"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
 
-        // The programs
-        .executableTarget(
-            name: "holdfast-server",
+        // The programs, and what they share: exit status, variables, logging
+        .target(
+            name: "Program",
             dependencies: [
-                "IPAMService", "LedgerStore", "RPC",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
         .executableTarget(
+            name: "holdfast-server",
+            dependencies: [
+                "IPAMService", "IPAMModel", "LedgerStore", "RPC", "Program",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ], swiftSettings: settings),
+        .executableTarget(
             name: "holdfast-agent",
             dependencies: [
-                "NodeAgent", "IPAMAPI",
+                "NodeAgent", "IPAMAPI", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -97,10 +110,17 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "IPAMModel", "Addresses",
+                "IPAMAPI", "IPAMModel", "Addresses", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
+
+        .executableTarget(
+            name: "holdfast-bench",
+            dependencies: [
+                "IPAMAPI", "IPAMModel", "RPC", "CMessages",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
 
         // Tests
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: settings),
@@ -110,8 +130,15 @@ let package = Package(
             name: "IPAMAPITests", dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC"], swiftSettings: settings),
         .testTarget(
             name: "LedgerTests", dependencies: ["Ledger", "IPAMModel", "Addresses"], swiftSettings: settings),
+        .target(
+            name: "StoreConformance", dependencies: ["LedgerStore", "Ledger", "IPAMModel", "Addresses"],
+            path: "Tests/StoreConformance", swiftSettings: settings),
         .testTarget(
-            name: "LedgerStoreTests", dependencies: ["LedgerStore", "Ledger", "IPAMModel", "Addresses"],
+            name: "LedgerStoreTests",
+            dependencies: [
+                "LedgerStore", "StoreConformance", "Ledger", "IPAMModel", "Addresses",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "NodeAgentTests",
@@ -119,8 +146,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "IPAMServiceTests",
-            dependencies: ["IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses"],
-            swiftSettings: settings),
+            dependencies: [
+                "IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses", "holdfast-server",
+            ], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -29,10 +29,13 @@ package struct BindingPage: Hashable, Sendable {
     package var bindings: [DescribedBinding]
     /// Nil on the last page.
     package var nextPageToken: String?
+    /// The ledger's revision when the page was read.
+    package var revision: UInt64
 
-    package init(bindings: [DescribedBinding], nextPageToken: String? = nil) {
+    package init(bindings: [DescribedBinding], nextPageToken: String? = nil, revision: UInt64 = 0) {
         self.bindings = bindings
         self.nextPageToken = nextPageToken
+        self.revision = revision
     }
 }
 

@@ -50,6 +50,8 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let poolChanged = Reason(rawValue: "POOL_CHANGED")
         package static let storeUnavailable = Reason(rawValue: "STORE_UNAVAILABLE")
         package static let shuttingDown = Reason(rawValue: "SHUTTING_DOWN")
+        /// The server did not answer, or what answered is no Holdfast server.
+        package static let noAnswer = Reason(rawValue: "NO_ANSWER")
         package static let watchTooSlow = Reason(rawValue: "WATCH_TOO_SLOW")
     }
 }

@@ -354,7 +354,7 @@ struct  Holdfast__Ipam__V1__ListBindingsRequest
   char *node;
   Holdfast__Ipam__V1__BindingState state;
   /*
-   * 0: 100. At most 1000.
+   * 0: 100. More than 1000: 1000.
    */
   uint32_t page_size;
   char *page_token;

@@ -1,0 +1,136 @@
+import ArgumentParser
+import CMessages
+import Foundation
+import IPAMAPI
+import IPAMModel
+import RPC
+import Synchronization
+
+/// Ratios of one run on one machine: durable Allocate against Health/Check of the same server with the same client,
+/// and one call at a time against fdatasync of the same disk.
+@main
+struct HoldfastBench: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Measures holdfast-server; prints medians and ratios.")
+
+    @Option(help: "The holdfast-server to start.") var server: String
+    @Option(help: "Calls in flight.") var inFlight = 64
+    @Option(help: "Calls in each measurement.") var calls = 20_000
+    @Option(help: "Measurements of each kind, taken in turn.") var rounds = 5
+
+    func run() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(
+            path: "holdfast-bench-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let pools = folder.appending(path: "pools.yaml")
+        try Data("[{name: bench, is_default: true, prefixes: [{prefix: 10.0.0.0/8, gateway: 10.0.0.1}]}]".utf8).write(
+            to: pools)
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: server)
+        process.arguments = [
+            "--listen", "127.0.0.1:0", "--store", "sqlite:\(folder.path)/ledger.sqlite", "--pools", pools.path,
+            "--log-level", "warning",
+        ]
+        let output = Pipe()
+        process.standardOutput = output
+        try process.run()
+        defer {
+            process.terminate()
+            process.waitUntilExit()
+        }
+        let first = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+        guard let address = first.split(separator: "\n").first?.split(separator: " ").last.map(String.init) else {
+            throw ValidationError("\(server) did not start")
+        }
+        let client = try IPAMClient(server: address)
+        let channel = try RPCChannel(target: address)
+        let next = Atomic(0)
+
+        @Sendable func check() async throws {
+            try unsafe await channel.unary(
+                cmessages_grpc_health_v1_health(), (),
+                encode: { (_: Void, arena) in unsafe arena.make(Grpc__Health__V1__HealthCheckRequest.self) },
+                decode: { (_: UnsafePointer<Grpc__Health__V1__HealthCheckResponse>) in }, timeout: .seconds(10))
+        }
+        @Sendable func allocate() async throws {
+            let number = next.wrappingAdd(1, ordering: .relaxed).newValue
+            let name = "vm-\(number)"
+            _ = try await client.allocate(
+                AllocateRequest(
+                    owner: Owner(
+                        kind: .virtualMachine, namespace: "bench", name: name,
+                        uid: "7c1f2b9e-4a52-4f0e-9d0b-\(100_000_000_000 + number)", network: "vm-net/eth0"),
+                    attachment: Attachment(
+                        node: "node-\(number % 100)", pod: "virt-launcher-\(name)-abcde",
+                        podUID: "0d5a3c1e-9b7f-4e62-8a11-\(100_000_000_000 + number)", containerID: "c\(number)",
+                        createdAt: Timestamp(seconds: 1_800_000_000))),
+                timeout: .seconds(10))
+        }
+        try await check()
+        try await allocate()
+
+        var rates: [(check: Double, allocate: Double)] = []
+        var single: [(check: Double, allocate: Double, sync: Double)] = []
+        for _ in 0..<rounds {
+            rates.append((try await rate(of: check), try await rate(of: allocate)))
+            single.append((try await median(of: check), try await median(of: allocate), try medianSync(in: folder)))
+        }
+        await client.close()
+        await channel.close()
+
+        func middle(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+        let (checks, allocates) = (middle(rates.map(\.check)), middle(rates.map(\.allocate)))
+        print("\(inFlight) in flight, medians of \(rounds) runs of \(calls) calls each, client on the same machine")
+        print("  Health/Check            \(Int(checks)) calls/s")
+        print("  Allocate, new owners    \(Int(allocates)) calls/s")
+        print(
+            "  ratio                   \(rounded(middle(rates.map { $0.allocate / $0.check })))  (at least 0.5 wanted)")
+        let (one, durable, sync) = (
+            middle(single.map(\.check)), middle(single.map(\.allocate)), middle(single.map(\.sync))
+        )
+        print("one at a time, p50")
+        print("  Health/Check            \(Int(one)) us")
+        print("  Allocate                \(Int(durable)) us")
+        print("  fdatasync               \(Int(sync)) us")
+        print(
+            "  Allocate / (Check + 2 fdatasync)  \(rounded(middle(single.map { $0.allocate / ($0.check + 2 * $0.sync) })))  (at most 1 wanted)"
+        )
+    }
+
+    private func rounded(_ value: Double) -> String { String(format: "%.2f", value) }
+
+    private func rate(of call: @escaping @Sendable () async throws -> Void) async throws -> Double {
+        let each = calls / inFlight
+        let elapsed = try await ContinuousClock().measure {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<inFlight {
+                    group.addTask { for _ in 0..<each { try await call() } }
+                }
+                try await group.waitForAll()
+            }
+        }
+        return Double(each * inFlight) / (elapsed / .seconds(1))
+    }
+
+    /// Microseconds.
+    private func median(of call: @Sendable () async throws -> Void) async throws -> Double {
+        var times: [Double] = []
+        for _ in 0..<300 { times.append(try await ContinuousClock().measure { try await call() } / .microseconds(1)) }
+        return times.sorted()[times.count / 2]
+    }
+
+    /// Microseconds of one fdatasync after 4 KiB were appended.
+    private func medianSync(in folder: URL) throws -> Double {
+        let file = folder.appending(path: "sync")
+        try Data().write(to: file)
+        let handle = try FileHandle(forWritingTo: file)
+        defer { try? handle.close() }
+        let block = Data(repeating: 7, count: 4096)
+        var times: [Double] = []
+        for _ in 0..<300 {
+            try handle.write(contentsOf: block)
+            times.append(ContinuousClock().measure { fdatasync(handle.fileDescriptor) } / .microseconds(1))
+        }
+        return times.sorted()[times.count / 2]
+    }
+}

@@ -1,0 +1,185 @@
+package import Addresses
+import CMessages
+package import IPAMModel
+package import RPC
+
+/// A client of the IPAM and Pools services, over one connection that is made when first needed and made again after a
+/// break. Any number of calls may run at once.
+package final class IPAMClient: Sendable {
+    private let channel: RPCChannel
+
+    /// `server` is HOST:PORT or unix:PATH. Connects with the first call; throws `unavailable` where no such channel can
+    /// be made.
+    package init(server: String, credentials: ChannelCredentials = .insecure) throws(IPAMError) {
+        do throws(RPCError) {
+            channel = try RPCChannel(target: server, credentials: credentials)
+        } catch {
+            throw IPAMError(.unavailable, .noAnswer, "\(error)")
+        }
+    }
+
+    /// Cancels the calls that are under way.
+    package func close() async { await channel.close() }
+
+    private func call<Request: ProtobufMessage, Response: ProtobufMessage, Output: Sendable>(
+        _ service: UnsafePointer<ProtobufCServiceDescriptor>, timeout: Duration,
+        _ request: @escaping @Sendable (borrowing MessageArena) -> UnsafeMutablePointer<Request>,
+        _ response: @escaping @Sendable (Response) throws(IPAMError) -> Output
+    ) async throws(IPAMError) -> Output {
+        do throws(RPCStatus) {
+            return try unsafe await channel.unary(
+                service, (), encode: { _, arena in unsafe request(arena) },
+                decode: { (message: UnsafePointer<Response>) throws(RPCStatus) in
+                    try status { () throws(IPAMError) in try unsafe response(message.pointee) }
+                }, timeout: timeout)
+        } catch {
+            throw IPAMError(error)
+        }
+    }
+}
+
+extension IPAMClient: IPAMCalls {
+    package func allocate(
+        _ request: AllocateRequest, timeout: Duration
+    ) async throws(IPAMError) -> (binding: DescribedBinding, created: Bool) {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_ipam(), timeout: timeout, { arena in unsafe request.wire(in: arena) },
+            { (response: Wire.AllocateResponse) throws(IPAMError) in
+                guard let binding = unsafe response.binding else { throw IPAMError.noBinding }
+                return (try unsafe DescribedBinding(binding.pointee), unsafe response.created != 0)
+            })
+    }
+
+    package func release(_ request: ReleaseRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding? {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_ipam(), timeout: timeout, { arena in unsafe request.wire(in: arena) },
+            { (response: Wire.ReleaseResponse) throws(IPAMError) in
+                guard let binding = unsafe response.binding else { return nil }
+                return try unsafe DescribedBinding(binding.pointee)
+            })
+    }
+
+    package func transfer(_ request: TransferRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_ipam(), timeout: timeout, { arena in unsafe request.wire(in: arena) },
+            { (response: Wire.TransferResponse) throws(IPAMError) in
+                guard let binding = unsafe response.binding else { throw IPAMError.noBinding }
+                return try unsafe DescribedBinding(binding.pointee)
+            })
+    }
+
+    package func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        try await binding(.owner(owner), timeout: timeout)
+    }
+
+    package func binding(holding address: IPAddress, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        try await binding(.address(address), timeout: timeout)
+    }
+
+    private func binding(_ query: BindingQuery, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_ipam(), timeout: timeout, { arena in unsafe query.wire(in: arena) },
+            { (response: Wire.Binding) throws(IPAMError) in try unsafe DescribedBinding(response) })
+    }
+
+    package func bindings(
+        matching filter: BindingFilter, pageSize: Int, pageToken: String?, timeout: Duration
+    ) async throws(IPAMError) -> BindingPage {
+        let listing = BindingListing(filter: filter, pageSize: pageSize, pageToken: pageToken)
+        return try unsafe await call(
+            cmessages_holdfast_ipam_v1_ipam(), timeout: timeout, { arena in unsafe listing.wire(in: arena) },
+            { (response: Wire.ListBindingsResponse) throws(IPAMError) in try unsafe BindingPage(response) })
+    }
+}
+
+extension IPAMClient {
+    /// The present state, `synced`, then every change, until the reader leaves. Throws `IPAMError` when the server ends it.
+    package func watch(_ filter: BindingFilter) -> BindingEvents {
+        BindingEvents(
+            responses: unsafe channel.serverStreaming(
+                cmessages_holdfast_ipam_v1_ipam(), filter, encode: { filter, arena in unsafe filter.wire(in: arena) },
+                decode: { (message: UnsafePointer<Wire.BindingEvent>) throws(RPCStatus) in
+                    try status { () throws(IPAMError) in try unsafe BindingEvent(message.pointee) }
+                }))
+    }
+}
+
+/// The events of one watch, to be read once.
+package struct BindingEvents: AsyncSequence, Sendable {
+    fileprivate let responses: RPCResponses<BindingEvent>
+
+    package struct AsyncIterator: AsyncIteratorProtocol {
+        fileprivate var responses: RPCResponses<BindingEvent>.AsyncIterator
+
+        package mutating func next() async throws(IPAMError) -> BindingEvent? {
+            try await next(isolation: nil)
+        }
+
+        package mutating func next(isolation actor: isolated (any Actor)?) async throws(IPAMError) -> BindingEvent? {
+            do throws(RPCStatus) {
+                return try await responses.next(isolation: actor)
+            } catch {
+                throw IPAMError(error)
+            }
+        }
+    }
+
+    package func makeAsyncIterator() -> AsyncIterator { AsyncIterator(responses: responses.makeAsyncIterator()) }
+}
+
+extension IPAMClient: PoolCalls {
+    package func createPool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_pools(), timeout: timeout,
+            { arena in
+                let message = unsafe arena.make(Wire.CreatePoolRequest.self)
+                unsafe message.pointee.pool = DescribedPool(pool: pool).wire(in: arena)
+                return unsafe message
+            }, { (response: Wire.Pool) throws(IPAMError) in try unsafe DescribedPool(response) })
+    }
+
+    package func updatePool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_pools(), timeout: timeout,
+            { arena in
+                let message = unsafe arena.make(Wire.UpdatePoolRequest.self)
+                unsafe message.pointee.pool = DescribedPool(pool: pool).wire(in: arena)
+                return unsafe message
+            }, { (response: Wire.Pool) throws(IPAMError) in try unsafe DescribedPool(response) })
+    }
+
+    package func pool(named name: String, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_pools(), timeout: timeout,
+            { arena in
+                let message = unsafe arena.make(Wire.GetPoolRequest.self)
+                unsafe message.pointee.name = arena.string(name)
+                return unsafe message
+            }, { (response: Wire.Pool) throws(IPAMError) in try unsafe DescribedPool(response) })
+    }
+
+    package func pools(timeout: Duration) async throws(IPAMError) -> [DescribedPool] {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_pools(), timeout: timeout,
+            { arena in unsafe arena.make(Wire.ListPoolsRequest.self) },
+            { (response: Wire.ListPoolsResponse) throws(IPAMError) in
+                try unsafe messages(response.n_pools, response.pools) { item, _ throws(IPAMError) in
+                    try unsafe DescribedPool(item)
+                }
+            })
+    }
+
+    package func deletePool(named name: String, timeout: Duration) async throws(IPAMError) {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_pools(), timeout: timeout,
+            { arena in
+                let message = unsafe arena.make(Wire.DeletePoolRequest.self)
+                unsafe message.pointee.name = arena.string(name)
+                return unsafe message
+            }, { (_: Wire.DeletePoolResponse) in })
+    }
+}
+
+extension IPAMError {
+    fileprivate static let noBinding = IPAMError(.internalError, .noAnswer, "the server's answer has no binding")
+}

@@ -1,0 +1,50 @@
+package import IPAMModel
+package import RPC
+
+// One table maps the model's codes to gRPC's and back.
+
+extension IPAMError.Code {
+    package var status: RPCStatus.Code {
+        switch self {
+        case .invalidArgument: .invalidArgument
+        case .notFound: .notFound
+        case .alreadyExists: .alreadyExists
+        case .resourceExhausted: .resourceExhausted
+        case .failedPrecondition: .failedPrecondition
+        case .permissionDenied: .permissionDenied
+        case .unauthenticated: .unauthenticated
+        case .unavailable: .unavailable
+        case .aborted: .aborted
+        case .internalError: .internalError
+        }
+    }
+}
+
+extension IPAMError {
+    /// As it travels: ErrorInfo with the domain `holdfast`.
+    package var status: RPCStatus {
+        RPCStatus(
+            code.status, message,
+            errorInfo: RPCStatus.ErrorInfo(reason: reason.rawValue, domain: "holdfast", metadata: metadata))
+    }
+
+    /// As it arrives. A deadline that passed or a broken connection is `unavailable`: the call may have had its effect.
+    package init(_ status: RPCStatus) {
+        let code: Code =
+            switch status.code {
+            case .deadlineExceeded, .cancelled: .unavailable
+            default: Code.allCases.first { $0.status == status.code } ?? .internalError
+            }
+        let reason = status.errorInfo.map { Reason(rawValue: $0.reason) } ?? .noAnswer
+        self.init(code, reason, status.message, metadata: status.errorInfo?.metadata ?? [:])
+    }
+}
+
+/// Runs `body`; what it throws travels as a status.
+package func status<Value: ~Copyable>(_ body: () throws(IPAMError) -> Value) throws(RPCStatus) -> Value {
+    do throws(IPAMError) {
+        return try body()
+    } catch {
+        throw error.status
+    }
+}

@@ -1,0 +1,219 @@
+import Addresses
+package import Foundation
+package import IPAMModel
+import Yams
+
+/// Pools as people write them: YAML or JSON in the API's field names, one pool, a list of pools, or a list below `pools:`.
+package enum PoolManifest {
+    /// `source` names the text in errors. Throws INVALID_ARGUMENT naming the field.
+    package static func parse(_ content: Data, source: String) throws(IPAMError) -> [Pool] {
+        func invalid(_ why: String) -> IPAMError {
+            IPAMError(.invalidArgument, .invalidField, "\(source): \(why)", metadata: ["field": "pools"])
+        }
+        let document: Document
+        do {
+            document = try YAMLDecoder().decode(Document.self, from: content)
+        } catch let error as DecodingError {
+            throw invalid(error.placeAndReason)
+        } catch {
+            throw invalid("\(error)")
+        }
+        do throws(IPAMError) {
+            var pools: [Pool] = []
+            for (index, entry) in document.pools.enumerated() { pools.append(try entry.pool("pools[\(index)]")) }
+            return pools
+        } catch {
+            throw invalid(error.message)
+        }
+    }
+}
+
+// MARK: - The file's form
+
+/// A mapping whose keys are all known: a misspelt key is an error, not a setting that silently does nothing.
+private struct StrictKeys: CodingKey {
+    var stringValue: String
+    var intValue: Int? { nil }
+    init?(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+}
+
+extension Decoder {
+    fileprivate func strictContainer<Key: CodingKey & CaseIterable>(
+        keyedBy type: Key.Type
+    ) throws -> KeyedDecodingContainer<Key> {
+        let known = Key.allCases.map(\.stringValue)
+        if let stranger = try container(keyedBy: StrictKeys.self).allKeys.first(where: {
+            !known.contains($0.stringValue)
+        }) {
+            throw DecodingError.dataCorrupted(
+                .init(
+                    codingPath: codingPath,
+                    debugDescription:
+                        "'\(stranger.stringValue)' is unknown here; known are \(known.joined(separator: ", "))"))
+        }
+        return try container(keyedBy: type)
+    }
+}
+
+extension DecodingError {
+    fileprivate var placeAndReason: String {
+        let context: Context
+        switch self {
+        case .typeMismatch(_, let found), .valueNotFound(_, let found), .keyNotFound(_, let found),
+            .dataCorrupted(let found):
+            context = found
+        @unknown default: return "\(self)"
+        }
+        let place = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
+        return [place.drop { $0 == "." }.description, context.debugDescription].filter { !$0.isEmpty }.joined(
+            separator: ": ")
+    }
+}
+
+private struct Document: Decodable {
+    var pools: [Entry]
+
+    enum CodingKeys: String, CodingKey, CaseIterable { case pools }
+
+    init(from decoder: any Decoder) throws {
+        if var list = try? decoder.unkeyedContainer() {
+            pools = []
+            while !list.isAtEnd { pools.append(try list.decode(Entry.self)) }
+        } else if try decoder.container(keyedBy: CodingKeys.self).contains(.pools) {
+            pools = try decoder.strictContainer(keyedBy: CodingKeys.self).decode([Entry].self, forKey: .pools)
+        } else {
+            pools = [try Entry(from: decoder)]
+        }
+    }
+}
+
+private struct Entry: Decodable {
+    var name: String
+    var prefixes: [PrefixEntry]
+    var namespaces: [String]
+    var routes: [RouteEntry]
+    var dns: DNSEntry?
+    var isDefault: Bool
+    var reuseDelay: String?
+    var namespaceQuota: UInt32
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case name, prefixes, namespaces, routes, dns
+        case isDefault = "is_default"
+        case reuseDelay = "reuse_delay"
+        case namespaceQuota = "namespace_quota"
+    }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.strictContainer(keyedBy: CodingKeys.self)
+        name = try container.decode(String.self, forKey: .name)
+        prefixes = try container.decode([PrefixEntry].self, forKey: .prefixes)
+        namespaces = try container.decodeIfPresent([String].self, forKey: .namespaces) ?? []
+        routes = try container.decodeIfPresent([RouteEntry].self, forKey: .routes) ?? []
+        dns = try container.decodeIfPresent(DNSEntry.self, forKey: .dns)
+        isDefault = try container.decodeIfPresent(Bool.self, forKey: .isDefault) ?? false
+        reuseDelay = try container.decodeIfPresent(String.self, forKey: .reuseDelay)
+        namespaceQuota = try container.decodeIfPresent(UInt32.self, forKey: .namespaceQuota) ?? 0
+    }
+
+    func pool(_ path: String) throws(IPAMError) -> Pool {
+        var pool = Pool(
+            name: try Rules.poolName(name, "\(path).name"), prefixes: [], isDefault: isDefault,
+            namespaceQuota: namespaceQuota)
+        for (index, entry) in prefixes.enumerated() {
+            pool.prefixes.append(try entry.prefix("\(path).prefixes[\(index)]"))
+        }
+        for (index, text) in namespaces.enumerated() {
+            pool.namespaces.append(try Rules.namespace(text, "\(path).namespaces[\(index)]"))
+        }
+        for (index, entry) in routes.enumerated() {
+            let path = "\(path).routes[\(index)]"
+            pool.routes.append(
+                Route(
+                    destination: try Rules.prefix(entry.destination, "\(path).destination"),
+                    gateway: try entry.gateway.map { text throws(IPAMError) in
+                        try Rules.address(text, "\(path).gateway")
+                    }))
+        }
+        pool.dns = try dns.map { entry throws(IPAMError) in try entry.dns("\(path).dns") }
+        if let reuseDelay { pool.reuseDelay = try Rules.delay(reuseDelay, "\(path).reuse_delay") }
+        try Rules.check(pool, path)
+        return pool
+    }
+}
+
+private struct PrefixEntry: Decodable {
+    var prefix: String
+    var gateway: String?
+    var excluded: [String]
+    var useEdgeAddresses: Bool
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case prefix, gateway, excluded
+        case useEdgeAddresses = "use_edge_addresses"
+    }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.strictContainer(keyedBy: CodingKeys.self)
+        prefix = try container.decode(String.self, forKey: .prefix)
+        gateway = try container.decodeIfPresent(String.self, forKey: .gateway)
+        excluded = try container.decodeIfPresent([String].self, forKey: .excluded) ?? []
+        useEdgeAddresses = try container.decodeIfPresent(Bool.self, forKey: .useEdgeAddresses) ?? false
+    }
+
+    func prefix(_ path: String) throws(IPAMError) -> PoolPrefix {
+        var result = PoolPrefix(
+            prefix: try Rules.prefix(prefix, "\(path).prefix"),
+            gateway: try gateway.map { text throws(IPAMError) in try Rules.address(text, "\(path).gateway") },
+            usesEdgeAddresses: useEdgeAddresses)
+        for (index, text) in excluded.enumerated() {
+            result.excluded.append(try Rules.range(text, "\(path).excluded[\(index)]"))
+        }
+        return result
+    }
+}
+
+private struct RouteEntry: Decodable {
+    var destination: String
+    var gateway: String?
+
+    enum CodingKeys: String, CodingKey, CaseIterable { case destination, gateway }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.strictContainer(keyedBy: CodingKeys.self)
+        destination = try container.decode(String.self, forKey: .destination)
+        gateway = try container.decodeIfPresent(String.self, forKey: .gateway)
+    }
+}
+
+private struct DNSEntry: Decodable {
+    var nameservers: [String]
+    var domain: String
+    var search: [String]
+    var options: [String]
+
+    enum CodingKeys: String, CodingKey, CaseIterable { case nameservers, domain, search, options }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.strictContainer(keyedBy: CodingKeys.self)
+        nameservers = try container.decodeIfPresent([String].self, forKey: .nameservers) ?? []
+        domain = try container.decodeIfPresent(String.self, forKey: .domain) ?? ""
+        search = try container.decodeIfPresent([String].self, forKey: .search) ?? []
+        options = try container.decodeIfPresent([String].self, forKey: .options) ?? []
+    }
+
+    func dns(_ path: String) throws(IPAMError) -> DNS {
+        var result = DNS(domain: try Rules.identifier(domain, "\(path).domain"))
+        for (index, text) in nameservers.enumerated() {
+            result.nameservers.append(try Rules.address(text, "\(path).nameservers[\(index)]"))
+        }
+        for (index, text) in search.enumerated() {
+            result.search.append(try Rules.identifier(text, "\(path).search[\(index)]"))
+        }
+        for (index, text) in options.enumerated() {
+            result.options.append(try Rules.identifier(text, "\(path).options[\(index)]"))
+        }
+        return result
+    }
+}

@@ -1,0 +1,143 @@
+package import Addresses
+package import IPAMModel
+
+/// What a field of the API may hold. Each rule throws INVALID_ARGUMENT with the field's path in the API's names,
+/// "owner.namespace" or "pool.prefixes[0].gateway", and says what would be right.
+package enum Rules {
+    package typealias Path = () -> String
+
+    package static func invalid(_ path: String, _ why: String) -> IPAMError {
+        IPAMError(.invalidArgument, .invalidField, "\(path): \(why)", metadata: ["field": path])
+    }
+
+    /// A Kubernetes namespace: at most 63 characters of a DNS label (RFC 1123).
+    package static func namespace(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> String {
+        try name(text, limit: 63, path())
+    }
+
+    /// A Kubernetes object's name: at most 253 characters (RFC 1123 subdomain).
+    package static func objectName(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> String {
+        try name(text, limit: 253, path())
+    }
+
+    /// A pool's name: at most 63 characters.
+    package static func poolName(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> String {
+        try name(text, limit: 63, path())
+    }
+
+    private static func name(_ text: String, limit: Int, _ path: @autoclosure Path) throws(IPAMError) -> String {
+        guard !text.isEmpty else { throw invalid(path(), "is needed") }
+        guard text.utf8.count <= limit else {
+            throw invalid(path(), "is \(text.utf8.count) characters long; at most \(limit) are allowed")
+        }
+        for byte in text.utf8 where !isNameByte(byte) {
+            throw invalid(path(), "'\(text)' may hold letters, digits, '-', '_' and '.' only")
+        }
+        return text
+    }
+
+    private static func isNameByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
+            true
+        default: false
+        }
+    }
+
+    /// An identifier that another system made (a UID, a container ID, a network's name): printable ASCII without
+    /// spaces, or empty.
+    package static func identifier(
+        _ text: String, limit: Int = 253, _ path: @autoclosure Path
+    ) throws(IPAMError) -> String {
+        guard text.utf8.count <= limit else {
+            throw invalid(path(), "is \(text.utf8.count) characters long; at most \(limit) are allowed")
+        }
+        for byte in text.utf8 where byte <= 0x20 || byte >= 0x7f {
+            throw invalid(path(), "may hold printable ASCII without spaces only")
+        }
+        return text
+    }
+
+    /// An address that an interface can have.
+    package static func address(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> IPAddress {
+        guard let address = IPAddress(text) else {
+            throw invalid(path(), "'\(text)' is no IPv4 or IPv6 address, like 10.16.0.15 or fd00::15")
+        }
+        guard !address.isMulticast, !address.isUnspecified, !address.isLoopback else {
+            throw invalid(path(), "\(address) is no address that an interface on a network can have")
+        }
+        return address
+    }
+
+    package static func mac(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> MACAddress {
+        guard let mac = MACAddress(text) else {
+            throw invalid(path(), "'\(text)' is no MAC address, like 02:00:0a:10:00:0f")
+        }
+        guard !mac.isMulticast, !mac.isZero else {
+            throw invalid(
+                path(), "\(mac) is a multicast or zero MAC; an interface needs a unicast one (even first byte)")
+        }
+        return mac
+    }
+
+    package static func prefix(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> IPPrefix {
+        if let prefix = IPPrefix(text) { return prefix }
+        guard let (address, length) = IPPrefix.split(text), let prefix = IPPrefix(containing: address, length: length)
+        else { throw invalid(path(), "'\(text)' is no network, like 10.16.0.0/16 or fd00:10:16::/64") }
+        throw invalid(path(), "'\(text)' has host bits set; the network is \(prefix)")
+    }
+}
+
+extension Rules {
+    /// A pool's reuse delay is no longer than this.
+    package static let longestDelay = Delay.seconds(365 * 86_400)
+
+    package static func range(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> AddressRange {
+        guard let range = AddressRange(text) else {
+            throw invalid(
+                path(),
+                "'\(text)' is no address, network or range, like 10.16.0.1, 10.16.0.0/28 or 10.16.0.1..10.16.0.9")
+        }
+        return range
+    }
+
+    /// "60s", "500ms", "5m", "24h" or "0s".
+    package static func delay(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> Delay {
+        let units: [(suffix: String, nanoseconds: Int64)] = [
+            ("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000),
+        ]
+        for unit in units where text.hasSuffix(unit.suffix) {
+            guard let count = Int64(text.dropLast(unit.suffix.count)), count >= 0,
+                count <= longestDelay.nanoseconds / unit.nanoseconds
+            else { break }
+            return Delay(nanoseconds: count * unit.nanoseconds)
+        }
+        throw invalid(path(), "'\(text)' is no duration from 0s to 365 days (8760h), like 60s, 500ms or 5m")
+    }
+
+    /// A pool whose parts fit each other; the ledger sees to what it must not share with other pools.
+    package static func check(_ pool: Pool, _ path: String) throws(IPAMError) {
+        guard !pool.prefixes.isEmpty else { throw invalid("\(path).prefixes", "at least one is needed") }
+        for (index, entry) in pool.prefixes.enumerated() {
+            let path = "\(path).prefixes[\(index)]"
+            let (prefix, family) = (entry.prefix, entry.prefix.family)
+            guard !prefix.address.isMulticast, !prefix.address.isLoopback, prefix.length > 0 else {
+                throw invalid("\(path).prefix", "\(prefix) holds addresses that no interface on a network can have")
+            }
+            if let gateway = entry.gateway, !prefix.contains(gateway) {
+                throw invalid("\(path).gateway", "\(gateway) is outside \(prefix)")
+            }
+            for (position, range) in entry.excluded.enumerated()
+            where range.family != family || !prefix.contains(range.lower) || !prefix.contains(range.upper) {
+                throw invalid("\(path).excluded[\(position)]", "\(range) is outside \(prefix)")
+            }
+        }
+        for (index, route) in pool.routes.enumerated() {
+            if let gateway = route.gateway, gateway.family != route.destination.family {
+                throw invalid(
+                    "\(path).routes[\(index)].gateway", "\(gateway) is of another family than \(route.destination)")
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+import Addresses
+import CMessages
+package import IPAMModel
+package import RPC
+
+extension Pool {
+    /// Throws INVALID_ARGUMENT naming the field below `path`.
+    package init(_ message: UnsafeMutablePointer<Wire.Pool>?, _ path: String = "pool") throws(IPAMError) {
+        guard let message = unsafe message?.pointee else { throw Rules.invalid(path, "is needed") }
+        self.init(
+            name: try unsafe Rules.poolName(string(message.name), "\(path).name"),
+            prefixes: try unsafe messages(message.n_prefixes, message.prefixes) { item, index throws(IPAMError) in
+                try unsafe PoolPrefix(item, "\(path).prefixes[\(index)]")
+            },
+            routes: try unsafe messages(message.n_routes, message.routes) { item, index throws(IPAMError) in
+                try unsafe Route(item, "\(path).routes[\(index)]")
+            },
+            isDefault: unsafe message.is_default != 0,
+            reuseDelay: try unsafe Delay.read(message.reuse_delay, "\(path).reuse_delay") ?? Pool.defaultReuseDelay,
+            namespaceQuota: unsafe message.namespace_quota,
+            revision: unsafe message.revision)
+        for (index, text) in unsafe strings(message.n_namespaces, message.namespaces).enumerated() {
+            namespaces.append(try Rules.namespace(text, "\(path).namespaces[\(index)]"))
+        }
+        if let dns = unsafe message.dns { self.dns = try unsafe DNS(dns.pointee, "\(path).dns") }
+        try Rules.check(self, path)
+    }
+}
+
+extension PoolPrefix {
+    init(_ message: Wire.Prefix, _ path: String) throws(IPAMError) {
+        let gateway = unsafe string(message.gateway)
+        self.init(
+            prefix: try unsafe Rules.prefix(string(message.prefix), "\(path).prefix"),
+            gateway: gateway.isEmpty ? nil : try Rules.address(gateway, "\(path).gateway"),
+            usesEdgeAddresses: unsafe message.use_edge_addresses != 0)
+        for (index, text) in unsafe strings(message.n_excluded, message.excluded).enumerated() {
+            excluded.append(try Rules.range(text, "\(path).excluded[\(index)]"))
+        }
+    }
+
+    func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.Prefix> {
+        let message = unsafe arena.make(Wire.Prefix.self)
+        unsafe message.pointee.prefix = arena.string(prefix.description)
+        if let gateway { unsafe message.pointee.gateway = arena.string(gateway.description) }
+        unsafe (message.pointee.n_excluded, message.pointee.excluded) = strings(excluded.map(\.description), arena)
+        unsafe message.pointee.use_edge_addresses = usesEdgeAddresses ? 1 : 0
+        return unsafe message
+    }
+}
+
+extension Delay {
+    /// Nil when absent; at most 365 days.
+    static func read(
+        _ message: UnsafeMutablePointer<Wire.Duration>?, _ path: @autoclosure Rules.Path
+    ) throws(IPAMError) -> Delay? {
+        guard let message = unsafe message?.pointee else { return nil }
+        guard unsafe (0...Rules.longestDelay.seconds).contains(message.seconds),
+            unsafe (0..<1_000_000_000).contains(message.nanos)
+        else { throw Rules.invalid(path(), "is no duration from 0 s to 365 days") }
+        return unsafe Delay(nanoseconds: message.seconds * 1_000_000_000 + Int64(message.nanos))
+    }
+
+    var seconds: Int64 { nanoseconds / 1_000_000_000 }
+
+    func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.Duration> {
+        let message = unsafe arena.make(Wire.Duration.self)
+        unsafe message.pointee.seconds = seconds
+        unsafe message.pointee.nanos = Int32(nanoseconds % 1_000_000_000)
+        return unsafe message
+    }
+}
+
+extension DescribedPool {
+    package func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.Pool> {
+        let message = unsafe arena.make(Wire.Pool.self)
+        unsafe message.pointee.name = arena.string(pool.name)
+        unsafe message.pointee.n_prefixes = pool.prefixes.count
+        unsafe message.pointee.prefixes = arena.array(pool.prefixes.count) { unsafe pool.prefixes[$0].wire(in: arena) }
+        unsafe (message.pointee.n_namespaces, message.pointee.namespaces) = strings(pool.namespaces, arena)
+        unsafe message.pointee.n_routes = pool.routes.count
+        unsafe message.pointee.routes = arena.array(pool.routes.count) { unsafe pool.routes[$0].wire(in: arena) }
+        if let dns = pool.dns { unsafe message.pointee.dns = dns.wire(in: arena) }
+        unsafe message.pointee.is_default = pool.isDefault ? 1 : 0
+        unsafe message.pointee.reuse_delay = pool.reuseDelay.wire(in: arena)
+        unsafe message.pointee.namespace_quota = pool.namespaceQuota
+        unsafe message.pointee.revision = pool.revision
+        unsafe message.pointee.n_usage = usage.count
+        unsafe message.pointee.usage = arena.array(usage.count) { unsafe usage[$0].wire(in: arena) }
+        return unsafe message
+    }
+
+    package init(_ message: Wire.Pool) throws(IPAMError) {
+        var copy = unsafe message
+        self.init(
+            pool: try unsafe withUnsafeMutablePointer(to: &copy) { pointer throws(IPAMError) in
+                try unsafe Pool(pointer)
+            },
+            usage: try unsafe messages(message.n_usage, message.usage) { item, index throws(IPAMError) in
+                try unsafe PrefixUsage(item, "usage[\(index)]")
+            })
+    }
+}
+
+extension PrefixUsage {
+    func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.PrefixUsage> {
+        let message = unsafe arena.make(Wire.PrefixUsage.self)
+        unsafe message.pointee.prefix = arena.string(prefix.description)
+        unsafe message.pointee.total = total
+        unsafe message.pointee.bound = bound
+        unsafe message.pointee.reserved = reserved
+        unsafe message.pointee.quarantined = quarantined
+        unsafe message.pointee.free = free
+        return unsafe message
+    }
+
+    init(_ message: Wire.PrefixUsage, _ path: String) throws(IPAMError) {
+        self.init(
+            prefix: try unsafe Rules.prefix(string(message.prefix), "\(path).prefix"),
+            total: unsafe message.total, bound: unsafe message.bound, reserved: unsafe message.reserved,
+            quarantined: unsafe message.quarantined, free: unsafe message.free)
+    }
+}
+
+/// The `name` field of GetPool and DeletePool.
+package func poolName(_ field: UnsafeMutablePointer<CChar>?) throws(IPAMError) -> String {
+    try unsafe Rules.poolName(string(field), "name")
+}

@@ -1,0 +1,76 @@
+import IPAMAPI
+import IPAMModel
+import Ledger
+
+/// One WatchBindings call: the present state, SYNCED, then what changes, seen through a filter.
+struct BindingWatch: ~Copyable {
+    /// Bindings read from the ledger at a time while the present state is sent.
+    static let pageSize = 256
+
+    private let writer: Writer
+    private let filter: BindingFilter
+    private let id: Int
+    private let events: AsyncStream<[LedgerEvent]>
+    private let revision: UInt64
+    /// What the watcher has been sent and not seen freed, with its revision: decides CREATED, UPDATED, FREED or nothing.
+    private var known: [OwnerKey: UInt64] = [:]
+
+    init(_ filter: BindingFilter, writer: Writer) throws(IPAMError) {
+        self.writer = writer
+        self.filter = filter
+        // Subscribed before the first page is read: a change is in a page, or among the events, or in both.
+        (id, events, revision) = try writer.read { [watches = writer.watches] ledger, _ in
+            let (id, events) = watches.subscribe()
+            return (id, events, ledger.committedRevision)
+        }
+    }
+
+    deinit { writer.watches.unsubscribe(id) }
+
+    /// Returns when the caller's task is cancelled; throws what `send` throws, and ABORTED when the watcher is too slow.
+    mutating func run<Failure: Error>(
+        failure: (IPAMError) -> Failure, send: (BindingEvent) async throws(Failure) -> Void
+    ) async throws(Failure) {
+        var token: String?
+        repeat {
+            let page: BindingPage
+            do throws(IPAMError) {
+                page = try writer.page(BindingListing(filter: filter, pageSize: Self.pageSize, pageToken: token))
+            } catch { throw failure(error) }
+            for binding in page.bindings {
+                known[binding.binding.owner.key] = binding.binding.revision
+                try await send(BindingEvent(kind: .created, binding: binding, revision: binding.binding.revision))
+            }
+            token = page.nextPageToken
+        } while token != nil
+        try await send(BindingEvent(kind: .synced, binding: nil, revision: revision))
+
+        for await batch in events {
+            for event in batch {
+                if let event = seen(event) { try await send(event) }
+            }
+        }
+        if !Task.isCancelled {
+            throw failure(
+                IPAMError(
+                    .aborted, .watchTooSlow, "this watch fell too far behind: start it again for the present state"))
+        }
+    }
+
+    private mutating func seen(_ event: LedgerEvent) -> BindingEvent? {
+        let binding =
+            switch event {
+            case .put(let binding), .removed(let binding): binding
+            }
+        let (key, revision) = (binding.binding.owner.key, binding.binding.revision)
+        let before = known[key]
+        if let before, before >= revision { return nil }
+        if case .put = event, filter.matches(binding.binding) {
+            known[key] = revision
+            return BindingEvent(kind: before == nil ? .created : .updated, binding: binding, revision: revision)
+        }
+        guard before != nil else { return nil }
+        known[key] = nil
+        return BindingEvent(kind: .freed, binding: binding, revision: revision)
+    }
+}

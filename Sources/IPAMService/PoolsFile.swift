@@ -1,0 +1,63 @@
+import Foundation
+import IPAMAPI
+package import IPAMModel
+import Ledger
+package import Logging
+package import ServiceLifecycle
+
+/// `--pools FILE`: pools that the file names are created or updated, at start and when the file changes; pools that it
+/// does not name stay as they are.
+package struct PoolsFile: Service {
+    /// How often the file is looked at. Its content is compared, not its time: a mounted ConfigMap changes by a symlink.
+    private static let interval = Duration.seconds(2)
+
+    private let path: String
+    private let writer: Writer
+    private let logger: Logger
+    private let first: Data
+
+    /// Applies the file once. Throws `IPAMError` where it cannot be read or one of its pools is refused.
+    package init(path: String, writer: Writer, logger: Logger) async throws(IPAMError) {
+        self.path = path
+        self.writer = writer
+        self.logger = logger
+        guard let content = FileManager.default.contents(atPath: path) else {
+            throw IPAMError(
+                .invalidArgument, .invalidField, "\(path): cannot be read; --pools needs a YAML list of pools",
+                metadata: ["field": "--pools"])
+        }
+        first = content
+        try await apply(content)
+    }
+
+    /// Applies the file whenever its content has changed, until graceful shutdown. A file that is wrong then is logged,
+    /// and the pools stay as they are.
+    package func run() async {
+        await cancelWhenGracefulShutdown {
+            var applied = first
+            while (try? await Task.sleep(for: Self.interval)) != nil {
+                guard let content = FileManager.default.contents(atPath: path), content != applied else { continue }
+                applied = content
+                do throws(IPAMError) {
+                    try await apply(content)
+                } catch {
+                    logger.error("pools file refused", metadata: ["file": "\(path)", "error": "\(error.message)"])
+                }
+            }
+        }
+    }
+
+    private func apply(_ content: Data) async throws(IPAMError) {
+        for pool in try PoolManifest.parse(content, source: path) {
+            do throws(IPAMError) {
+                let exists = try writer.pools().contains { $0.pool.name == pool.name }
+                _ = try await writer.submit(exists ? .updatePool(pool) : .createPool(pool))
+                logger.info("pool applied", metadata: ["pool": "\(pool.name)", "file": "\(path)"])
+            } catch {
+                throw IPAMError(
+                    error.code, error.reason, "\(path): pool '\(pool.name)': \(error.message)", metadata: error.metadata
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+package import IPAMAPI
+package import IPAMModel
+import Ledger
+
+// Reads answer from the last committed state.
+
+extension Writer {
+    package func page(_ listing: BindingListing) throws(IPAMError) -> BindingPage {
+        try read { ledger, _ throws(IPAMError) in
+            let (bindings, token) = try ledger.bindings(
+                matching: listing.filter, after: listing.pageToken, limit: listing.pageSize)
+            return BindingPage(
+                bindings: bindings.map { ledger.described($0) }, nextPageToken: token,
+                revision: ledger.committedRevision)
+        }
+    }
+
+    /// The binding of an owner or of an address; NOT_FOUND tells of a quarantined address who had it.
+    package func binding(_ query: BindingQuery) throws(IPAMError) -> DescribedBinding {
+        try read { ledger, _ throws(IPAMError) in
+            switch query {
+            case .owner(let owner):
+                if let binding = ledger.binding(of: owner.key), !binding.owner.isAnotherObject(than: owner.uid) {
+                    return ledger.described(binding)
+                }
+                throw IPAMError(.notFound, .bindingNotFound, "\(owner.key) has no binding")
+            case .address(let address):
+                if let binding = ledger.binding(holding: address) { return ledger.described(binding) }
+                guard let freed = ledger.freed(address), let pool = ledger.pool(named: freed.pool) else {
+                    throw IPAMError(
+                        .notFound, .bindingNotFound, "\(address) is in no binding", metadata: ["address": "\(address)"])
+                }
+                throw IPAMError.quarantined(freed, until: freed.freedAt.advanced(by: pool.reuseDelay))
+            }
+        }
+    }
+
+    package func pool(named name: String) throws(IPAMError) -> DescribedPool {
+        try read { ledger, now throws(IPAMError) in
+            guard let pool = ledger.pool(named: name) else {
+                throw IPAMError(.notFound, .poolNotFound, "there is no pool '\(name)'", metadata: ["pool": name])
+            }
+            return ledger.described(pool, at: now)
+        }
+    }
+
+    package func pools() throws(IPAMError) -> [DescribedPool] {
+        try read { ledger, now in ledger.pools.map { ledger.described($0, at: now) } }
+    }
+}
+
+extension IPAMError {
+    fileprivate static func quarantined(_ freed: FreedAddress, until available: Timestamp) -> IPAMError {
+        IPAMError(
+            .notFound, .addressQuarantined,
+            "\(freed.address) is in no binding; \(freed.lastOwner.key) had it, others may have it from \(available)",
+            metadata: [
+                "address": "\(freed.address)", "pool": freed.pool, "lastOwner": "\(freed.lastOwner.key)",
+                "freedAt": "\(freed.freedAt)", "availableAt": "\(available)",
+            ])
+    }
+}

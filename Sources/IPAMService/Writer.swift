@@ -1,0 +1,150 @@
+import Dispatch
+package import IPAMAPI
+package import IPAMModel
+package import Ledger
+package import LedgerStore
+package import Logging
+import Synchronization
+
+/// What a committed command is answered with.
+package enum Answer: Sendable {
+    /// Nil once freed.
+    case binding(DescribedBinding?, created: Bool)
+    /// Nil once deleted.
+    case pool(DescribedPool?)
+}
+
+/// The one place where the ledger changes. It takes all waiting commands as a batch, applies each to the ledger in
+/// memory, makes the batch's changes durable in one store commit, and only then answers every command of the batch
+/// (promise 3). So one fsync serves as many calls as were waiting, and no call waits for more than two.
+///
+/// Reads take the last committed state, also while a commit is under way.
+package final class Writer: Sendable {
+    package typealias Completion = @Sendable (Result<Answer, IPAMError>) -> Void
+
+    private struct Waiting: Sendable {
+        let command: Command
+        let complete: Completion
+    }
+
+    private struct Queue: Sendable {
+        var waiting: [Waiting] = []
+        var isDraining = false
+        var isClosed = false
+    }
+
+    private let ledger: Mutex<Ledger>
+    private let queue = Mutex(Queue())
+    private let serial = DispatchQueue(label: "holdfast.writer", qos: .userInitiated)
+    private let store: any LedgerStore
+    private let clock: LedgerClock
+    private let logger: Logger
+    package let watches = WatchHub()
+
+    package init(_ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger) {
+        self.ledger = Mutex(ledger)
+        self.store = store
+        self.clock = clock
+        self.logger = logger
+    }
+
+    /// Answers through `complete`, on the writer's thread, once the command's changes are durable or it is refused.
+    package func submit(_ command: Command, _ complete: @escaping Completion) {
+        let (refused, wake) = queue.withLock { queue in
+            if queue.isClosed { return (true, false) }
+            queue.waiting.append(Waiting(command: command, complete: complete))
+            defer { queue.isDraining = true }
+            return (false, !queue.isDraining)
+        }
+        if refused {
+            complete(.failure(IPAMError(.unavailable, .shuttingDown, "the server is shutting down: try again")))
+        } else if wake {
+            serial.async { self.drain() }
+        }
+    }
+
+    package func submit(_ command: Command) async throws(IPAMError) -> Answer {
+        try await withCheckedContinuation { continuation in
+            submit(command) { continuation.resume(returning: $0) }
+        }.get()
+    }
+
+    /// Reads the last committed state. `body` holds the ledger: it must be short.
+    package func read<Value: Sendable>(
+        _ body: @Sendable (borrowing Ledger, Timestamp) throws(IPAMError) -> Value
+    ) throws(IPAMError) -> Value {
+        let now = clock.now()
+        return try ledger.withLock { ledger throws(IPAMError) in try body(ledger, now) }
+    }
+
+    /// Takes no more commands, and returns once those it has are answered.
+    package func close() {
+        queue.withLock { $0.isClosed = true }
+        serial.sync {}
+    }
+
+    private func drain() {
+        while true {
+            let batch = queue.withLock { queue in
+                defer { queue.waiting = [] }
+                queue.isDraining = !queue.waiting.isEmpty
+                return queue.waiting
+            }
+            if batch.isEmpty { return }
+            run(batch)
+        }
+    }
+
+    private func run(_ batch: [Waiting]) {
+        let now = clock.now()
+        let (results, changes, revision) = ledger.withLock { ledger in
+            let results = batch.map { waiting in
+                Result { () throws(IPAMError) in try ledger.apply(waiting.command, at: now) }
+            }
+            return (results, ledger.pending, ledger.revision)
+        }
+        do {
+            if !changes.isEmpty { try store.commit(changes, revision: revision) }
+        } catch {
+            // Also those that were refused: what refused them may have been a change that is now undone.
+            ledger.withLock { $0.rollback() }
+            logger.error("commit failed", metadata: ["error": "\(error)", "changes": "\(changes.count)"])
+            let failure = IPAMError(
+                .unavailable, .storeUnavailable,
+                "the store did not take the change (\(error)): nothing was changed, try again")
+            for waiting in batch { waiting.complete(.failure(failure)) }
+            return
+        }
+        let answers = ledger.withLock { ledger in
+            ledger.commit()
+            watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
+            return results.map { result in result.map { Answer($0, in: ledger, at: now) } }
+        }
+        for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
+    }
+}
+
+extension Answer {
+    fileprivate init(_ outcome: Outcome, in ledger: borrowing Ledger, at now: Timestamp) {
+        switch outcome {
+        case .allocated(let binding, let created): self = .binding(ledger.described(binding), created: created)
+        case .released(let binding?): self = .binding(ledger.described(binding), created: false)
+        case .released(nil): self = .binding(nil, created: false)
+        case .transferred(let binding): self = .binding(ledger.described(binding), created: false)
+        case .pool(let pool): self = .pool(ledger.described(pool, at: now))
+        case .poolDeleted: self = .pool(nil)
+        }
+    }
+}
+
+extension Ledger {
+    /// With the routes and DNS of its pool.
+    package borrowing func described(_ binding: Binding) -> DescribedBinding {
+        let pool = pool(named: binding.pool)
+        return DescribedBinding(binding: binding, routes: pool?.routes ?? [], dns: pool?.dns)
+    }
+
+    package borrowing func described(_ pool: Pool, at now: Timestamp) -> DescribedPool {
+        DescribedPool(pool: pool, usage: usage(ofPool: pool.name, at: now))
+    }
+}

@@ -1,0 +1,92 @@
+import Foundation
+import GRDB
+import IPAMModel
+package import Ledger
+import Synchronization
+
+/// A ledger in one SQLite file: write-ahead log, synchronous FULL, one transaction and one fsync for each commit.
+package final class SQLiteStore: LedgerStore {
+    private let path: String
+    /// One connection, on its own serial queue.
+    let database: DatabaseQueue
+    private let lock: Mutex<StoreLock?>
+
+    /// Opens the ledger at `path`, or begins one where there is no file.
+    ///
+    /// Throws `.inUse` while another process has it, `.unwritable`, `.newerSchema`, and `.damaged` where the file is
+    /// not a whole ledger: that is never taken for an empty one.
+    package init(path: String) throws(StoreError) {
+        let path = URL(filePath: path).resolvingSymlinksInPath().path
+        let lock = try StoreLock(forStoreAt: path)
+        let file = StoreFile(path: path)
+        do {
+            if try file.condition() == .missing {
+                try file.create { path in
+                    let new = try DatabaseQueue(path: path, configuration: Self.configuration)
+                    try new.writeWithoutTransaction { db in try SQLiteSchema.create(in: db) }
+                    try new.close()
+                }
+            }
+            database = try DatabaseQueue(path: path, configuration: Self.configuration)
+            try database.writeWithoutTransaction { db in
+                try SQLiteSchema.check(db, path: path)
+                try SQLiteSchema.migrate(db, path: path)
+                try LedgerStatements.prepare(in: db)
+            }
+        } catch {
+            throw StoreError(error, path: path)
+        }
+        self.path = path
+        self.lock = Mutex(lock)
+    }
+
+    private static var configuration: Configuration {
+        var configuration = Configuration()
+        configuration.label = "holdfast.store"
+        // Somebody with a `sqlite3` shell may hold the file for a moment.
+        configuration.busyMode = .timeout(5)
+        configuration.prepareDatabase { db in
+            try db.execute(
+                sql: """
+                    PRAGMA journal_mode = WAL;
+                    PRAGMA synchronous = FULL;
+                    PRAGMA cell_size_check = ON;
+                    PRAGMA trusted_schema = OFF;
+                    """)
+        }
+        return configuration
+    }
+
+    package func load() throws(StoreError) -> Snapshot {
+        do {
+            return try database.read { db in try LedgerStatements.load(from: db) }
+        } catch {
+            throw StoreError(error, path: path)
+        }
+    }
+
+    package func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        do {
+            try database.writeWithoutTransaction { db in
+                try db.inTransaction(.immediate) {
+                    for change in changes { try LedgerStatements.run(change, in: db) }
+                    try LedgerStatements.put(revision: revision, in: db)
+                    return .commit
+                }
+            }
+        } catch {
+            throw StoreError(error, path: path)
+        }
+    }
+
+    package func close() {
+        lock.withLock { lock in
+            guard lock != nil else { return }
+            // The last connection to close moves the log into the file. Where that fails, the next start does it.
+            try? database.close()
+            lock = nil
+        }
+    }
+
+    deinit { close() }
+}

@@ -1,0 +1,96 @@
+import Foundation
+
+/// The database file as the file system shows it, before SQLite opens it: SQLite takes an empty file, or a missing one,
+/// for an empty database, and deletes the write-ahead log that it finds beside it.
+struct StoreFile {
+    let path: String
+
+    enum Condition: Equatable {
+        /// Nothing there: a ledger may begin here.
+        case missing
+        /// A SQLite file of this program's.
+        case ledger
+    }
+
+    var walPath: String { path + "-wal" }
+
+    /// Throws `.damaged` where there is a file, but not a ledger, or what a ledger left behind.
+    func condition() throws(StoreError) -> Condition {
+        let walLength = length(of: walPath) ?? 0
+        guard let length = length(of: path) else {
+            guard walLength == 0 else {
+                throw .damaged(path, found: "the file is gone, but its write-ahead log \(walPath) is there")
+            }
+            return .missing
+        }
+        guard length > 0 else { throw .damaged(path, found: "the file is empty (0 bytes)") }
+        let header = try header()
+        guard header.count == 100, header.starts(with: Array("SQLite format 3\0".utf8)) else {
+            throw .damaged(path, found: "it does not begin as a SQLite database does")
+        }
+        let id = header[68..<72].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        guard id == SQLiteSchema.applicationID else {
+            throw StoreError(
+                .damaged,
+                """
+                \(path) is not a Holdfast ledger: it is another program's SQLite database (application_id \(id)). \
+                Name another file with --store sqlite:PATH.
+                """)
+        }
+        return .ledger
+    }
+
+    /// Begins a ledger that appears whole or not at all: `make` fills a file under another name, which then gets this one.
+    func create(_ make: (_ path: String) throws -> Void) throws {
+        let new = path + ".new"
+        for leftover in [new, new + "-wal", new + "-shm"] where length(of: leftover) != nil {
+            try FileManager.default.removeItem(atPath: leftover)
+        }
+        try make(new)
+        try FileManager.default.moveItem(atPath: new, toPath: path)
+        let folder = try FileHandle(forReadingFrom: URL(filePath: path).deletingLastPathComponent())
+        defer { try? folder.close() }
+        try folder.synchronize()
+    }
+
+    private func length(of path: String) -> UInt64? {
+        (try? FileManager.default.attributesOfItem(atPath: path))?[.size] as? UInt64
+    }
+
+    private func header() throws(StoreError) -> [UInt8] {
+        do {
+            let file = try FileHandle(forReadingFrom: URL(filePath: path))
+            defer { try? file.close() }
+            return Array(try file.read(upToCount: 100) ?? Data())
+        } catch {
+            throw .unwritable(path, found: error.localizedDescription)
+        }
+    }
+}
+
+extension StoreError {
+    static func damaged(_ path: String, found: String) -> StoreError {
+        StoreError(
+            .damaged,
+            """
+            The ledger \(path) is damaged: \(found). Nothing was changed. Stop here, keep a copy of \(path) and \
+            \(path)-wal, and put a backup in their place; without one, see what can be saved with: \
+            sqlite3 \(path) ".recover" | sqlite3 recovered.sqlite
+            """)
+    }
+
+    static func unwritable(_ path: String, found: String) -> StoreError {
+        StoreError(
+            .unwritable,
+            """
+            The ledger \(path) cannot be read and written: \(found). Its folder must exist and belong to the user that \
+            the server runs as (ls -ld "$(dirname \(path))"), or name another file with --store sqlite:PATH.
+            """)
+    }
+
+    static func inUse(_ path: String, by holder: String) -> StoreError {
+        StoreError(
+            .inUse, "The ledger \(path) is in use by \(holder). Stop that one first, or name another file with --store."
+        )
+    }
+}

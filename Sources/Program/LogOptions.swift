@@ -1,0 +1,54 @@
+public import ArgumentParser
+import Foundation
+public import Logging
+
+/// `--log-level` and `--log-format`, the same for every program that runs on.
+package struct LogOptions: ParsableArguments {
+    package enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
+
+    @Option(help: "trace, debug, info, notice, warning, error or critical.")
+    package var logLevel = Logger.Level.info
+
+    @Option(help: "text, or json with one object a line.")
+    package var logFormat = Format.text
+
+    package static let variables = ["log-level", "log-format"]
+
+    package init() {}
+
+    /// A logger that writes to standard error.
+    package func logger(_ label: String) -> Logger {
+        var logger = Logger(label: label) { label in
+            switch logFormat {
+            case .text: StreamLogHandler.standardError(label: label)
+            case .json: JSONLogHandler()
+            }
+        }
+        logger.logLevel = logLevel
+        return logger
+    }
+}
+
+extension Logger.Level: @retroactive ExpressibleByArgument {}
+
+/// One JSON object a line: time, level, message, and the metadata's keys.
+struct JSONLogHandler: LogHandler {
+    var logLevel = Logger.Level.info
+    var metadata = Logger.Metadata()
+
+    subscript(metadataKey key: String) -> Logger.MetadataValue? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        var record = metadata.merging(event.metadata ?? [:]) { $1 }.mapValues { "\($0)" }
+        record["time"] = Date().formatted(.iso8601.time(includingFractionalSeconds: true))
+        record["level"] = event.level.rawValue
+        record["message"] = "\(event.message)"
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        guard let line = try? encoder.encode(record) else { return }
+        FileHandle.standardError.write(line + Data("\n".utf8))
+    }
+}

@@ -1,0 +1,62 @@
+package import ArgumentParser
+import Foundation
+
+/// What a person reads when a program cannot go on; ends it with exit status 1.
+package struct Failure: Error, CustomStringConvertible {
+    package let description: String
+    /// What to do about it.
+    package let hint: String?
+
+    package init(_ description: String, hint: String? = nil) {
+        self.description = description
+        self.hint = hint
+    }
+}
+
+extension AsyncParsableCommand {
+    /// Runs the command and ends the process: exit status 0 done, 1 failed, 2 wrong usage.
+    ///
+    /// Each name in `variables` is an option or, in `flags`, a flag whose value may also come from the environment:
+    /// `--tls-cert` from HOLDFAST_TLS_CERT. What stands on the command line wins.
+    package static func runProgram(variables: [String], flags: [String] = []) async -> Never {
+        do {
+            let given = Array(CommandLine.arguments.dropFirst())
+            let environment = ProcessInfo.processInfo.environment
+            var command = try parseAsRoot(
+                given + fromEnvironment(variables, flags: flags, given: given, environment: environment))
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+            Foundation.exit(0)
+        } catch let failure as Failure {
+            complain("error: \(failure)")
+            if let hint = failure.hint { complain("hint: \(hint)") }
+            Foundation.exit(1)
+        } catch {
+            let code = exitCode(for: error)
+            let text = fullMessage(for: error)
+            if code.isSuccess { print(text) } else if !text.isEmpty { complain(text) }
+            Foundation.exit(code == .validationFailure ? 2 : code.rawValue)
+        }
+    }
+
+    /// The arguments that stand for variables, less those that were given.
+    package static func fromEnvironment(
+        _ variables: [String], flags: [String], given: [String], environment: [String: String]
+    ) -> [String] {
+        func value(_ name: String) -> String? {
+            let option = "--\(name)"
+            guard !given.contains(where: { $0 == option || $0.hasPrefix("\(option)=") }) else { return nil }
+            let variable = "HOLDFAST_" + name.uppercased().replacing("-", with: "_")
+            return environment[variable].flatMap { $0.isEmpty ? nil : $0 }
+        }
+        return variables.flatMap { name in value(name).map { ["--\(name)=\($0)"] } ?? [] }
+            + flags.filter { ["1", "true", "yes"].contains(value($0)?.lowercased()) }.map { "--\($0)" }
+    }
+
+    private static func complain(_ text: String) {
+        FileHandle.standardError.write(Data((text + "\n").utf8))
+    }
+}

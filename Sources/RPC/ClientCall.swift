@@ -1,0 +1,225 @@
+import CGRPC
+import Synchronization
+
+/// One call of a client and its batches.
+final class ClientCall: Completion, @unchecked Sendable {
+    // @unchecked: `storage` is written by the core between the start and the end of an operation, and else only under
+    // `state`'s lock.
+
+    /// `exchanged` is a unary call's one batch; a stream's are the other three.
+    private enum Operation: Int { case exchanged, started, received, status }
+
+    private struct Storage {
+        var initial = grpc_metadata_array()
+        var trailing = grpc_metadata_array()
+        var received: UnsafeMutablePointer<grpc_byte_buffer>?
+        var code = GRPC_STATUS_UNKNOWN
+        var message = grpc_empty_slice()
+    }
+
+    private struct State {
+        var outstanding = 0
+        /// Set when the status has come: nothing is started any more.
+        var status: RPCStatus?
+        var isEnded = false
+        var request: OutgoingMessage?
+        var exchange: CheckedContinuation<Result<ReceivedMessage, RPCStatus>, Never>?
+        var reader: CheckedContinuation<Next, Never>?
+        /// A message that came, where the status must come too before the reader learns of it.
+        var isAtEnd = false
+    }
+
+    enum Next: Sendable {
+        case message(ReceivedMessage)
+        case end(RPCStatus)
+    }
+
+    // nonisolated(unsafe): the core's own; used until `isEnded` only, under the lock.
+    nonisolated(unsafe) private let call: OpaquePointer
+    private let storage: UnsafeMutablePointer<Storage>
+    private let sentMetadata: SentMetadata
+    private let onEnd: @Sendable (ClientCall) -> Void
+    private let state = Mutex(State())
+
+    init(_ call: OpaquePointer, _ metadata: RPCMetadata, onEnd: @escaping @Sendable (ClientCall) -> Void) {
+        self.call = call
+        self.onEnd = onEnd
+        sentMetadata = SentMetadata(metadata)
+        storage = .allocate(capacity: 1)
+        storage.initialize(to: Storage())
+        grpc_metadata_array_init(storage.field(\.initial))
+        grpc_metadata_array_init(storage.field(\.trailing))
+    }
+
+    deinit { storage.deallocate() }
+
+    /// May be called at any time, again and again.
+    func cancel() {
+        state.withLock { if !$0.isEnded { grpc_call_cancel(call, nil) } }
+    }
+
+    /// A unary call from its request to its answer.
+    func exchange(_ request: OutgoingMessage) async -> Result<ReceivedMessage, RPCStatus> {
+        await withCheckedContinuation { continuation in
+            let isOver = state.withLock { state in
+                state.exchange = continuation
+                return startBatch(.exchanged, request, receives: true, wantsStatus: true, &state)
+            }
+            if isOver { finish() }
+        }
+    }
+
+    /// Sends the one request of a stream.
+    func startStream(_ request: OutgoingMessage) {
+        let isOver = state.withLock { state in
+            if startBatch(.started, request, receives: false, wantsStatus: false, &state) { return true }
+            var op = statusOp()
+            return start(.status, &op, 1, &state)
+        }
+        if isOver { finish() }
+    }
+
+    /// The next message of a stream, or how it ended. One at a time.
+    func next() async -> Next {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let now = state.withLock { state -> Next? in
+                    if let status = state.status { return .end(status) }
+                    guard state.reader == nil else {
+                        return .end(RPCStatus(.internalError, "two readers on one stream"))
+                    }
+                    state.reader = continuation
+                    if state.isAtEnd { return nil }
+                    var op = grpc_op()
+                    op.op = GRPC_OP_RECV_MESSAGE
+                    op.data.recv_message.recv_message = storage.field(\.received)
+                    _ = start(.received, &op, 1, &state)
+                    return nil
+                }
+                if let now { continuation.resume(returning: now) }
+            }
+        } onCancel: {
+            cancel()
+        }
+    }
+
+    // MARK: Batches
+
+    private func startBatch(
+        _ operation: Operation, _ request: OutgoingMessage, receives: Bool, wantsStatus: Bool, _ state: inout State
+    ) -> Bool {
+        state.request = request
+        return withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 6) { ops in
+            ops.initialize(repeating: grpc_op())
+            ops[0].op = GRPC_OP_SEND_INITIAL_METADATA
+            ops[0].data.send_initial_metadata.count = sentMetadata.count
+            ops[0].data.send_initial_metadata.metadata = sentMetadata.entries
+            ops[1].op = GRPC_OP_SEND_MESSAGE
+            ops[1].data.send_message.send_message = request.buffer
+            ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT
+            ops[3].op = GRPC_OP_RECV_INITIAL_METADATA
+            ops[3].data.recv_initial_metadata.recv_initial_metadata = storage.field(\.initial)
+            var count = 4
+            if receives {
+                ops[count].op = GRPC_OP_RECV_MESSAGE
+                ops[count].data.recv_message.recv_message = storage.field(\.received)
+                count += 1
+            }
+            if wantsStatus {
+                ops[count] = statusOp()
+                count += 1
+            }
+            return start(operation, ops.baseAddress, count, &state)
+        }
+    }
+
+    private func statusOp() -> grpc_op {
+        var op = grpc_op()
+        op.op = GRPC_OP_RECV_STATUS_ON_CLIENT
+        op.data.recv_status_on_client.trailing_metadata = storage.field(\.trailing)
+        op.data.recv_status_on_client.status = storage.field(\.code)
+        op.data.recv_status_on_client.status_details = storage.field(\.message)
+        return op
+    }
+
+    /// True when it could not be started and the call is over with that.
+    private func start(
+        _ operation: Operation, _ ops: UnsafePointer<grpc_op>?, _ count: Int, _ state: inout State
+    ) -> Bool {
+        guard grpc_call_start_batch(call, ops, count, tag(operation.rawValue), nil) == GRPC_CALL_OK else {
+            takeBack()
+            grpc_call_cancel(call, nil)
+            if operation != .received { state.status = RPCStatus(.internalError, "the core did not start the call") }
+            return state.outstanding == 0
+        }
+        state.outstanding += 1
+        return false
+    }
+
+    // MARK: Completions
+
+    override func completed(_ operation: Int, success: Bool) {
+        var reader: CheckedContinuation<Next, Never>?
+        var message: ReceivedMessage?
+        let isOver = state.withLock { state in
+            state.outstanding -= 1
+            switch Operation(rawValue: operation) {
+            case .exchanged, .status: if state.status == nil { state.status = receivedStatus() }
+            case .received:
+                if success, let buffer = storage.pointee.received {
+                    storage.pointee.received = nil
+                    message = ReceivedMessage(buffer)
+                    reader = state.reader
+                    state.reader = nil
+                } else {
+                    // End of the stream: the reader waits for the status.
+                    state.isAtEnd = true
+                }
+            case .started, nil: state.request = nil
+            }
+            return state.status != nil && state.outstanding == 0
+        }
+        if let message { reader?.resume(returning: .message(message)) }
+        if isOver { finish() }
+    }
+
+    private func receivedStatus() -> RPCStatus {
+        let slice = storage.field(\.message)
+        let text = UnsafeBufferPointer(start: cgrpc_slice_ptr(slice), count: cgrpc_slice_len(slice))
+        var status = RPCStatus(
+            RPCStatus.Code(rawValue: storage.pointee.code.rawValue) ?? .unknown, String(decoding: text, as: UTF8.self))
+        if status.code != .ok, storage.pointee.trailing.count > 0,
+            let details = RPCMetadata(copying: storage.pointee.trailing).binary(RPCStatus.detailsKey)
+        {
+            status.errorInfo = RPCStatus.unpackErrorInfo(details)
+        }
+        return status
+    }
+
+    /// Every tag is back: gives back what is the core's and tells whoever waits. Called once.
+    private func finish() {
+        var waiting:
+            (CheckedContinuation<Result<ReceivedMessage, RPCStatus>, Never>?, CheckedContinuation<Next, Never>?)
+        var result: (status: RPCStatus, message: ReceivedMessage?)
+        (waiting, result) = state.withLock { state in
+            state.isEnded = true
+            state.request = nil
+            let message = storage.pointee.received.map { ReceivedMessage($0) }
+            grpc_metadata_array_destroy(storage.field(\.initial))
+            grpc_metadata_array_destroy(storage.field(\.trailing))
+            grpc_slice_unref(storage.pointee.message)
+            grpc_call_unref(call)
+            defer { (state.exchange, state.reader) = (nil, nil) }
+            return ((state.exchange, state.reader), (state.status ?? RPCStatus(.unknown, ""), message))
+        }
+        onEnd(self)
+        if let exchange = waiting.0 {
+            switch (result.status.code, result.message) {
+            case (.ok, let message?): exchange.resume(returning: .success(message))
+            case (.ok, nil): exchange.resume(returning: .failure(RPCStatus(.internalError, "no answer came")))
+            default: exchange.resume(returning: .failure(result.status))
+            }
+        }
+        waiting.1?.resume(returning: .end(result.status))
+    }
+}

@@ -1,0 +1,143 @@
+import CGRPC
+import Glibc
+import Synchronization
+
+/// What the core calls back: the tag of an operation is the completion itself, retained once, with the number of the
+/// operation in the low bits of its address. So no table and no lock stand between a tag and what it is for.
+package class Completion: @unchecked Sendable {
+    // @unchecked: a class that is inherited from cannot be checked; each subclass says why it is safe.
+
+    /// Called once for every tag that was given to the core, on the queue's thread.
+    func completed(_ operation: Int, success: Bool) { preconditionFailure("a completion says what it does") }
+
+    /// The tag to start an operation (0...7) with. Retains the completion until the tag comes back, or is taken back.
+    final func tag(_ operation: Int) -> UnsafeMutableRawPointer {
+        Unmanaged.passRetained(self).toOpaque() + operation
+    }
+
+    /// For an operation that could not be started: its tag will not come back.
+    final func takeBack() { Unmanaged.passUnretained(self).release() }
+
+    fileprivate static func deliver(_ tag: UnsafeMutableRawPointer, success: Bool) {
+        let address = UInt(bitPattern: tag)
+        let operation = Int(address & 7)
+        Unmanaged<Completion>.fromOpaque(tag - operation).takeRetainedValue().completed(operation, success: success)
+    }
+}
+
+/// A completion queue of the core and the thread that polls it.
+///
+/// Nothing may be started on it after `shutdown`: the core ends the process then. Whoever uses it counts what it has
+/// open and shuts it when that is nothing.
+final class CompletionQueue: @unchecked Sendable {
+    // @unchecked: the core synchronises the queue itself, and the pointer never changes.
+    let raw: OpaquePointer
+    private let name: String
+    private let ended = Latch()
+
+    init(name: String) {
+        RPCRuntime.start()
+        raw = grpc_completion_queue_create_for_next(nil)
+        self.name = name
+    }
+
+    /// A real thread: it blocks in the core, where the cooperative pool's threads must not.
+    func start() {
+        Thread.run(name: name) { [self] in
+            while poll() {}
+            ended.open()
+        }
+    }
+
+    /// Waits for one event; false at the end of the queue.
+    func poll() -> Bool {
+        let event = grpc_completion_queue_next(raw, gpr_inf_future(GPR_CLOCK_MONOTONIC), nil)
+        if event.type == GRPC_QUEUE_SHUTDOWN { return false }
+        if event.type == GRPC_OP_COMPLETE, let tag = event.tag {
+            Completion.deliver(tag, success: event.success != 0)
+        }
+        return true
+    }
+
+    func shutdown() { grpc_completion_queue_shutdown(raw) }
+
+    /// Returns when the thread has taken the last event.
+    func wait() async { await ended.wait() }
+
+    /// Only after the thread has ended, or was never started.
+    func destroy() { grpc_completion_queue_destroy(raw) }
+}
+
+/// The core, made ready once and kept until the process ends.
+enum RPCRuntime {
+    private static let started: Void = {
+        // A write to a connection that the peer has closed is an error to the core, not a signal.
+        signal(SIGPIPE, SIG_IGN)
+        grpc_init()
+    }()
+
+    static func start() { _ = started }
+}
+
+/// A detached thread with a name that `top -H` shows.
+enum Thread {
+    private final class Start: Sendable {
+        let name: String
+        let body: @Sendable () -> Void
+
+        init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.body = body
+        }
+    }
+
+    static func run(name: String, _ body: @escaping @Sendable () -> Void) {
+        let start = Unmanaged.passRetained(Start(name, body))
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        defer { pthread_attr_destroy(&attributes) }
+        pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
+        var thread = pthread_t()
+        let failure = pthread_create(
+            &thread, &attributes,
+            { argument in
+                guard let argument else { return nil }
+                let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+                cgrpc_set_thread_name(start.name)
+                start.body()
+                return nil
+            }, start.toOpaque())
+        precondition(failure == 0, "no thread could be started: error \(failure)")
+    }
+}
+
+/// Opens once; who waits is let go then, and who comes later does not wait.
+final class Latch: Sendable {
+    private enum State {
+        case closed(waiting: [CheckedContinuation<Void, Never>])
+        case open
+    }
+
+    private let state = Mutex(State.closed(waiting: []))
+
+    func open() {
+        let waiting = state.withLock { state -> [CheckedContinuation<Void, Never>] in
+            guard case .closed(let waiting) = state else { return [] }
+            state = .open
+            return waiting
+        }
+        for continuation in waiting { continuation.resume() }
+    }
+
+    func wait() async {
+        await withCheckedContinuation { continuation in
+            let isOpen = state.withLock { state in
+                guard case .closed(var waiting) = state else { return true }
+                waiting.append(continuation)
+                state = .closed(waiting: waiting)
+                return false
+            }
+            if isOpen { continuation.resume() }
+        }
+    }
+}

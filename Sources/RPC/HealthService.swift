@@ -1,0 +1,100 @@
+import CMessages
+import Synchronization
+
+/// grpc.health.v1: whether a service takes calls, asked once or watched.
+package final class HealthService: Sendable {
+    package enum Status: Sendable, Hashable { case serving, notServing }
+
+    private struct State {
+        var statuses: [String: Status]
+        var isShutDown = false
+        var watchers: [Int: (service: String, stream: AsyncStream<Status?>.Continuation)] = [:]
+        var nextWatcher = 0
+    }
+
+    private let state: Mutex<State>
+
+    /// Every service, and the server as a whole (""), begins as SERVING.
+    init(services: [String]) {
+        let statuses = Dictionary((services + [""]).map { ($0, Status.serving) }) { first, _ in first }
+        state = Mutex(State(statuses: statuses))
+    }
+
+    /// "" is the server as a whole. Ignored once the server stops.
+    package func set(_ service: String, _ status: Status) {
+        state.withLock { state in
+            guard !state.isShutDown else { return }
+            state.statuses[service] = status
+            for watcher in state.watchers.values where watcher.service == service { watcher.stream.yield(status) }
+        }
+    }
+
+    /// NOT_SERVING for all, for ever; those who watch are told and let go, for they would hold the server up.
+    func shutdown() {
+        state.withLock { state in
+            state.isShutDown = true
+            for service in state.statuses.keys { state.statuses[service] = .notServing }
+            for watcher in state.watchers.values {
+                watcher.stream.yield(state.statuses[watcher.service])
+                watcher.stream.finish()
+            }
+            state.watchers = [:]
+        }
+    }
+
+    private func status(_ service: String) -> Status? { state.withLock { $0.statuses[service] } }
+
+    /// The present status (nil: no such service), then every change; one that nobody has taken yet gives way to a newer.
+    private func changes(of service: String) -> AsyncStream<Status?> {
+        let (stream, continuation) = AsyncStream.makeStream(of: Status?.self, bufferingPolicy: .bufferingNewest(1))
+        state.withLock { state in
+            continuation.yield(state.statuses[service])
+            guard !state.isShutDown else { return continuation.finish() }
+            let number = state.nextWatcher
+            state.nextWatcher += 1
+            state.watchers[number] = (service, continuation)
+            continuation.onTermination = { [weak self] _ in
+                _ = self?.state.withLock { $0.watchers.removeValue(forKey: number) }
+            }
+        }
+        return stream
+    }
+
+    func service() -> RPCService {
+        var service = RPCService(cmessages_grpc_health_v1_health())
+        service.unary(decode: Self.decode, encode: Self.encode) { [self] (name, _, reply: Reply<Status?>) in
+            if let status = status(name) {
+                reply.succeed(status)
+            } else {
+                reply.fail(RPCStatus(.notFound, "no service \(name)"))
+            }
+        }
+        service.serverStreaming(decode: Self.decode, encode: Self.encode) {
+            [self] (name, call, writer: ResponseWriter<Status?>) async throws(RPCStatus) in
+            var last: Status??
+            for await status in changes(of: name) where last != .some(status) {
+                try await writer.send(status)
+                last = status
+            }
+            throw RPCStatus(.unavailable, "the server stops")
+        }
+        return service
+    }
+
+    private static let decode:
+        @Sendable (UnsafePointer<Grpc__Health__V1__HealthCheckRequest>) throws(RPCStatus) -> String =
+            { (request) throws(RPCStatus) in try text(request.pointee.service, "service") }
+
+    private static let encode:
+        @Sendable (Status?, borrowing MessageArena) -> UnsafeMutablePointer<Grpc__Health__V1__HealthCheckResponse> = {
+            status, arena in
+            let response = arena.make(Grpc__Health__V1__HealthCheckResponse.self)
+            response.pointee.status =
+                switch status {
+                case .serving: GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
+                case .notServing: GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
+                case nil: GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN
+                }
+            return response
+        }
+}

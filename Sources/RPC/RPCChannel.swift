@@ -1,0 +1,160 @@
+import CGRPC
+package import CMessages
+import Synchronization
+
+/// A client's connection to one target, made when it is needed and again after it broke. Calls may be made from
+/// anywhere, at the same time. It must be closed: its thread lives until then.
+package final class RPCChannel: Sendable {
+    private struct State {
+        var isClosed = false
+        var calls: [ObjectIdentifier: ClientCall] = [:]
+    }
+
+    // nonisolated(unsafe): the core synchronises it itself.
+    nonisolated(unsafe) private let channel: OpaquePointer
+    private let queue: CompletionQueue
+    private let state = Mutex(State())
+    private let idle = Latch()
+    private let closed = Latch()
+
+    /// `target` is `host:port`, `[v6]:port`, `unix:/path`, or `ipv4:a:p,b:p` for several. Connects with the first call;
+    /// a server that cannot be reached fails calls with UNAVAILABLE.
+    package init(
+        target: String, credentials: ChannelCredentials = .insecure, maxMessageBytes: Int = 16 << 20
+    ) throws(RPCError) {
+        RPCRuntime.start()
+        guard let core = credentials.makeCore() else { throw .credentials("certificate or key cannot be used") }
+        defer { grpc_channel_credentials_release(core) }
+        var options: [(key: String, value: ChannelArguments.Value)] = [
+            (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: maxMessageBytes))),
+            (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
+            // A server that vanished without a word is noticed while calls wait for it.
+            (GRPC_ARG_KEEPALIVE_TIME_MS, .number(10_000)),
+            (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(5_000)),
+            (GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, .number(0)),
+            // The server is on our own network and comes back soon.
+            (GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, .number(200)),
+            (GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, .number(1_000)),
+            (GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, .number(5_000)),
+            // What two channels to one target share would couple their ends.
+            ("grpc.use_local_subchannel_pool", .number(1)),
+        ]
+        if let name = credentials.serverName { options.append((GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, .text(name))) }
+        guard let channel = ChannelArguments.with(options, { grpc_channel_create(target, core, $0) }) else {
+            throw .state("the core made no channel to \(target)")
+        }
+        self.channel = channel
+        queue = CompletionQueue(name: "rpc-client")
+        queue.start()
+    }
+
+    /// One request, one answer. Throws the status that the server answered with, UNAVAILABLE where it cannot be reached,
+    /// DEADLINE_EXCEEDED after `timeout`, CANCELLED when the task is cancelled.
+    package func unary<Q: ProtobufMessage, R: ProtobufMessage, Input, Output>(
+        _ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ input: Input,
+        encode: (Input, borrowing MessageArena) -> UnsafeMutablePointer<Q>,
+        decode: (UnsafePointer<R>) throws(RPCStatus) -> Output,
+        metadata: RPCMetadata = RPCMetadata(), timeout: Duration
+    ) async throws(RPCStatus) -> Output {
+        let call = try open(descriptor, .unary, Q.self, R.self, metadata, timeout)
+        let request = OutgoingMessage { arena in encode(input, arena) }
+        let answer = await withTaskCancellationHandler {
+            await call.exchange(request)
+        } onCancel: {
+            call.cancel()
+        }
+        return try Self.decode(try answer.get(), decode)
+    }
+
+    /// One request, any number of answers, each read when it is asked for. `timeout` nil: as long as it goes.
+    /// Letting go of the sequence cancels the call.
+    package func serverStreaming<Q: ProtobufMessage, R: ProtobufMessage, Input, Output: Sendable>(
+        _ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ input: Input,
+        encode: (Input, borrowing MessageArena) -> UnsafeMutablePointer<Q>,
+        decode: @escaping @Sendable (UnsafePointer<R>) throws(RPCStatus) -> Output,
+        metadata: RPCMetadata = RPCMetadata(), timeout: Duration? = nil
+    ) -> RPCResponses<Output> {
+        stream(descriptor, .serverStreaming, input, encode: encode, decode: decode, metadata, timeout)
+    }
+
+    func stream<Q: ProtobufMessage, R: ProtobufMessage, Input, Output: Sendable>(
+        _ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ kind: DescriptorSet.Kind, _ input: Input,
+        encode: (Input, borrowing MessageArena) -> UnsafeMutablePointer<Q>,
+        decode: @escaping @Sendable (UnsafePointer<R>) throws(RPCStatus) -> Output,
+        _ metadata: RPCMetadata, _ timeout: Duration?
+    ) -> RPCResponses<Output> {
+        do throws(RPCStatus) {
+            let call = try open(descriptor, kind, Q.self, R.self, metadata, timeout)
+            call.startStream(OutgoingMessage { arena in encode(input, arena) })
+            return RPCResponses(call) { (message) throws(RPCStatus) in try Self.decode(message, decode) }
+        } catch {
+            return RPCResponses(failure: error)
+        }
+    }
+
+    /// Cancels what is open and returns when everything is given back. Again: waits for the same.
+    package func close() async {
+        let (isFirst, calls) = state.withLock { state in
+            defer { state.isClosed = true }
+            return (!state.isClosed, Array(state.calls.values))
+        }
+        guard isFirst else { return await closed.wait() }
+        for call in calls { call.cancel() }
+        if calls.isEmpty { idle.open() }
+        await idle.wait()
+        grpc_channel_destroy(channel)
+        queue.shutdown()
+        await queue.wait()
+        queue.destroy()
+        closed.open()
+    }
+
+    private func open<Q: ProtobufMessage, R: ProtobufMessage>(
+        _ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ kind: DescriptorSet.Kind, _ request: Q.Type,
+        _ response: R.Type, _ metadata: RPCMetadata, _ timeout: Duration?
+    ) throws(RPCStatus) -> ClientCall {
+        guard let method = RPCMethod.find(descriptor, kind, Q.descriptor, R.descriptor) else {
+            throw RPCStatus(.unimplemented, "no \(kind) method takes \(Q.self) and gives \(R.self)")
+        }
+        let path = OwnedSlice(method.path)
+        let call = state.withLock { state -> ClientCall? in
+            guard !state.isClosed,
+                let core = grpc_channel_create_call(
+                    channel, nil, cgrpc_propagate_defaults, queue.raw, path.pointer.pointee, nil,
+                    Self.deadline(timeout), nil)
+            else { return nil }
+            let call = ClientCall(core, metadata) { [weak self] in self?.ended($0) }
+            state.calls[ObjectIdentifier(call)] = call
+            return call
+        }
+        guard let call else { throw RPCStatus(.cancelled, "the channel is closed") }
+        return call
+    }
+
+    private func ended(_ call: ClientCall) {
+        let isIdle = state.withLock { state in
+            state.calls[ObjectIdentifier(call)] = nil
+            return state.isClosed && state.calls.isEmpty
+        }
+        if isIdle { idle.open() }
+    }
+
+    private static func deadline(_ timeout: Duration?) -> gpr_timespec {
+        guard let timeout else { return gpr_inf_future(GPR_CLOCK_MONOTONIC) }
+        let (seconds, attoseconds) = timeout.components
+        return gpr_time_add(
+            gpr_now(GPR_CLOCK_MONOTONIC),
+            gpr_timespec(tv_sec: seconds, tv_nsec: Int32(attoseconds / 1_000_000_000), clock_type: GPR_TIMESPAN))
+    }
+
+    private static func decode<R: ProtobufMessage, Output>(
+        _ message: ReceivedMessage, _ decode: (UnsafePointer<R>) throws(RPCStatus) -> Output
+    ) throws(RPCStatus) -> Output {
+        do throws(RPCStatus) {
+            return try MessageDecoder<R>().decode(message, decode)
+        } catch {
+            // What the server sent wrong is not the caller's invalid argument.
+            throw RPCStatus(.internalError, "the answer cannot be used: \(error.message)", errorInfo: error.errorInfo)
+        }
+    }
+}

@@ -1,0 +1,92 @@
+import CGRPC
+import Synchronization
+
+/// A gRPC server: its own services, and health and reflection beside them.
+package final class RPCServer: Sendable {
+    package struct Listener: Sendable {
+        /// `127.0.0.1:7440`, `[::1]:0` (any free port), `unix:/path`.
+        package var address: String
+        package var credentials: ServerCredentials
+
+        package init(_ address: String, _ credentials: ServerCredentials = .insecure) {
+            self.address = address
+            self.credentials = credentials
+        }
+    }
+
+    package struct Configuration: Sendable {
+        package var listeners: [Listener]
+        package var pollingThreads: Int
+        /// A request with more is refused with RESOURCE_EXHAUSTED.
+        package var maxMessageBytes: Int
+
+        package init(listeners: [Listener], pollingThreads: Int = 2, maxMessageBytes: Int = 1 << 20) {
+            self.listeners = listeners
+            self.pollingThreads = pollingThreads
+            self.maxMessageBytes = maxMessageBytes
+        }
+    }
+
+    /// idle -> running -> stopping -> stopped; idle -> stopped.
+    private enum State {
+        case idle
+        case running(ServerCore)
+        case stopping, stopped
+    }
+
+    package let health: HealthService
+    private let configuration: Configuration
+    private let entries: [RPCService.Entry]
+    private let state = Mutex(State.idle)
+    private let stopped = Latch()
+
+    /// Throws where a method of a service has no handler, or a handler no method.
+    package init(configuration: Configuration, services: [RPCService]) throws(RPCError) {
+        let health = HealthService(services: services.map(\.name))
+        let all = services + [health.service()] + ReflectionService.services(besides: services.map(\.name))
+        let problems = all.flatMap { service in
+            service.strays.map { "no such method: \($0)" } + service.missing.map { "no handler for \($0.path)" }
+        }
+        guard problems.isEmpty else { throw .methods(problems) }
+        self.configuration = configuration
+        self.health = health
+        entries = all.flatMap(\.entries)
+    }
+
+    /// Binds every listener and takes calls. Returns the addresses with their real ports.
+    package func start() throws(RPCError) -> [String] {
+        let result = state.withLock { state -> Result<[String], RPCError> in
+            guard case .idle = state else { return .failure(.state("the server was started before")) }
+            do throws(RPCError) {
+                let (core, addresses) = try ServerCore.start(configuration, entries)
+                state = .running(core)
+                return .success(addresses)
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
+    /// Says NOT_SERVING, takes no more calls, waits for those it has for as long as `grace`, cancels what is left then,
+    /// and returns when all are gone. Again, or from elsewhere at the same time: waits for the same.
+    package func shutdown(grace: Duration) async {
+        let core = state.withLock { state -> ServerCore? in
+            switch state {
+            case .running(let core):
+                state = .stopping
+                return core
+            case .idle:
+                state = .stopped
+                stopped.open()
+                return nil
+            case .stopping, .stopped: return nil
+            }
+        }
+        guard let core else { return await stopped.wait() }
+        health.shutdown()
+        await core.shutdown(grace: grace)
+        state.withLock { $0 = .stopped }
+        stopped.open()
+    }
+}

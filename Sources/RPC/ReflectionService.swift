@@ -1,0 +1,3 @@
+enum ReflectionService {
+    static func services(besides: [String]) -> [RPCService] { [] }
+}

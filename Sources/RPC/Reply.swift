@@ -1,0 +1,32 @@
+import Synchronization
+
+/// The answer that a unary call waits for. Any thread may give it, once; a second answer is ignored, and a reply that is
+/// let go of without one answers INTERNAL, so that no client waits for a lost call.
+package final class Reply<Output: Sendable>: Sendable {
+    private let call: ServerCall
+    private let encode: @Sendable (Output) -> OutgoingMessage
+    private let answered = Atomic(false)
+
+    init<R: ProtobufMessage>(
+        _ call: ServerCall, _ encode: @escaping @Sendable (Output, borrowing MessageArena) -> UnsafeMutablePointer<R>
+    ) {
+        self.call = call
+        self.encode = { output in OutgoingMessage { arena in encode(output, arena) } }
+    }
+
+    deinit {
+        if !answered.load(ordering: .relaxed) {
+            call.finish(.failure(RPCStatus(.internalError, "the call was dropped without an answer")))
+        }
+    }
+
+    package func succeed(_ output: Output) {
+        guard !answered.exchange(true, ordering: .relaxed) else { return }
+        call.finish(.success(encode(output)))
+    }
+
+    package func fail(_ status: RPCStatus) {
+        guard !answered.exchange(true, ordering: .relaxed) else { return }
+        call.finish(.failure(status))
+    }
+}

@@ -1,0 +1,369 @@
+import CGRPC
+import Synchronization
+
+/// One call that a server has taken: its facts for handlers, and the batches of the core that answer it.
+///
+/// May be kept as long as one likes. What belongs to the core is given back when the call ends; from then on its facts
+/// are empty and sending fails.
+package final class ServerCall: Completion, @unchecked Sendable {
+    // @unchecked: `storage` is written by the core between the start and the end of an operation, and else only under
+    // `state`'s lock; all else is constant or under the lock.
+
+    /// The tags of a call, by the batch that they end.
+    private enum Operation: Int { case requested, closed, finished, sent, received }
+
+    /// Where the core writes: memory that does not move.
+    private struct Storage {
+        var call: OpaquePointer?
+        var details = grpc_call_details()
+        var deadline = gpr_timespec()
+        var metadata = grpc_metadata_array()
+        var received: UnsafeMutablePointer<grpc_byte_buffer>?
+        var cancelled: CInt = 0
+    }
+
+    /// armed -> open (a call came) -> ending (its status is on the way) -> ended (every tag is back); armed -> ended.
+    private enum Phase { case armed, open, ending, ended }
+
+    private struct State {
+        var phase = Phase.armed
+        /// Tags that the core still owes.
+        var outstanding = 0
+        var watchesClose = false
+        var sentInitialMetadata = false
+        /// Kept until the batch that sends them is done.
+        var outgoing: OutgoingMessage?
+        var trailing: SentMetadata?
+        var sending: CheckedContinuation<Bool, Never>?
+        var task: Task<Void, Never>?
+        var conversation: Conversation?
+    }
+
+    typealias Conversation = @Sendable (ReceivedMessage) -> Result<OutgoingMessage, RPCStatus>
+
+    private let route: ServerRoute
+    private let poller: ServerPoller
+    private let storage: UnsafeMutablePointer<Storage>
+    private let state = Mutex(State())
+    private let cancelled = Atomic(false)
+
+    init(_ route: ServerRoute, _ poller: ServerPoller) {
+        self.route = route
+        self.poller = poller
+        storage = .allocate(capacity: 1)
+        storage.initialize(to: Storage())
+        grpc_call_details_init(storage.field(\.details))
+        grpc_metadata_array_init(storage.field(\.metadata))
+    }
+
+    deinit { storage.deallocate() }
+
+    // MARK: What handlers ask
+
+    /// `/service/method`
+    package var method: String { route.path }
+
+    /// Whether nobody waits for the answer any more. In the completion form that is only known at the deadline.
+    package var isCancelled: Bool {
+        if cancelled.load(ordering: .acquiring) { return true }
+        return remaining.map { $0 <= .zero } ?? false
+    }
+
+    /// Time until the client gives up; nil where it set no deadline.
+    package var remaining: Duration? {
+        let deadline = storage.pointee.deadline
+        guard deadline.tv_sec != .max else { return nil }
+        let left = gpr_time_sub(deadline, gpr_now(deadline.clock_type))
+        return .seconds(left.tv_sec) + .nanoseconds(Int64(left.tv_nsec))
+    }
+
+    package var deadline: ContinuousClock.Instant? { remaining.map { .now + $0 } }
+
+    /// A copy of what the client sent with the call.
+    package var metadata: RPCMetadata {
+        withCall { _ in RPCMetadata(copying: storage.pointee.metadata) } ?? RPCMetadata()
+    }
+
+    /// `ipv4:127.0.0.1:50000`, `unix:`: for logs; never a proof of anything.
+    package var peer: String {
+        withCall { call in
+            guard let peer = grpc_call_get_peer(call) else { return "" }
+            defer { gpr_free(peer) }
+            return String(cString: peer)
+        } ?? ""
+    }
+
+    /// Whose certificate the client showed.
+    package var identity: PeerIdentity { withCall { PeerIdentity(call: $0) } ?? PeerIdentity() }
+
+    private func withCall<T: Sendable>(_ body: (OpaquePointer) -> T) -> T? {
+        state.withLock { state in
+            guard state.phase != .ended, let call = storage.pointee.call else { return nil }
+            return body(call)
+        }
+    }
+
+    // MARK: What the service asks
+
+    /// Offers this call to the server; false where the server takes no more.
+    func request(_ server: OpaquePointer) -> Bool {
+        let queue = poller.queue.raw
+        let tag = tag(Operation.requested.rawValue)
+        let failure =
+            if let registered = route.registered {
+                grpc_server_request_registered_call(
+                    server, registered, storage.field(\.call), storage.field(\.deadline),
+                    storage.field(\.metadata), route.readsRequest ? storage.field(\.received) : nil, queue,
+                    queue, tag)
+            } else {
+                grpc_server_request_call(
+                    server, storage.field(\.call), storage.field(\.details),
+                    storage.field(\.metadata), queue, queue, tag)
+            }
+        if failure != GRPC_CALL_OK { takeBack() }
+        return failure == GRPC_CALL_OK
+    }
+
+    /// The one request of a unary or server-streaming call.
+    func takeRequest() throws(RPCStatus) -> ReceivedMessage {
+        guard let buffer = storage.pointee.received else {
+            throw RPCStatus(.internalError, "the call came without a request message")
+        }
+        storage.pointee.received = nil
+        return ReceivedMessage(buffer)
+    }
+
+    /// Runs a handler in a task of its own and answers with what it returns.
+    func run(_ body: @escaping @Sendable () async throws(RPCStatus) -> OutgoingMessage?) {
+        watchClose()
+        let task = Task {
+            do throws(RPCStatus) {
+                self.finish(.success(try await body()))
+            } catch {
+                self.finish(.failure(error))
+            }
+        }
+        state.withLock { if $0.phase == .open { $0.task = task } }
+    }
+
+    /// Answers each request as it comes, until the client sends no more.
+    func converse(_ answer: @escaping Conversation) {
+        state.withLock { $0.conversation = answer }
+        watchClose()
+        receive()
+    }
+
+    /// False when the message will not reach anyone.
+    func send(_ message: OutgoingMessage) async -> Bool {
+        await withCheckedContinuation { continuation in
+            let started = state.withLock { state in
+                guard state.sending == nil, startSending(message, &state) else { return false }
+                state.sending = continuation
+                return true
+            }
+            if !started { continuation.resume(returning: false) }
+        }
+    }
+
+    /// Ends the call. Only the first time counts.
+    func finish(_ result: Result<OutgoingMessage?, RPCStatus>) {
+        let isOver = state.withLock { state in
+            guard state.phase == .open else { return false }
+            state.phase = .ending
+            state.task = nil
+            startFinishing(result, &state)
+            return endIfDone(&state)
+        }
+        if isOver { poller.callEnded() }
+    }
+
+    // MARK: Batches
+
+    private func watchClose() {
+        state.withLock { state in
+            state.watchesClose = true
+            var op = grpc_op()
+            op.op = GRPC_OP_RECV_CLOSE_ON_SERVER
+            op.data.recv_close_on_server.cancelled = storage.field(\.cancelled)
+            _ = start(.closed, &op, 1, &state)
+        }
+    }
+
+    private func receive() {
+        state.withLock { state in
+            guard state.phase == .open else { return }
+            var op = grpc_op()
+            op.op = GRPC_OP_RECV_MESSAGE
+            op.data.recv_message.recv_message = storage.field(\.received)
+            _ = start(.received, &op, 1, &state)
+        }
+    }
+
+    private func startSending(_ message: OutgoingMessage, _ state: inout State) -> Bool {
+        guard state.phase == .open, state.outgoing == nil, !cancelled.load(ordering: .acquiring) else { return false }
+        return withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 2) { ops in
+            ops.initialize(repeating: grpc_op())
+            ops[0].op = GRPC_OP_SEND_MESSAGE
+            ops[0].data.send_message.send_message = message.buffer
+            ops[1].op = GRPC_OP_SEND_INITIAL_METADATA
+            guard start(.sent, ops.baseAddress, state.sentInitialMetadata ? 1 : 2, &state) else { return false }
+            state.sentInitialMetadata = true
+            state.outgoing = message
+            return true
+        }
+    }
+
+    private func startFinishing(_ result: Result<OutgoingMessage?, RPCStatus>, _ state: inout State) {
+        withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 4) { ops in
+            ops.initialize(repeating: grpc_op())
+            var status: OwnedSlice?
+            ops[0].op = GRPC_OP_SEND_STATUS_FROM_SERVER
+            var count = 1
+            switch result {
+            case .success(let message):
+                ops[0].data.send_status_from_server.status = GRPC_STATUS_OK
+                if let message {
+                    ops[count].op = GRPC_OP_SEND_MESSAGE
+                    ops[count].data.send_message.send_message = message.buffer
+                    count += 1
+                    state.outgoing = message
+                }
+            case .failure(let error):
+                ops[0].data.send_status_from_server.status = grpc_status_code(rawValue: error.code.rawValue)
+                let message = OwnedSlice(error.sentMessage)
+                status = message
+                ops[0].data.send_status_from_server.status_details = message.pointer
+                if let details = error.packDetails() {
+                    var metadata = RPCMetadata()
+                    metadata.append(RPCStatus.detailsKey, binary: details)
+                    let trailing = SentMetadata(metadata)
+                    ops[0].data.send_status_from_server.trailing_metadata_count = trailing.count
+                    ops[0].data.send_status_from_server.trailing_metadata = trailing.entries
+                    state.trailing = trailing
+                }
+            }
+            if !state.sentInitialMetadata {
+                ops[count].op = GRPC_OP_SEND_INITIAL_METADATA
+                count += 1
+            }
+            if !state.watchesClose {
+                ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER
+                ops[count].data.recv_close_on_server.cancelled = storage.field(\.cancelled)
+                count += 1
+            }
+            withExtendedLifetime(status) {
+                if !start(.finished, ops.baseAddress, count, &state) { grpc_call_cancel(storage.pointee.call, nil) }
+            }
+        }
+    }
+
+    /// The core wants starts on one call one after the other: only under the lock.
+    private func start(
+        _ operation: Operation, _ ops: UnsafePointer<grpc_op>?, _ count: Int, _ state: inout State
+    ) -> Bool {
+        guard grpc_call_start_batch(storage.pointee.call, ops, count, tag(operation.rawValue), nil) == GRPC_CALL_OK
+        else {
+            takeBack()
+            return false
+        }
+        state.outstanding += 1
+        return true
+    }
+
+    // MARK: Completions
+
+    override func completed(_ operation: Int, success: Bool) {
+        switch Operation(rawValue: operation) {
+        case .requested: requested(success)
+        case .closed: closed()
+        case .sent: sent(success)
+        case .received: received(success)
+        case .finished, nil: back { $0.outgoing = nil }
+        }
+    }
+
+    private func requested(_ success: Bool) {
+        guard success else {
+            let isOver = state.withLock { state in
+                state.phase = .ending
+                return endIfDone(&state)
+            }
+            if isOver { poller.callEnded() }
+            return
+        }
+        // First of all the next slot: while this call is worked on, another may come.
+        poller.arm(route)
+        state.withLock { $0.phase = .open }
+        route.handler(self)
+    }
+
+    private func closed() {
+        let isCancelled = storage.pointee.cancelled != 0
+        if isCancelled { cancelled.store(true, ordering: .releasing) }
+        let task = back { state -> Task<Void, Never>? in
+            defer { state.task = nil }
+            return state.task
+        }
+        if isCancelled { task?.cancel() }
+    }
+
+    private func sent(_ success: Bool) {
+        let (continuation, converses) = back { state in
+            defer { state.sending = nil }
+            state.outgoing = nil
+            return (state.sending, state.conversation != nil)
+        }
+        continuation?.resume(returning: success)
+        if converses {
+            if success { receive() } else { finish(.failure(RPCStatus(.cancelled, "the client has gone"))) }
+        }
+    }
+
+    private func received(_ success: Bool) {
+        let buffer = storage.pointee.received
+        storage.pointee.received = nil
+        let message = buffer.map { ReceivedMessage($0) }
+        let conversation = back { $0.conversation }
+        guard success, let message, let conversation else { return finish(.success(nil)) }
+        switch conversation(message) {
+        case .success(let answer):
+            let started = state.withLock { startSending(answer, &$0) }
+            if !started { finish(.failure(RPCStatus(.cancelled, "the client has gone"))) }
+        case .failure(let status): finish(.failure(status))
+        }
+    }
+
+    /// A tag is back.
+    private func back<T>(_ body: (inout sending State) -> sending T) -> T {
+        let (result, isOver) = state.withLock { state in
+            state.outstanding -= 1
+            let result = body(&state)
+            return (result, endIfDone(&state))
+        }
+        if isOver { poller.callEnded() }
+        return result
+    }
+
+    /// True once: when the last tag is back, and what belongs to the core has been given back.
+    private func endIfDone(_ state: inout State) -> Bool {
+        guard state.phase == .ending, state.outstanding == 0 else { return false }
+        state.phase = .ended
+        state.outgoing = nil
+        state.trailing = nil
+        state.conversation = nil
+        grpc_metadata_array_destroy(storage.field(\.metadata))
+        grpc_call_details_destroy(storage.field(\.details))
+        if let received = storage.pointee.received { grpc_byte_buffer_destroy(received) }
+        if let call = storage.pointee.call { grpc_call_unref(call) }
+        storage.pointee.call = nil
+        return true
+    }
+}
+
+extension UnsafeMutablePointer {
+    /// The address of a stored field. For the key path of a stored field of a struct there always is one.
+    func field<T>(_ path: WritableKeyPath<Pointee, T>) -> UnsafeMutablePointer<T> {
+        guard let field = pointer(to: path) else { preconditionFailure("not a stored field") }
+        return field
+    }
+}

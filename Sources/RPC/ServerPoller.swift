@@ -1,0 +1,41 @@
+import CGRPC
+import Synchronization
+
+/// A method as the server offers it.
+struct ServerRoute: @unchecked Sendable {
+    // @unchecked: `registered` is the core's, constant while the server lives.
+    var path: String
+    /// Nil: every method that is not registered.
+    var registered: UnsafeMutableRawPointer?
+    /// Whether the core reads the request before it reports the call.
+    var readsRequest: Bool
+    /// Calls that wait in the core for their client, for each polling thread.
+    var slots: Int
+    var handler: RPCService.Handler
+}
+
+/// One polling thread of a server with its completion queue, and the count of calls that use it.
+final class ServerPoller: Sendable {
+    let queue: CompletionQueue
+    /// Calls that still owe or are owed a tag, and one for the server's own tag. Nothing can be started on the queue
+    /// when it is 0, so then, and only then, the queue may be shut down.
+    private let live = Atomic(1)
+    // nonisolated(unsafe): the core synchronises the server itself, and outlives every call of this poller.
+    nonisolated(unsafe) private let server: OpaquePointer
+
+    init(name: String, server: OpaquePointer) {
+        queue = CompletionQueue(name: name)
+        self.server = server
+        grpc_server_register_completion_queue(server, queue.raw, nil)
+    }
+
+    /// Offers one more call of this route. After the server's shutdown its tag comes back at once, as failed.
+    func arm(_ route: ServerRoute) {
+        live.add(1, ordering: .relaxed)
+        if !ServerCall(route, self).request(server) { callEnded() }
+    }
+
+    func callEnded() {
+        if live.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { queue.shutdown() }
+    }
+}

@@ -1,0 +1,84 @@
+import Addresses
+import IPAMModel
+import Testing
+
+@testable import IPAMAPI
+@testable import RPC
+
+/// Messages to model and back.
+@Suite struct WireTests {
+    let owner = Owner(kind: .virtualMachine, namespace: "default", name: "testvm", uid: "u-1", network: "vm-net/eth0")
+    let pod = Attachment(
+        node: "node-a", pod: "virt-launcher-testvm-x", podUID: "p-1", containerID: "c-1",
+        createdAt: Timestamp(nanoseconds: -1_500_000_000))
+
+    @Test("a request comes back as it was sent") func requests() throws {
+        let arena = unsafe MessageArena()
+        let mac = MACAddress("02:00:0a:10:00:0f")
+        let addresses = ["10.16.0.15", "fd00::15"].compactMap(IPAddress.init)
+        for request in [
+            AllocateRequest(owner: owner, attachment: pod, pool: "vm-net", addresses: addresses, mac: mac),
+            AllocateRequest(owner: owner),
+        ] {
+            #expect(try unsafe AllocateRequest(request.wire(in: arena).pointee) == request)
+        }
+        for request in [
+            ReleaseRequest.binding(owner), .attachment(pod.id, owner: owner, network: owner.network),
+            .attachment(pod.id, owner: nil, network: owner.network),
+        ] {
+            #expect(try unsafe ReleaseRequest(request.wire(in: arena).pointee) == request)
+        }
+        let other = Owner(kind: .virtualMachine, namespace: "b", name: "testvm", network: "vm-net/eth0")
+        for phase in [
+            TransferPhase.prepare(target: pod), .commit(targetOwner: nil), .commit(targetOwner: other), .abort,
+        ] {
+            let request = TransferRequest(owner: owner, migrationUID: "m-1", phase: phase)
+            #expect(try unsafe TransferRequest(request.wire(in: arena).pointee) == request)
+        }
+        for query in [BindingQuery.owner(owner), .address(addresses[0])] {
+            #expect(try unsafe BindingQuery(query.wire(in: arena).pointee) == query)
+        }
+    }
+
+    @Test("a binding, a page, an event and a pool come back as they were sent") func answers() throws {
+        let arena = unsafe MessageArena()
+        let address = try #require(IPAddress("10.16.0.15"))
+        let prefix = try #require(IPPrefix("10.16.0.0/16"))
+        let described = DescribedBinding(
+            binding: Binding(
+                owner: owner, pool: "vm-net",
+                assignments: [Assignment(address: address, prefixLength: 16, gateway: IPAddress("10.16.0.1"))],
+                mac: try #require(MACAddress("02:00:0a:10:00:0f")), active: pod, target: pod, migrationUID: "m-1",
+                revision: 7, createdAt: Timestamp(nanoseconds: 1), updatedAt: Timestamp(seconds: 2)),
+            routes: [Route(destination: prefix)], dns: DNS(nameservers: [address], search: ["a"]))
+        #expect(try unsafe DescribedBinding(described.wire(in: arena).pointee) == described)
+        let page = BindingPage(bindings: [described, described], nextPageToken: "t", revision: 9)
+        #expect(try unsafe BindingPage(page.wire(in: arena).pointee) == page)
+        for event in [
+            BindingEvent(kind: .freed, binding: described, revision: 8),
+            BindingEvent(kind: .synced, binding: nil, revision: 8),
+        ] {
+            #expect(try unsafe BindingEvent(event.wire(in: arena).pointee) == event)
+        }
+        let pool = DescribedPool(
+            pool: Pool(
+                name: "vm-net",
+                prefixes: [
+                    PoolPrefix(
+                        prefix: prefix, gateway: IPAddress("10.16.0.1"),
+                        excluded: [AddressRange(from: address, through: address)])
+                ],
+                namespaces: ["default"], routes: described.routes, dns: described.dns, isDefault: true,
+                reuseDelay: Delay(nanoseconds: 1_500_000_000), namespaceQuota: 3, revision: 4),
+            usage: [PrefixUsage(prefix: prefix, total: .max, bound: 1, reserved: 2, quarantined: 3, free: 4)])
+        #expect(try unsafe DescribedPool(pool.wire(in: arena).pointee) == pool)
+    }
+
+    @Test("an error keeps its code, reason and metadata over the wire") func errors() {
+        for code in IPAMError.Code.allCases {
+            let error = IPAMError(code, .addressTaken, "10.16.0.15 is taken", metadata: ["holder": "vm default/testvm"])
+            #expect(IPAMError(error.status) == error)
+        }
+        #expect(IPAMError(RPCStatus(.deadlineExceeded, "late")).code == .unavailable)
+    }
+}

@@ -1,0 +1,69 @@
+import Foundation
+import IPAMAPI
+import Testing
+
+/// A temporary folder with the real holdfast-server in it, as a process of its own.
+final class ServerProcess {
+    let folder: URL
+    private var process: Process?
+    var pools: String?
+
+    init(pools: String? = nil) throws {
+        folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        self.pools = pools
+        if let pools { try Data(pools.utf8).write(to: folder.appending(path: "pools.yaml")) }
+    }
+
+    deinit {
+        kill(SIGKILL)
+        try? FileManager.default.removeItem(at: folder)
+    }
+
+    var socket: String { "unix:\(folder.path)/server.sock" }
+
+    /// Beside the test runner, where SwiftPM builds both.
+    static var binary: URL {
+        URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appending(path: "holdfast-server")
+    }
+
+    /// Starts the server and returns once it says that it listens; throws with its log where it does not within 20 s.
+    func start() throws {
+        let process = Process()
+        process.executableURL = Self.binary
+        process.arguments = [
+            "--listen", socket, "--store", "sqlite:\(folder.path)/ledger.sqlite", "--log-level", "warning",
+        ]
+        if pools != nil { process.arguments? += ["--pools", folder.appending(path: "pools.yaml").path] }
+        let log = folder.appending(path: "server.log")
+        if !FileManager.default.fileExists(atPath: log.path) { try Data().write(to: log) }
+        let handle = try FileHandle(forWritingTo: log)
+        try handle.seekToEnd()
+        process.standardError = handle
+        let output = Pipe()
+        process.standardOutput = output
+        try process.run()
+        self.process = process
+        let first = output.fileHandleForReading.availableData
+        guard String(decoding: first, as: UTF8.self).hasPrefix("listening on \(socket)") else {
+            process.waitUntilExit()
+            throw StartFailure(
+                log: (try? String(contentsOf: log, encoding: .utf8)) ?? "", status: process.terminationStatus)
+        }
+    }
+
+    struct StartFailure: Error {
+        let log: String
+        let status: Int32
+    }
+
+    /// Sends `signal` and waits for the end; the exit status, or nil where a signal ended it.
+    @discardableResult
+    func kill(_ signal: Int32) -> Int32? {
+        guard let process else { return nil }
+        Foundation.kill(process.processIdentifier, signal)
+        process.waitUntilExit()
+        self.process = nil
+        return process.terminationReason == .exit ? process.terminationStatus : nil
+    }
+}

@@ -1,0 +1,237 @@
+import Addresses
+import Foundation
+import IPAMAPI
+import IPAMModel
+import IPAMService
+import Ledger
+import LedgerStore
+import Logging
+import RPC
+import Synchronization
+import Testing
+
+/// A store that fails, or holds a commit back, when told to.
+private final class MoodyStore: LedgerStore {
+    struct Mood {
+        var fails = false
+        var committed: [[Change]] = []
+    }
+
+    let mood = Mutex(Mood())
+    /// Held by a test: a commit waits for it.
+    let gate = DispatchSemaphore(value: 0)
+    let isGated = Atomic(false)
+
+    func load() throws(StoreError) -> Snapshot { Snapshot() }
+
+    func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        if isGated.load(ordering: .acquiring) { gate.wait() }
+        if mood.withLock({ $0.fails }) { throw StoreError(.failed, "the disk is gone") }
+        mood.withLock { $0.committed.append(changes) }
+    }
+
+    func close() {}
+}
+
+/// The service in this process, over a real connection.
+@Suite struct ServiceTests {
+    private static let timeout = Duration.seconds(10)
+
+    private func withServer(
+        store: MoodyStore = MoodyStore(), _ body: (IPAMClient, MoodyStore, Writer) async throws -> Void
+    ) async throws {
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let ledger = Ledger()
+        let writer = Writer(
+            ledger, store: store,
+            clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000), notBefore: Timestamp(seconds: 0)),
+            logger: logger)
+        let server = try RPCServer(
+            configuration: RPCServer.Configuration(listeners: [RPCServer.Listener("127.0.0.1:0")]),
+            services: [writer.ipamService, writer.poolsService])
+        let address = try #require(try server.start().first)
+        let client = try IPAMClient(server: address)
+        let prefix = try #require(IPPrefix("10.16.0.0/24"))
+        _ = try await client.createPool(
+            Pool(
+                name: "vm-net", prefixes: [PoolPrefix(prefix: prefix, gateway: IPAddress("10.16.0.1"))],
+                routes: [Route(destination: try #require(IPPrefix("10.0.0.0/8")))], dns: DNS(domain: "example.org"),
+                isDefault: true),
+            timeout: Self.timeout)
+        do {
+            try await body(client, store, writer)
+        } catch {
+            Issue.record(error)
+        }
+        await client.close()
+        await server.shutdown(grace: .seconds(1))
+        writer.close()
+    }
+
+    private func owner(_ name: String) -> Owner {
+        Owner(kind: .virtualMachine, namespace: "default", name: name, uid: "uid-\(name)", network: "vm-net/eth0")
+    }
+
+    private func pod(_ name: String, node: String = "node-a", second: Int64 = 1) -> Attachment {
+        Attachment(
+            node: node, pod: name, podUID: "uid-\(name)", containerID: "c-\(name)",
+            createdAt: Timestamp(seconds: 1_800_000_000 + second))
+    }
+
+    @Test("a VM's life: allocate, migrate, stop, start, delete") func life() async throws {
+        try await withServer { client, _, _ in
+            let vm = owner("testvm")
+            let (first, created) = try await client.allocate(
+                AllocateRequest(owner: vm, attachment: pod("a")), timeout: Self.timeout)
+            #expect(created)
+            #expect(first.binding.assignments.map(\.address) == [IPAddress("10.16.0.2")].compactMap(\.self))
+            #expect(first.binding.assignments.first?.gateway == IPAddress("10.16.0.1"))
+            #expect(first.routes.count == 1 && first.dns?.domain == "example.org")
+
+            let open = try await client.transfer(
+                TransferRequest(
+                    owner: vm, migrationUID: "m-1", phase: .prepare(target: pod("b", node: "node-b", second: 2))),
+                timeout: Self.timeout)
+            #expect(open.binding.state == .migrating)
+            let moved = try await client.transfer(
+                TransferRequest(owner: vm, migrationUID: "m-1", phase: .commit(targetOwner: nil)), timeout: Self.timeout
+            )
+            #expect(moved.binding.active?.node == "node-b" && moved.binding.state == .bound)
+
+            let halted = try await client.release(
+                .attachment(AttachmentID(podUID: "", containerID: "c-b"), owner: nil, network: "vm-net/eth0"),
+                timeout: Self.timeout)
+            #expect(halted?.binding.state == .reserved)
+            #expect(halted?.binding.assignments == first.binding.assignments)
+            #expect(try await client.binding(of: vm, timeout: Self.timeout).binding == halted?.binding)
+
+            let (again, createdAgain) = try await client.allocate(
+                AllocateRequest(owner: vm, attachment: pod("c", second: 3)), timeout: Self.timeout)
+            #expect(
+                !createdAgain && again.binding.assignments == first.binding.assignments
+                    && again.binding.mac == first.binding.mac)
+
+            #expect(try await client.release(.binding(vm), timeout: Self.timeout) == nil)
+            #expect(try await client.release(.binding(vm), timeout: Self.timeout) == nil)
+            let address = try #require(IPAddress("10.16.0.2"))
+            let error = await #expect(throws: IPAMError.self) {
+                try await client.binding(holding: address, timeout: Self.timeout)
+            }
+            #expect(error?.code == .notFound && error?.reason == .addressQuarantined)
+            #expect(error?.metadata["lastOwner"]?.contains("testvm") == true)
+            let usage = try await client.pool(named: "vm-net", timeout: Self.timeout).usage
+            #expect(usage.first?.quarantined == 1)
+        }
+    }
+
+    @Test("a commit that fails fails its calls and leaves the ledger as it was") func failedCommit() async throws {
+        try await withServer { client, store, _ in
+            store.mood.withLock { $0.fails = true }
+            let request = AllocateRequest(owner: owner("vm"), attachment: pod("a"))
+            let error = await #expect(throws: IPAMError.self) {
+                try await client.allocate(request, timeout: Self.timeout)
+            }
+            #expect(error?.code == .unavailable && error?.reason == .storeUnavailable)
+            #expect(
+                try await client.bindings(matching: BindingFilter(), pageSize: 0, pageToken: nil, timeout: Self.timeout)
+                    .bindings.isEmpty)
+            store.mood.withLock { $0.fails = false }
+            let (binding, created) = try await client.allocate(request, timeout: Self.timeout)
+            #expect(created && binding.binding.assignments.first?.address == IPAddress("10.16.0.2"))
+        }
+    }
+
+    @Test("no reply before the commit, reads see the committed state, and waiting calls share the next commit")
+    func groupCommit() async throws {
+        try await withServer { client, store, _ in
+            store.mood.withLock { $0.committed = [] }
+            store.isGated.store(true, ordering: .releasing)
+            let replies = Mutex(0)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for index in 0..<20 {
+                    group.addTask {
+                        _ = try await client.allocate(
+                            AllocateRequest(owner: owner("vm-\(index)"), attachment: pod("p-\(index)")),
+                            timeout: Self.timeout)
+                        replies.withLock { $0 += 1 }
+                    }
+                }
+                // The first commit is held at the gate; a read does not wait for it, and does not see it.
+                let page = try await client.bindings(
+                    matching: BindingFilter(), pageSize: 0, pageToken: nil, timeout: Self.timeout)
+                #expect(page.bindings.isEmpty)
+                #expect(replies.withLock { $0 } == 0)
+                store.isGated.store(false, ordering: .releasing)
+                for _ in 0..<20 { store.gate.signal() }
+                try await group.waitForAll()
+            }
+            let commits = store.mood.withLock { $0.committed }
+            #expect(commits.flatMap(\.self).count == 20)
+            #expect(commits.count < 20)
+        }
+    }
+
+    @Test("a watch sends the present state, SYNCED, then changes in revision order, through its filter")
+    func watch() async throws {
+        try await withServer { client, _, _ in
+            _ = try await client.allocate(
+                AllocateRequest(owner: owner("before"), attachment: pod("a")), timeout: Self.timeout)
+            _ = try await client.allocate(
+                AllocateRequest(owner: owner("elsewhere"), attachment: pod("x", node: "node-x")), timeout: Self.timeout)
+            var events: [String] = []
+            var revision: UInt64 = 0
+            for try await event in client.watch(BindingFilter(node: "node-a")) {
+                events.append("\(event.kind) \(event.binding?.binding.owner.name ?? "")")
+                #expect(event.revision >= revision)
+                revision = event.revision
+                switch events.count {
+                case 2:  // synced: now something happens
+                    _ = try await client.allocate(
+                        AllocateRequest(owner: owner("new"), attachment: pod("b")), timeout: Self.timeout)
+                    _ = try await client.allocate(
+                        AllocateRequest(owner: owner("other"), attachment: pod("y", node: "node-x")),
+                        timeout: Self.timeout)
+                    _ = try await client.transfer(
+                        TransferRequest(
+                            owner: owner("before"), migrationUID: "m",
+                            phase: .prepare(target: pod("c", node: "node-b", second: 2))),
+                        timeout: Self.timeout)
+                    _ = try await client.transfer(
+                        TransferRequest(owner: owner("before"), migrationUID: "m", phase: .commit(targetOwner: nil)),
+                        timeout: Self.timeout)
+                    _ = try await client.release(.binding(owner("new")), timeout: Self.timeout)
+                default: break
+                }
+                if events.count == 6 { break }
+            }
+            #expect(
+                events == ["created before", "synced ", "created new", "updated before", "freed before", "freed new"])
+        }
+    }
+
+    @Test("pages cover every binding once") func pages() async throws {
+        try await withServer { client, _, _ in
+            for index in 0..<25 {
+                _ = try await client.allocate(AllocateRequest(owner: owner("vm-\(index)")), timeout: Self.timeout)
+            }
+            var names: [String] = []
+            var token: String?
+            repeat {
+                let page = try await client.bindings(
+                    matching: BindingFilter(), pageSize: 7, pageToken: token, timeout: Self.timeout)
+                #expect(page.bindings.count <= 7)
+                names += page.bindings.map(\.binding.owner.name)
+                token = page.nextPageToken
+            } while token != nil
+            #expect(names.sorted() == (0..<25).map { "vm-\($0)" }.sorted())
+            let error = await #expect(throws: IPAMError.self) {
+                try await client.bindings(
+                    matching: BindingFilter(), pageSize: 7, pageToken: "none-of-its-own", timeout: Self.timeout)
+            }
+            #expect(error?.code == .invalidArgument && error?.metadata["field"] == "page_token")
+            let all = try await client.bindings(
+                matching: BindingFilter(), pageSize: 100_000, pageToken: nil, timeout: Self.timeout)
+            #expect(all.bindings.count == 25 && all.nextPageToken == nil)
+        }
+    }
+}

@@ -1,0 +1,75 @@
+import Foundation
+import GRDB
+import Ledger
+import StoreConformance
+import Testing
+
+@testable import LedgerStore
+
+@Suite struct `After a crash` {
+    @Test(arguments: [UInt64.random(in: 0 ... .max), 1, 2])
+    func `everything committed is there, from the files as they lay`(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        var history = RandomHistory()
+        let scratch = try Scratch()
+        let path = scratch.path("ledger.sqlite")
+        let store = try SQLiteStore(path: path)
+        defer { store.close() }
+        for batch in 0..<80 {
+            try store.commit(history.batch(using: &random), revision: history.model.revision)
+            switch Int.random(in: 0..<12, using: &random) {
+            case 0: try store.database.writeWithoutTransaction { _ = try $0.checkpoint(.passive) }
+            case 1...4:
+                let copy = try copy(of: path, to: scratch.path("copy-\(batch).sqlite"))
+                let reopened = try SQLiteStore(path: copy)
+                defer { reopened.close() }
+                #expect(history.model.difference(from: try reopened.load()) == nil, "seed \(seed), batch \(batch)")
+            default: break
+            }
+        }
+    }
+
+    /// A crash may cut the log anywhere after the last fsync: what is left is one whole commit or another.
+    @Test(arguments: [UInt64.random(in: 0 ... .max), 1])
+    func `a log cut short gives the ledger after one of the commits`(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        var history = RandomHistory()
+        var models = [history.model.revision: history.model]
+        let scratch = try Scratch()
+        let path = scratch.path("ledger.sqlite")
+        let store = try SQLiteStore(path: path)
+        for _ in 0..<30 {
+            try store.commit(history.batch(using: &random), revision: history.model.revision)
+            models[history.model.revision] = history.model
+        }
+        let log = try Data(contentsOf: URL(filePath: path + "-wal"))
+        var revisions: Set<UInt64> = []
+        for cut in 0..<40 {
+            let copy = try copy(of: path, to: scratch.path("cut-\(cut).sqlite"))
+            let length = Int.random(in: 0...log.count, using: &random)
+            try log.prefix(length).write(to: URL(filePath: copy + "-wal"))
+            let reopened = try SQLiteStore(path: copy)
+            defer { reopened.close() }
+            let found = try reopened.load()
+            let model = try #require(models[found.revision], "seed \(seed), log of \(length) bytes")
+            #expect(model.difference(from: found) == nil, "seed \(seed), log of \(length) bytes")
+            revisions.insert(found.revision)
+        }
+        #expect(revisions.count > 3)
+        store.close()
+    }
+
+    @Test func `half a beginning is begun again`() throws {
+        let scratch = try Scratch()
+        let path = scratch.path("ledger.sqlite")
+        for name in [".new", ".new-wal", ".new-shm"] { try Data("half".utf8).write(to: URL(filePath: path + name)) }
+        let store = try SQLiteStore(path: path)
+        defer { store.close() }
+        #expect(Model().difference(from: try store.load()) == nil)
+    }
+
+    private func copy(of path: String, to copy: String) throws -> String {
+        for suffix in ["", "-wal"] { try FileManager.default.copyItem(atPath: path + suffix, toPath: copy + suffix) }
+        return copy
+    }
+}
