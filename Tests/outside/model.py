@@ -62,7 +62,7 @@ class Model:
             if pod and pod["created_at"] < binding.newest:
                 raise Refusal("ATTACHMENT_SUPERSEDED")
             if address and address != binding.address:
-                if binding.active:
+                if binding.active or binding.target:
                     raise Refusal("ADDRESS_CHANGE", "ADDRESS_TAKEN", "ADDRESS_QUARANTINED")
                 self._check_wish(name, address)
                 self.quarantined[binding.address] = name

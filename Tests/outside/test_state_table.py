@@ -225,7 +225,7 @@ def test_a_freed_address_waits_in_quarantine(client, bound, refused):
     address = addresses(bound)[0]
     with refused("NOT_FOUND", "BINDING_NOT_FOUND"):
         client.binding(vm())
-    with refused("ALREADY_EXISTS", "ADDRESS_QUARANTINED") as error:
+    with refused("FAILED_PRECONDITION", "ADDRESS_QUARANTINED") as error:
         client.allocate(vm("other"), addresses=[address])
     assert address in error.value.message
     [usage] = client.call("Pools.GetPool", {"name": "vm-net"})["usage"]
