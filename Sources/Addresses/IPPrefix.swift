@@ -50,14 +50,13 @@ extension IPPrefix: LosslessStringConvertible {
         self.init(address: address, length: length)
     }
 
-    /// Address and length of "10.16.0.1/16", host bits and all.
+    /// Address and length of "10.16.0.1/16", host bits and all; nil with leading zeros in the length.
     package static func split(_ text: String) -> (address: IPAddress, length: Int)? {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 2, let address = IPAddress(String(parts[0])),
-            parts[1].utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-            parts[1].utf8.count <= 3, let length = Int(parts[1]), length <= address.family.bitWidth
+        guard parts.count == 2, let address = IPAddress(String(parts[0])), let length = UInt8(parts[1]),
+            String(length) == parts[1], length <= address.family.bitWidth
         else { return nil }
-        return (address, length)
+        return (address, Int(length))
     }
 
     package var description: String { "\(address)/\(length)" }

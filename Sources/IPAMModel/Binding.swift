@@ -51,9 +51,11 @@ package struct Binding: Hashable, Sendable {
     package var migrationUID: String
     /// The last migration that ended.
     package var endedMigration: EndedMigration?
-    /// The creation time of the newest pod that was ever attached: an older pod's message comes late.
+    /// The creation time of the newest pod that was ever active: an older pod's message comes late. A target counts
+    /// once it is active: else a migration that failed would lock the source out.
     package var newestAttachment: Timestamp?
-    /// Attachments that newer ones replaced, newest last, a few only: their messages come late.
+    /// Attachments that newer ones replaced, newest last, a few only: their messages come late. An empty container
+    /// ID stands for all of that pod's.
     package var superseded: [AttachmentID]
     package var revision: UInt64
     package var createdAt: Timestamp

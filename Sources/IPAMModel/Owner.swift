@@ -44,6 +44,9 @@ package struct OwnerKey: Hashable, Sendable {
 }
 
 extension OwnerKey: CustomStringConvertible {
+    /// The object without its NIC: "vm default/testvm".
+    package var object: String { "\(kind == .virtualMachine ? "vm" : "pod") \(namespace)/\(name)" }
+
     /// "vm default/testvm (vm-net/eth0)".
-    package var description: String { "\(kind == .virtualMachine ? "vm" : "pod") \(namespace)/\(name) (\(network))" }
+    package var description: String { "\(object) (\(network))" }
 }

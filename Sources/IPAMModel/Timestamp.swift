@@ -3,7 +3,8 @@ package struct Timestamp: Hashable, Comparable, Sendable {
     package var nanoseconds: Int64
 
     package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
-    package init(seconds: Int64) { self.nanoseconds = seconds * 1_000_000_000 }
+    /// Saturates at the ends of the representable time, which are in the years 1677 and 2262.
+    package init(seconds: Int64) { nanoseconds = seconds.inNanoseconds }
 
     package static func < (a: Self, b: Self) -> Bool { a.nanoseconds < b.nanoseconds }
 
@@ -19,7 +20,47 @@ package struct Delay: Hashable, Comparable, Sendable {
     package var nanoseconds: Int64
 
     package init(nanoseconds: Int64) { self.nanoseconds = max(0, nanoseconds) }
-    package static func seconds(_ seconds: Int64) -> Delay { Delay(nanoseconds: seconds * 1_000_000_000) }
+    /// Saturates at about 292 years.
+    package static func seconds(_ seconds: Int64) -> Delay { Delay(nanoseconds: seconds.inNanoseconds) }
 
     package static func < (a: Self, b: Self) -> Bool { a.nanoseconds < b.nanoseconds }
+}
+
+extension Int64 {
+    /// As many seconds in nanoseconds, or the nearest number there is.
+    fileprivate var inNanoseconds: Int64 {
+        let (product, overflow) = multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? (self < 0 ? .min : .max) : product
+    }
+}
+
+extension Timestamp: CustomStringConvertible {
+    /// RFC 3339 in UTC, with a fraction only where there is one: "2026-02-03T04:05:06Z".
+    package var description: String {
+        let (seconds, fraction) = nanoseconds.flooredDivision(by: 1_000_000_000)
+        let (days, second) = seconds.flooredDivision(by: 86_400)
+        // Days since 0000-03-01 in years that begin in March, so that the leap day is a year's last:
+        // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+        let (era, day) = (days + 719_468).flooredDivision(by: 146_097)
+        let yearOfEra = (day - day / 1460 + day / 36_524 - day / 146_096) / 365
+        let dayOfYear = day - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let march = (5 * dayOfYear + 2) / 153
+        let month = march < 10 ? march + 3 : march - 9
+        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+        let date = "\(year.padded(4))-\(month.padded(2))-\((dayOfYear - (153 * march + 2) / 5 + 1).padded(2))"
+        let time = "\((second / 3600).padded(2)):\((second / 60 % 60).padded(2)):\((second % 60).padded(2))"
+        return "\(date)T\(time)\(fraction == 0 ? "" : ".\(fraction.padded(9))")Z"
+    }
+}
+
+extension Int64 {
+    fileprivate func flooredDivision(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
+        let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
+        return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
+    }
+
+    fileprivate func padded(_ width: Int) -> String {
+        let digits = String(self)
+        return String(repeating: "0", count: Swift.max(0, width - digits.count)) + digits
+    }
 }

@@ -1,40 +1,94 @@
-package import Addresses
+import Addresses
 package import IPAMModel
 
 /// The rules: a pure state machine of pools, bindings and freed addresses. No clock, no I/O, no randomness.
 ///
 /// Commands are applied in batches: `apply` any number of times, then `commit` once their changes are durable, or
 /// `rollback`. Everything that reads answers from the last committed state, also while a batch is open.
+///
+/// A command that is refused changes nothing: each looks first, proposes, and only then puts its facts.
 package struct Ledger: Sendable {
-    package init() {}
+    /// Bindings, each in one slot for its whole life; pages walk them.
+    var slots: [Binding?] = []
+    var vacantSlots: [Int] = []
+    /// Where to find them, by owner (one slot for each NIC), by address, and by an attachment's container.
+    var owners: [ObjectKey: [Int]] = [:]
+    var holders: [IPAddress: Int] = [:]
+    var containers: [String: [Int]] = [:]
 
-    /// Rebuilds a ledger from a store. Throws where the snapshot breaks a promise (an address or MAC twice, an address
-    /// outside its pool): a store that holds such a thing must not be served.
-    package init(_ snapshot: Snapshot) throws(IPAMError) {}
+    var spaces: [PoolSpace?] = []
+    var spaceIndexes: [String: Int] = [:]
+    var poolChoice = PoolChoice()
+
+    var batch = Batch()
+    package internal(set) var revision: UInt64 = 0
+    package internal(set) var committedRevision: UInt64 = 0
+    /// The revision at start: tells a page token of this ledger from one of before a restart, whose slots are others.
+    let firstRevision: UInt64
+
+    package init() { firstRevision = 0 }
+
+    init(startingAt revision: UInt64) {
+        firstRevision = revision
+        self.revision = revision
+        committedRevision = revision
+    }
 
     /// Applies one command to the open batch. `now` never goes back.
     package mutating func apply(_ command: Command, at now: Timestamp) throws(IPAMError) -> Outcome {
-        throw IPAMError(.internalError, .invalidField, "not yet")
+        switch command {
+        case .allocate(let request): try allocate(request, at: now)
+        case .release(let request): release(request, at: now)
+        case .transfer(let request): .transferred(try transfer(request, at: now))
+        case .createPool(let pool): .pool(try createPool(pool))
+        case .updatePool(let pool): .pool(try updatePool(pool, at: now))
+        case .deletePool(let name): try deletePool(named: name)
+        }
     }
 
     /// The open batch's changes, in order.
-    package var pending: [Change] { [] }
-    /// The revision after the open batch.
-    package var revision: UInt64 { 0 }
-    package mutating func commit() {}
-    package mutating func rollback() {}
+    package var pending: [Change] { batch.changes }
 
-    // Reads: the last committed state.
-    package var committedRevision: UInt64 { 0 }
-    package func binding(of owner: OwnerKey) -> Binding? { nil }
-    package func binding(holding address: IPAddress) -> Binding? { nil }
-    package func freed(_ address: IPAddress) -> FreedAddress? { nil }
-    /// A page of bindings in a stable order; `token` nil on the last page. Throws on a token that is none of its own.
-    package func bindings(
-        matching filter: BindingFilter, after token: String?, limit: Int
-    ) throws(IPAMError) -> (bindings: [Binding], token: String?) { ([], nil) }
-    package func pool(named name: String) -> Pool? { nil }
-    /// By name.
-    package var pools: [Pool] { [] }
-    package func usage(ofPool name: String, at now: Timestamp) -> [PrefixUsage] { [] }
+    package mutating func commit() {
+        for index in batch.touchedSpaces { commitSpace(index) }
+        batch = Batch()
+        committedRevision = revision
+    }
+
+    package mutating func rollback() {
+        for step in batch.undo.reversed() { undo(step) }
+        batch = Batch()
+        revision = committedRevision
+    }
+}
+
+/// An object that owns bindings: one for each of its NICs.
+struct ObjectKey: Hashable, Sendable {
+    var kind: OwnerKind
+    var namespace: String
+    var name: String
+
+    init(kind: OwnerKind, namespace: String, name: String) {
+        self.kind = kind
+        self.namespace = namespace
+        self.name = name
+    }
+
+    init(_ owner: OwnerKey) { self.init(kind: owner.kind, namespace: owner.namespace, name: owner.name) }
+}
+
+/// What the commands since the last commit did, and how to take it back.
+struct Batch: Sendable {
+    enum Undo: Sendable {
+        case binding(slot: Int, before: Binding?)
+        case putFreed(FreedAddress)
+        case removeFreed(FreedAddress)
+        case space(index: Int, before: PoolSpace?)
+    }
+
+    var changes: [Change] = []
+    var undo: [Undo] = []
+    /// Where in `undo` a slot's committed binding is.
+    var firstTouch: [Int: Int] = [:]
+    var touchedSpaces: Set<Int> = []
 }

@@ -11,27 +11,27 @@ enum ChannelArguments {
     static func with<T>(
         _ options: [(key: String, value: Value)], _ body: (UnsafePointer<grpc_channel_args>) -> T
     ) -> T {
-        withUnsafeTemporaryAllocation(of: grpc_arg.self, capacity: options.count) { arguments in
-            arguments.initialize(repeating: grpc_arg())
+        unsafe withUnsafeTemporaryAllocation(of: grpc_arg.self, capacity: options.count) { arguments in
+            unsafe arguments.initialize(repeating: grpc_arg())
             for (index, option) in options.enumerated() {
-                arguments[index].key = strdup(option.key)
+                unsafe arguments[index].key = unsafe strdup(option.key)
                 switch option.value {
                 case .number(let number):
-                    arguments[index].type = GRPC_ARG_INTEGER
-                    arguments[index].value.integer = number
+                    unsafe arguments[index].type = GRPC_ARG_INTEGER
+                    unsafe arguments[index].value.integer = number
                 case .text(let text):
-                    arguments[index].type = GRPC_ARG_STRING
-                    arguments[index].value.string = strdup(text)
+                    unsafe arguments[index].type = GRPC_ARG_STRING
+                    unsafe arguments[index].value.string = unsafe strdup(text)
                 }
             }
             defer {
-                for argument in arguments {
-                    if argument.type == GRPC_ARG_STRING { free(argument.value.string) }
-                    free(argument.key)
+                for index in unsafe arguments.indices {
+                    if unsafe arguments[index].type == GRPC_ARG_STRING { unsafe free(arguments[index].value.string) }
+                    unsafe free(arguments[index].key)
                 }
             }
-            var list = grpc_channel_args(num_args: options.count, args: arguments.baseAddress)
-            return body(&list)
+            var list = unsafe grpc_channel_args(num_args: options.count, args: arguments.baseAddress)
+            return unsafe body(&list)
         }
     }
 }

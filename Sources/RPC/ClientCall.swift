@@ -2,19 +2,19 @@ import CGRPC
 import Synchronization
 
 /// One call of a client and its batches.
-final class ClientCall: Completion, @unchecked Sendable {
+@safe final class ClientCall: Completion, @unchecked Sendable {
     // @unchecked: `storage` is written by the core between the start and the end of an operation, and else only under
     // `state`'s lock.
 
     /// `exchanged` is a unary call's one batch; a stream's are the other three.
     private enum Operation: Int { case exchanged, started, received, status }
 
-    private struct Storage {
-        var initial = grpc_metadata_array()
-        var trailing = grpc_metadata_array()
+    @unsafe private struct Storage {
+        var initial = unsafe grpc_metadata_array()
+        var trailing = unsafe grpc_metadata_array()
         var received: UnsafeMutablePointer<grpc_byte_buffer>?
         var code = GRPC_STATUS_UNKNOWN
-        var message = grpc_empty_slice()
+        var message = unsafe grpc_empty_slice()
     }
 
     private struct State {
@@ -42,20 +42,20 @@ final class ClientCall: Completion, @unchecked Sendable {
     private let state = Mutex(State())
 
     init(_ call: OpaquePointer, _ metadata: RPCMetadata, onEnd: @escaping @Sendable (ClientCall) -> Void) {
-        self.call = call
+        unsafe self.call = unsafe call
         self.onEnd = onEnd
         sentMetadata = SentMetadata(metadata)
-        storage = .allocate(capacity: 1)
-        storage.initialize(to: Storage())
-        grpc_metadata_array_init(storage.field(\.initial))
-        grpc_metadata_array_init(storage.field(\.trailing))
+        unsafe storage = .allocate(capacity: 1)
+        unsafe storage.initialize(to: Storage())
+        unsafe grpc_metadata_array_init(storage.field(\.initial))
+        unsafe grpc_metadata_array_init(storage.field(\.trailing))
     }
 
-    deinit { storage.deallocate() }
+    deinit { unsafe storage.deallocate() }
 
     /// May be called at any time, again and again.
     func cancel() {
-        state.withLock { if !$0.isEnded { grpc_call_cancel(call, nil) } }
+        state.withLock { if !$0.isEnded { unsafe grpc_call_cancel(call, nil) } }
     }
 
     /// A unary call from its request to its answer.
@@ -73,8 +73,8 @@ final class ClientCall: Completion, @unchecked Sendable {
     func startStream(_ request: OutgoingMessage) {
         let isOver = state.withLock { state in
             if startBatch(.started, request, receives: false, wantsStatus: false, &state) { return true }
-            var op = statusOp()
-            return start(.status, &op, 1, &state)
+            var op = unsafe statusOp()
+            return unsafe start(.status, &op, 1, &state)
         }
         if isOver { finish() }
     }
@@ -90,10 +90,10 @@ final class ClientCall: Completion, @unchecked Sendable {
                     }
                     state.reader = continuation
                     if state.isAtEnd { return nil }
-                    var op = grpc_op()
-                    op.op = GRPC_OP_RECV_MESSAGE
-                    op.data.recv_message.recv_message = storage.field(\.received)
-                    _ = start(.received, &op, 1, &state)
+                    var op = unsafe grpc_op()
+                    unsafe op.op = GRPC_OP_RECV_MESSAGE
+                    unsafe op.data.recv_message.recv_message = unsafe storage.field(\.received)
+                    _ = unsafe start(.received, &op, 1, &state)
                     return nil
                 }
                 if let now { continuation.resume(returning: now) }
@@ -109,46 +109,46 @@ final class ClientCall: Completion, @unchecked Sendable {
         _ operation: Operation, _ request: OutgoingMessage, receives: Bool, wantsStatus: Bool, _ state: inout State
     ) -> Bool {
         state.request = request
-        return withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 6) { ops in
-            ops.initialize(repeating: grpc_op())
-            ops[0].op = GRPC_OP_SEND_INITIAL_METADATA
-            ops[0].data.send_initial_metadata.count = sentMetadata.count
-            ops[0].data.send_initial_metadata.metadata = sentMetadata.entries
-            ops[1].op = GRPC_OP_SEND_MESSAGE
-            ops[1].data.send_message.send_message = request.buffer
-            ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT
-            ops[3].op = GRPC_OP_RECV_INITIAL_METADATA
-            ops[3].data.recv_initial_metadata.recv_initial_metadata = storage.field(\.initial)
+        return unsafe withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 6) { ops in
+            unsafe ops.initialize(repeating: grpc_op())
+            unsafe ops[0].op = GRPC_OP_SEND_INITIAL_METADATA
+            unsafe ops[0].data.send_initial_metadata.count = sentMetadata.count
+            unsafe ops[0].data.send_initial_metadata.metadata = unsafe sentMetadata.entries
+            unsafe ops[1].op = GRPC_OP_SEND_MESSAGE
+            unsafe ops[1].data.send_message.send_message = unsafe request.buffer
+            unsafe ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT
+            unsafe ops[3].op = GRPC_OP_RECV_INITIAL_METADATA
+            unsafe ops[3].data.recv_initial_metadata.recv_initial_metadata = unsafe storage.field(\.initial)
             var count = 4
             if receives {
-                ops[count].op = GRPC_OP_RECV_MESSAGE
-                ops[count].data.recv_message.recv_message = storage.field(\.received)
+                unsafe ops[count].op = GRPC_OP_RECV_MESSAGE
+                unsafe ops[count].data.recv_message.recv_message = unsafe storage.field(\.received)
                 count += 1
             }
             if wantsStatus {
-                ops[count] = statusOp()
+                unsafe ops[count] = unsafe statusOp()
                 count += 1
             }
-            return start(operation, ops.baseAddress, count, &state)
+            return unsafe start(operation, ops.baseAddress, count, &state)
         }
     }
 
     private func statusOp() -> grpc_op {
-        var op = grpc_op()
-        op.op = GRPC_OP_RECV_STATUS_ON_CLIENT
-        op.data.recv_status_on_client.trailing_metadata = storage.field(\.trailing)
-        op.data.recv_status_on_client.status = storage.field(\.code)
-        op.data.recv_status_on_client.status_details = storage.field(\.message)
-        return op
+        var op = unsafe grpc_op()
+        unsafe op.op = GRPC_OP_RECV_STATUS_ON_CLIENT
+        unsafe op.data.recv_status_on_client.trailing_metadata = unsafe storage.field(\.trailing)
+        unsafe op.data.recv_status_on_client.status = unsafe storage.field(\.code)
+        unsafe op.data.recv_status_on_client.status_details = unsafe storage.field(\.message)
+        return unsafe op
     }
 
     /// True when it could not be started and the call is over with that.
     private func start(
         _ operation: Operation, _ ops: UnsafePointer<grpc_op>?, _ count: Int, _ state: inout State
     ) -> Bool {
-        guard grpc_call_start_batch(call, ops, count, tag(operation.rawValue), nil) == GRPC_CALL_OK else {
+        guard unsafe grpc_call_start_batch(call, ops, count, tag(operation.rawValue), nil) == GRPC_CALL_OK else {
             takeBack()
-            grpc_call_cancel(call, nil)
+            unsafe grpc_call_cancel(call, nil)
             if operation != .received { state.status = RPCStatus(.internalError, "the core did not start the call") }
             return state.outstanding == 0
         }
@@ -166,9 +166,9 @@ final class ClientCall: Completion, @unchecked Sendable {
             switch Operation(rawValue: operation) {
             case .exchanged, .status: if state.status == nil { state.status = receivedStatus() }
             case .received:
-                if success, let buffer = storage.pointee.received {
-                    storage.pointee.received = nil
-                    message = ReceivedMessage(buffer)
+                if success, let buffer = unsafe storage.pointee.received {
+                    unsafe storage.pointee.received = nil
+                    message = unsafe ReceivedMessage(buffer)
                     reader = state.reader
                     state.reader = nil
                 } else {
@@ -184,12 +184,12 @@ final class ClientCall: Completion, @unchecked Sendable {
     }
 
     private func receivedStatus() -> RPCStatus {
-        let slice = storage.field(\.message)
-        let text = UnsafeBufferPointer(start: cgrpc_slice_ptr(slice), count: cgrpc_slice_len(slice))
-        var status = RPCStatus(
+        let slice = unsafe storage.field(\.message)
+        let text = unsafe UnsafeBufferPointer(start: cgrpc_slice_ptr(slice), count: cgrpc_slice_len(slice))
+        var status = unsafe RPCStatus(
             RPCStatus.Code(rawValue: storage.pointee.code.rawValue) ?? .unknown, String(decoding: text, as: UTF8.self))
-        if status.code != .ok, storage.pointee.trailing.count > 0,
-            let details = RPCMetadata(copying: storage.pointee.trailing).binary(RPCStatus.detailsKey)
+        if status.code != .ok, unsafe storage.pointee.trailing.count > 0,
+            let details = unsafe RPCMetadata(copying: storage.pointee.trailing).binary(RPCStatus.detailsKey)
         {
             status.errorInfo = RPCStatus.unpackErrorInfo(details)
         }
@@ -204,11 +204,11 @@ final class ClientCall: Completion, @unchecked Sendable {
         (waiting, result) = state.withLock { state in
             state.isEnded = true
             state.request = nil
-            let message = storage.pointee.received.map { ReceivedMessage($0) }
-            grpc_metadata_array_destroy(storage.field(\.initial))
-            grpc_metadata_array_destroy(storage.field(\.trailing))
-            grpc_slice_unref(storage.pointee.message)
-            grpc_call_unref(call)
+            let message = unsafe storage.pointee.received.map { unsafe ReceivedMessage($0) }
+            unsafe grpc_metadata_array_destroy(storage.field(\.initial))
+            unsafe grpc_metadata_array_destroy(storage.field(\.trailing))
+            unsafe grpc_slice_unref(storage.pointee.message)
+            unsafe grpc_call_unref(call)
             defer { (state.exchange, state.reader) = (nil, nil) }
             return ((state.exchange, state.reader), (state.status ?? RPCStatus(.unknown, ""), message))
         }

@@ -12,16 +12,17 @@ package class Completion: @unchecked Sendable {
 
     /// The tag to start an operation (0...7) with. Retains the completion until the tag comes back, or is taken back.
     final func tag(_ operation: Int) -> UnsafeMutableRawPointer {
-        Unmanaged.passRetained(self).toOpaque() + operation
+        unsafe Unmanaged.passRetained(self).toOpaque() + operation
     }
 
     /// For an operation that could not be started: its tag will not come back.
-    final func takeBack() { Unmanaged.passUnretained(self).release() }
+    final func takeBack() { unsafe Unmanaged.passUnretained(self).release() }
 
     fileprivate static func deliver(_ tag: UnsafeMutableRawPointer, success: Bool) {
         let address = UInt(bitPattern: tag)
         let operation = Int(address & 7)
-        Unmanaged<Completion>.fromOpaque(tag - operation).takeRetainedValue().completed(operation, success: success)
+        unsafe Unmanaged<Completion>.fromOpaque(tag - operation).takeRetainedValue().completed(
+            operation, success: success)
     }
 }
 
@@ -29,7 +30,7 @@ package class Completion: @unchecked Sendable {
 ///
 /// Nothing may be started on it after `shutdown`: the core ends the process then. Whoever uses it counts what it has
 /// open and shuts it when that is nothing.
-final class CompletionQueue: @unchecked Sendable {
+@safe final class CompletionQueue: @unchecked Sendable {
     // @unchecked: the core synchronises the queue itself, and the pointer never changes.
     let raw: OpaquePointer
     private let name: String
@@ -37,7 +38,7 @@ final class CompletionQueue: @unchecked Sendable {
 
     init(name: String) {
         RPCRuntime.start()
-        raw = grpc_completion_queue_create_for_next(nil)
+        unsafe raw = unsafe grpc_completion_queue_create_for_next(nil)
         self.name = name
     }
 
@@ -51,21 +52,21 @@ final class CompletionQueue: @unchecked Sendable {
 
     /// Waits for one event; false at the end of the queue.
     func poll() -> Bool {
-        let event = grpc_completion_queue_next(raw, gpr_inf_future(GPR_CLOCK_MONOTONIC), nil)
-        if event.type == GRPC_QUEUE_SHUTDOWN { return false }
-        if event.type == GRPC_OP_COMPLETE, let tag = event.tag {
-            Completion.deliver(tag, success: event.success != 0)
+        let event = unsafe grpc_completion_queue_next(raw, gpr_inf_future(GPR_CLOCK_MONOTONIC), nil)
+        if unsafe event.type == GRPC_QUEUE_SHUTDOWN { return false }
+        if unsafe event.type == GRPC_OP_COMPLETE, let tag = unsafe event.tag {
+            unsafe Completion.deliver(tag, success: event.success != 0)
         }
         return true
     }
 
-    func shutdown() { grpc_completion_queue_shutdown(raw) }
+    func shutdown() { unsafe grpc_completion_queue_shutdown(raw) }
 
     /// Returns when the thread has taken the last event.
     func wait() async { await ended.wait() }
 
     /// Only after the thread has ended, or was never started.
-    func destroy() { grpc_completion_queue_destroy(raw) }
+    func destroy() { unsafe grpc_completion_queue_destroy(raw) }
 }
 
 /// The core, made ready once and kept until the process ends.
@@ -92,21 +93,21 @@ enum Thread {
     }
 
     static func run(name: String, _ body: @escaping @Sendable () -> Void) {
-        let start = Unmanaged.passRetained(Start(name, body))
+        let start = unsafe Unmanaged.passRetained(Start(name, body))
         var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        defer { pthread_attr_destroy(&attributes) }
-        pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
+        unsafe pthread_attr_init(&attributes)
+        defer { unsafe pthread_attr_destroy(&attributes) }
+        unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
         var thread = pthread_t()
-        let failure = pthread_create(
+        let failure = unsafe pthread_create(
             &thread, &attributes,
             { argument in
-                guard let argument else { return nil }
-                let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-                cgrpc_set_thread_name(start.name)
+                guard let argument = unsafe argument else { return nil }
+                let start = unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+                unsafe cgrpc_set_thread_name(start.name)
                 start.body()
                 return nil
-            }, start.toOpaque())
+            }, unsafe start.toOpaque())
         precondition(failure == 0, "no thread could be started: error \(failure)")
     }
 }

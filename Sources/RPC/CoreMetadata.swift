@@ -1,7 +1,7 @@
 import CGRPC
 
 /// Metadata on its way out, in the core's form. Kept until the batch that sends it has completed.
-final class SentMetadata {
+@safe final class SentMetadata {
     private(set) var entries: UnsafeMutablePointer<grpc_metadata>?
     let count: Int
 
@@ -10,27 +10,27 @@ final class SentMetadata {
         guard count > 0 else { return }
         let entries = UnsafeMutablePointer<grpc_metadata>.allocate(capacity: count)
         for (index, entry) in metadata.entries.enumerated() {
-            (entries + index).initialize(to: grpc_metadata())
-            entries[index].key = Self.slice(Array(entry.key.utf8))
+            unsafe (entries + index).initialize(to: grpc_metadata())
+            unsafe entries[index].key = unsafe Self.slice(Array(entry.key.utf8))
             switch entry.value {
-            case .text(let text): entries[index].value = Self.slice(Array(text.utf8))
-            case .binary(let bytes): entries[index].value = Self.slice(bytes)
+            case .text(let text): unsafe entries[index].value = unsafe Self.slice(Array(text.utf8))
+            case .binary(let bytes): unsafe entries[index].value = unsafe Self.slice(bytes)
             }
         }
-        self.entries = entries
+        unsafe self.entries = unsafe entries
     }
 
     deinit {
-        guard let entries else { return }
+        guard let entries = unsafe entries else { return }
         for index in 0..<count {
-            grpc_slice_unref(entries[index].key)
-            grpc_slice_unref(entries[index].value)
+            unsafe grpc_slice_unref(entries[index].key)
+            unsafe grpc_slice_unref(entries[index].value)
         }
-        entries.deallocate()
+        unsafe entries.deallocate()
     }
 
     private static func slice(_ bytes: [UInt8]) -> grpc_slice {
-        bytes.withUnsafeBufferPointer { grpc_slice_from_copied_buffer($0.baseAddress, $0.count) }
+        unsafe bytes.withUnsafeBufferPointer { unsafe grpc_slice_from_copied_buffer($0.baseAddress, $0.count) }
     }
 }
 
@@ -38,18 +38,18 @@ extension RPCMetadata {
     /// A copy of what the core received. Text that is not UTF-8 is repaired.
     init(copying array: grpc_metadata_array) {
         self.init()
-        for index in 0..<array.count {
-            let key = String(decoding: Self.bytes(&array.metadata[index].key), as: UTF8.self)
-            let value = Self.bytes(&array.metadata[index].value)
+        for index in unsafe 0..<array.count {
+            let key = unsafe String(decoding: Self.bytes(&array.metadata[index].key), as: UTF8.self)
+            let value = unsafe Self.bytes(&array.metadata[index].value)
             if key.hasSuffix("-bin") {
-                append(key, binary: Array(value))
+                unsafe append(key, binary: Array(value))
             } else {
-                append(key, String(decoding: value, as: UTF8.self))
+                unsafe append(key, String(decoding: value, as: UTF8.self))
             }
         }
     }
 
     private static func bytes(_ slice: UnsafeMutablePointer<grpc_slice>) -> UnsafeBufferPointer<UInt8> {
-        UnsafeBufferPointer(start: cgrpc_slice_ptr(slice), count: cgrpc_slice_len(slice))
+        unsafe UnsafeBufferPointer(start: cgrpc_slice_ptr(slice), count: cgrpc_slice_len(slice))
     }
 }

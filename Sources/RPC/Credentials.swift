@@ -9,16 +9,16 @@ package enum ServerCredentials: Sendable {
     /// The core's form; the caller releases it. Nil where the PEM is not usable.
     func makeCore() -> OpaquePointer? {
         switch self {
-        case .insecure: return grpc_insecure_server_credentials_create()
+        case .insecure: return unsafe grpc_insecure_server_credentials_create()
         case .tls(let chain, let key, let clientCA):
-            return chain.withCString { chain in
-                key.withCString { key in
-                    var pair = grpc_ssl_pem_key_cert_pair(private_key: key, cert_chain: chain)
+            return unsafe chain.withCString { chain in
+                unsafe key.withCString { key in
+                    var pair = unsafe grpc_ssl_pem_key_cert_pair(private_key: key, cert_chain: chain)
                     guard let clientCA else {
-                        return grpc_ssl_server_credentials_create_ex(
+                        return unsafe grpc_ssl_server_credentials_create_ex(
                             nil, &pair, 1, GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, nil)
                     }
-                    return grpc_ssl_server_credentials_create_ex(
+                    return unsafe grpc_ssl_server_credentials_create_ex(
                         clientCA, &pair, 1, GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, nil)
                 }
             }
@@ -41,13 +41,13 @@ package enum ChannelCredentials: Sendable {
     /// The core's form; the caller releases it. Nil where the PEM is not usable.
     func makeCore() -> OpaquePointer? {
         switch self {
-        case .insecure: return grpc_insecure_credentials_create()
+        case .insecure: return unsafe grpc_insecure_credentials_create()
         case .tls(let roots, let chain, let key, _):
-            guard let chain, let key else { return grpc_ssl_credentials_create_ex(roots, nil, nil, nil) }
-            return chain.withCString { chain in
-                key.withCString { key in
-                    var pair = grpc_ssl_pem_key_cert_pair(private_key: key, cert_chain: chain)
-                    return grpc_ssl_credentials_create_ex(roots, &pair, nil, nil)
+            guard let chain, let key else { return unsafe grpc_ssl_credentials_create_ex(roots, nil, nil, nil) }
+            return unsafe chain.withCString { chain in
+                unsafe key.withCString { key in
+                    var pair = unsafe grpc_ssl_pem_key_cert_pair(private_key: key, cert_chain: chain)
+                    return unsafe grpc_ssl_credentials_create_ex(roots, &pair, nil, nil)
                 }
             }
         }
@@ -64,11 +64,11 @@ package struct PeerIdentity: Sendable, Hashable {
     init(call: OpaquePointer) {
         isAuthenticated = false
         alternativeNames = []
-        guard let context = grpc_call_auth_context(call) else { return }
-        defer { grpc_auth_context_release(context) }
-        isAuthenticated = grpc_auth_context_peer_is_authenticated(context) != 0
-        alternativeNames = Self.values(GRPC_X509_SAN_PROPERTY_NAME, in: context)
-        commonName = Self.values(GRPC_X509_CN_PROPERTY_NAME, in: context).first
+        guard let context = unsafe grpc_call_auth_context(call) else { return }
+        defer { unsafe grpc_auth_context_release(context) }
+        isAuthenticated = unsafe grpc_auth_context_peer_is_authenticated(context) != 0
+        alternativeNames = unsafe Self.values(GRPC_X509_SAN_PROPERTY_NAME, in: context)
+        commonName = unsafe Self.values(GRPC_X509_CN_PROPERTY_NAME, in: context).first
     }
 
     init() {
@@ -77,12 +77,16 @@ package struct PeerIdentity: Sendable, Hashable {
     }
 
     private static func values(_ name: String, in context: OpaquePointer) -> [String] {
-        var values: [String] = []
-        var iterator = grpc_auth_context_find_properties_by_name(context, name)
-        while let property = grpc_auth_property_iterator_next(&iterator) {
-            let value = UnsafeRawBufferPointer(start: property.pointee.value, count: property.pointee.value_length)
-            values.append(String(decoding: value, as: UTF8.self))
+        // The iterator keeps the pointer to the name.
+        unsafe name.withCString { name in
+            var values: [String] = []
+            var iterator = unsafe grpc_auth_context_find_properties_by_name(context, name)
+            while let property = unsafe grpc_auth_property_iterator_next(&iterator) {
+                let value = unsafe UnsafeRawBufferPointer(
+                    start: property.pointee.value, count: property.pointee.value_length)
+                unsafe values.append(String(decoding: value, as: UTF8.self))
+            }
+            return values
         }
-        return values
     }
 }

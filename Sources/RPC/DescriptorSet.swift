@@ -19,7 +19,7 @@ struct DescriptorSet: Sendable {
     /// By `service/method`.
     private(set) var kinds: [String: Kind] = [:]
 
-    static let embedded = DescriptorSet(
+    static let embedded = unsafe DescriptorSet(
         Array(UnsafeBufferPointer(start: cmessages_descriptor_set(), count: cmessages_descriptor_set_size)))
 
     init(_ bytes: [UInt8]) {

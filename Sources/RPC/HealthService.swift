@@ -31,15 +31,15 @@ package final class HealthService: Sendable {
 
     /// NOT_SERVING for all, for ever; those who watch are told and let go, for they would hold the server up.
     func shutdown() {
-        state.withLock { state in
+        let watchers = state.withLock { state in
             state.isShutDown = true
             for service in state.statuses.keys { state.statuses[service] = .notServing }
-            for watcher in state.watchers.values {
-                watcher.stream.yield(state.statuses[watcher.service])
-                watcher.stream.finish()
-            }
-            state.watchers = [:]
+            for watcher in state.watchers.values { watcher.stream.yield(state.statuses[watcher.service]) }
+            defer { state.watchers = [:] }
+            return state.watchers.values.map(\.stream)
         }
+        // Not under the lock: the end of a stream takes it again.
+        for watcher in watchers { watcher.finish() }
     }
 
     private func status(_ service: String) -> Status? { state.withLock { $0.statuses[service] } }
@@ -61,15 +61,15 @@ package final class HealthService: Sendable {
     }
 
     func service() -> RPCService {
-        var service = RPCService(cmessages_grpc_health_v1_health())
-        service.unary(decode: Self.decode, encode: Self.encode) { [self] (name, _, reply: Reply<Status?>) in
+        var service = unsafe RPCService(cmessages_grpc_health_v1_health())
+        unsafe service.unary(decode: Self.decode, encode: Self.encode) { [self] (name, _, reply: Reply<Status?>) in
             if let status = status(name) {
                 reply.succeed(status)
             } else {
                 reply.fail(RPCStatus(.notFound, "no service \(name)"))
             }
         }
-        service.serverStreaming(decode: Self.decode, encode: Self.encode) {
+        unsafe service.serverStreaming(decode: Self.decode, encode: Self.encode) {
             [self] (name, call, writer: ResponseWriter<Status?>) async throws(RPCStatus) in
             var last: Status??
             for await status in changes(of: name) where last != .some(status) {
@@ -83,18 +83,18 @@ package final class HealthService: Sendable {
 
     private static let decode:
         @Sendable (UnsafePointer<Grpc__Health__V1__HealthCheckRequest>) throws(RPCStatus) -> String =
-            { (request) throws(RPCStatus) in try text(request.pointee.service, "service") }
+            { (request) throws(RPCStatus) in unsafe try text(request.pointee.service, "service") }
 
     private static let encode:
         @Sendable (Status?, borrowing MessageArena) -> UnsafeMutablePointer<Grpc__Health__V1__HealthCheckResponse> = {
             status, arena in
-            let response = arena.make(Grpc__Health__V1__HealthCheckResponse.self)
-            response.pointee.status =
+            let response = unsafe arena.make(Grpc__Health__V1__HealthCheckResponse.self)
+            unsafe response.pointee.status =
                 switch status {
                 case .serving: GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
                 case .notServing: GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
                 case nil: GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN
                 }
-            return response
+            return unsafe response
         }
 }

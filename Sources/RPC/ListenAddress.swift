@@ -16,9 +16,15 @@ struct ListenAddress: Sendable {
     /// The core takes a socket file away from whoever listens on it, so it is asked before: a file that nobody answers
     /// on was left by a server that died, and may go.
     func check() throws(RPCError) {
-        guard let path = unixPath else { return }
+        guard let path = unixPath else {
+            // The core would take one of its own choice.
+            guard let colon = text.lastIndex(of: ":"), UInt16(text[text.index(after: colon)...]) != nil else {
+                throw .bind(address: text, reason: "the address has no port")
+            }
+            return
+        }
         var status = stat()
-        guard lstat(path, &status) == 0 else { return }
+        guard unsafe lstat(path, &status) == 0 else { return }
         guard status.st_mode & S_IFMT == S_IFSOCK else {
             throw .bind(address: text, reason: "the file exists and is not a socket")
         }
@@ -28,11 +34,11 @@ struct ListenAddress: Sendable {
         let socket = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
         defer { close(socket) }
         let length = socklen_t(MemoryLayout<sockaddr_un>.size)
-        let connected = withUnsafePointer(to: &address) { address in
-            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, length) }
+        let connected = unsafe withUnsafePointer(to: &address) { address in
+            unsafe address.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe connect(socket, $0, length) }
         }
         if connected == 0 { throw .bind(address: text, reason: "another server listens on it") }
-        if errno != ECONNREFUSED { throw .bind(address: text, reason: String(cString: strerror(errno))) }
+        if errno != ECONNREFUSED { throw unsafe .bind(address: text, reason: String(cString: strerror(errno))) }
     }
 
     /// The core says only that it failed: tries again in its place, to learn why.
@@ -46,25 +52,25 @@ struct ListenAddress: Sendable {
     private func tcpReason() -> String? {
         guard let colon = text.lastIndex(of: ":") else { return "the address has no port" }
         let host = text[..<colon].drop { $0 == "[" }
-        var hints = addrinfo()
-        hints.ai_flags = AI_PASSIVE
-        hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
+        var hints = unsafe addrinfo()
+        unsafe hints.ai_flags = AI_PASSIVE
+        unsafe hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
         let name = String(host.last == "]" ? host.dropLast() : host)
-        let failure = getaddrinfo(name, String(text[text.index(after: colon)...]), &hints, &found)
-        guard failure == 0, let info = found else { return String(cString: gai_strerror(failure)) }
-        defer { freeaddrinfo(found) }
-        return Self.bindReason(info.pointee.ai_family, info.pointee.ai_addr, info.pointee.ai_addrlen)
+        let failure = unsafe getaddrinfo(name, String(text[text.index(after: colon)...]), &hints, &found)
+        guard failure == 0, let info = unsafe found else { return unsafe String(cString: gai_strerror(failure)) }
+        defer { unsafe freeaddrinfo(found) }
+        return unsafe Self.bindReason(info.pointee.ai_family, info.pointee.ai_addr, info.pointee.ai_addrlen)
     }
 
     private static func unixReason(_ path: String) -> String? {
         guard var address = unixAddress(path) else { return "the path is too long for a socket" }
-        let reason = withUnsafePointer(to: &address) { address in
-            address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bindReason(AF_UNIX, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+        let reason = unsafe withUnsafePointer(to: &address) { address in
+            unsafe address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe bindReason(AF_UNIX, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
-        if reason == nil { unlink(path) }
+        if reason == nil { unsafe unlink(path) }
         return reason
     }
 
@@ -72,20 +78,20 @@ struct ListenAddress: Sendable {
         _ family: CInt, _ address: UnsafePointer<sockaddr>?, _ length: socklen_t
     ) -> String? {
         let socket = socket(family, CInt(SOCK_STREAM.rawValue), 0)
-        guard socket >= 0 else { return String(cString: strerror(errno)) }
+        guard socket >= 0 else { return unsafe String(cString: strerror(errno)) }
         defer { close(socket) }
         var on: CInt = 1
-        setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<CInt>.size))
-        return bind(socket, address, length) == 0 ? nil : String(cString: strerror(errno))
+        unsafe setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<CInt>.size))
+        return unsafe bind(socket, address, length) == 0 ? nil : String(cString: strerror(errno))
     }
 
     private static func unixAddress(_ path: String) -> sockaddr_un? {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         let bytes = Array(path.utf8)
-        let fits = withUnsafeMutableBytes(of: &address.sun_path) { buffer in
+        let fits = unsafe withUnsafeMutableBytes(of: &address.sun_path) { buffer in
             guard bytes.count < buffer.count else { return false }
-            buffer.copyBytes(from: bytes)
+            unsafe buffer.copyBytes(from: bytes)
             return true
         }
         return fits ? address : nil

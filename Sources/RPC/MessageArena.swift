@@ -4,11 +4,11 @@ import Glibc
 /// Memory for one message: handed out by moving a cursor, given back all at once when the arena ends.
 ///
 /// Whatever it hands out must not be used after it has ended. Lives on one thread.
-package struct MessageArena: ~Copyable {
+@safe package struct MessageArena: ~Copyable {
     private static let chunkSize = 4096
 
     /// Lies at the front of the first chunk, so that methods may be called on a borrowed arena and protobuf-c can find it.
-    struct Header {
+    @unsafe struct Header {
         var cursor: UnsafeMutableRawPointer
         var end: UnsafeMutableRawPointer
         /// The newest further chunk; the first word of each is the one before it.
@@ -21,91 +21,101 @@ package struct MessageArena: ~Copyable {
 
     /// `limit` is only kept by protobuf-c's allocations, for messages that come from outside.
     init(limit: Int = .max) {
-        let chunk = Self.newChunk(Self.chunkSize)
-        header = chunk.bindMemory(to: Header.self, capacity: 1)
-        header.initialize(
+        let chunk = unsafe Self.newChunk(Self.chunkSize)
+        unsafe header = unsafe chunk.bindMemory(to: Header.self, capacity: 1)
+        unsafe header.initialize(
             to: Header(
                 cursor: chunk + 64, end: chunk + Self.chunkSize, chunks: nil, remaining: limit))
     }
 
     deinit {
-        var chunk = header.pointee.chunks
-        while let current = chunk {
-            chunk = current.load(as: UnsafeMutableRawPointer?.self)
-            free(current)
+        var chunk = unsafe header.pointee.chunks
+        while let current = unsafe chunk {
+            unsafe chunk = unsafe current.load(as: UnsafeMutableRawPointer?.self)
+            unsafe free(current)
         }
-        free(header)
+        unsafe free(header)
     }
 
     private static func newChunk(_ size: Int) -> UnsafeMutableRawPointer {
-        guard let chunk = malloc(size) else { preconditionFailure("out of memory") }
-        return chunk
+        guard let chunk = unsafe malloc(size) else { preconditionFailure("out of memory") }
+        return unsafe chunk
     }
 
     fileprivate static func allocate(_ size: Int, from header: UnsafeMutablePointer<Header>) -> UnsafeMutableRawPointer
     {
         let rounded = (size + 15) & ~15
-        if header.pointee.end - header.pointee.cursor < rounded {
+        if unsafe header.pointee.end - header.pointee.cursor < rounded {
             let chunkSize = max(Self.chunkSize * 4, rounded + 16)
-            let chunk = newChunk(chunkSize)
-            chunk.storeBytes(of: header.pointee.chunks, as: UnsafeMutableRawPointer?.self)
-            header.pointee.chunks = chunk
-            header.pointee.cursor = chunk + 16
-            header.pointee.end = chunk + chunkSize
+            let chunk = unsafe newChunk(chunkSize)
+            unsafe chunk.storeBytes(of: header.pointee.chunks, as: UnsafeMutableRawPointer?.self)
+            unsafe header.pointee.chunks = unsafe chunk
+            unsafe header.pointee.cursor = unsafe chunk + 16
+            unsafe header.pointee.end = unsafe chunk + chunkSize
         }
-        defer { header.pointee.cursor += rounded }
-        return header.pointee.cursor
+        defer { unsafe header.pointee.cursor += rounded }
+        return unsafe header.pointee.cursor
     }
 
     /// An empty message.
     package func make<M: ProtobufMessage>(_ type: M.Type) -> UnsafeMutablePointer<M> {
-        let message = Self.allocate(MemoryLayout<M>.stride, from: header).bindMemory(to: M.self, capacity: 1)
-        M.initialize(message)
-        return message
+        let message = unsafe Self.allocate(MemoryLayout<M>.stride, from: header).bindMemory(to: M.self, capacity: 1)
+        unsafe M.initialize(message)
+        return unsafe message
     }
 
     /// A copy that ends with NUL.
     package func string(_ text: String) -> UnsafeMutablePointer<CChar> {
         var text = text
         return text.withUTF8 { utf8 in
-            let copy = Self.allocate(utf8.count + 1, from: header).bindMemory(to: CChar.self, capacity: utf8.count + 1)
-            if let base = utf8.baseAddress { memcpy(copy, base, utf8.count) }
-            copy[utf8.count] = 0
-            return copy
+            let copy = unsafe Self.allocate(utf8.count + 1, from: header).bindMemory(
+                to: CChar.self, capacity: utf8.count + 1)
+            if let base = utf8.baseAddress { unsafe memcpy(copy, base, utf8.count) }
+            unsafe copy[utf8.count] = 0
+            return unsafe copy
         }
     }
 
     /// A copy for a `bytes` field.
     package func bytes(_ bytes: [UInt8]) -> ProtobufCBinaryData {
-        let copy = Self.allocate(bytes.count, from: header).bindMemory(to: UInt8.self, capacity: bytes.count)
-        bytes.withUnsafeBufferPointer { source in
-            if let base = source.baseAddress { copy.initialize(from: base, count: source.count) }
+        let copy = unsafe Self.allocate(bytes.count, from: header).bindMemory(to: UInt8.self, capacity: bytes.count)
+        unsafe bytes.withUnsafeBufferPointer { source in
+            if let base = source.baseAddress { unsafe copy.initialize(from: base, count: source.count) }
         }
-        return ProtobufCBinaryData(len: bytes.count, data: copy)
+        return unsafe ProtobufCBinaryData(len: bytes.count, data: copy)
+    }
+
+    /// A repeated field of numbers or `bytes`.
+    package func values<E: BitwiseCopyable>(_ values: [E]) -> UnsafeMutablePointer<E> {
+        let copy = unsafe Self.allocate(values.count * MemoryLayout<E>.stride, from: header)
+            .bindMemory(to: E.self, capacity: values.count)
+        for (index, value) in values.enumerated() { unsafe (copy + index).initialize(to: value) }
+        return unsafe copy
     }
 
     /// The pointers of a repeated field of messages or strings.
     package func array<E>(
         _ count: Int, _ element: (Int) -> UnsafeMutablePointer<E>
     ) -> UnsafeMutablePointer<UnsafeMutablePointer<E>?> {
-        let size = count * MemoryLayout<UnsafeMutablePointer<E>?>.stride
-        let array = Self.allocate(size, from: header).bindMemory(to: UnsafeMutablePointer<E>?.self, capacity: count)
-        for index in 0..<count { (array + index).initialize(to: element(index)) }
-        return array
+        let size = unsafe count * MemoryLayout<UnsafeMutablePointer<E>?>.stride
+        let array = unsafe Self.allocate(size, from: header).bindMemory(
+            to: UnsafeMutablePointer<E>?.self, capacity: count)
+        for index in 0..<count { unsafe (array + index).initialize(to: element(index)) }
+        return unsafe array
     }
 
     /// protobuf-c's way to this arena, valid as long as the arena.
     var allocator: ProtobufCAllocator {
-        ProtobufCAllocator(
+        unsafe ProtobufCAllocator(
             alloc: { data, size in
-                guard let header = data?.assumingMemoryBound(to: Header.self) else { return nil }
-                header.pointee.remaining -= size
-                return header.pointee.remaining < 0 ? nil : MessageArena.allocate(size, from: header)
+                guard let header = unsafe data?.assumingMemoryBound(to: Header.self) else { return nil }
+                unsafe header.pointee.remaining -= size
+                return unsafe header.pointee.remaining < 0 ? nil : MessageArena.allocate(size, from: header)
             },
             free: { _, _ in },
-            allocator_data: header)
+            allocator_data: unsafe header)
     }
 
     /// Whether a message from outside was refused memory.
-    var isExhausted: Bool { header.pointee.remaining < 0 }
+    var isExhausted: Bool { unsafe header.pointee.remaining < 0 }
 }

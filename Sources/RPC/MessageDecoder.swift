@@ -2,79 +2,81 @@ import CGRPC
 import CMessages
 
 /// Turns received bytes into a message that lives for one closure.
-struct MessageDecoder<M: ProtobufMessage>: @unchecked Sendable {
+@safe struct MessageDecoder<M: ProtobufMessage>: @unchecked Sendable {
     // @unchecked: the descriptor is a constant of the program.
     private let descriptor: UnsafePointer<ProtobufCMessageDescriptor>
     /// What one message may take in memory: small fields on the wire are structs here.
     private static var memoryLimit: Int { 32 << 20 }
 
-    init() { descriptor = M.descriptor }
+    init() { unsafe descriptor = unsafe M.descriptor }
 
     func decode<T>(
         _ bytes: UnsafeBufferPointer<UInt8>, _ body: (UnsafePointer<M>) throws(RPCStatus) -> T
     ) throws(RPCStatus) -> T {
-        try WireText.check(bytes, descriptor)
+        unsafe try WireText.check(bytes, descriptor)
         let arena = MessageArena(limit: Self.memoryLimit)
-        var allocator = arena.allocator
-        guard let message = protobuf_c_message_unpack(descriptor, &allocator, bytes.count, bytes.baseAddress) else {
+        var allocator = unsafe arena.allocator
+        guard let message = unsafe protobuf_c_message_unpack(descriptor, &allocator, bytes.count, bytes.baseAddress)
+        else {
             if arena.isExhausted { throw RPCStatus(.resourceExhausted, "the message needs too much memory") }
-            throw RPCStatus(.invalidArgument, "not a \(String(cString: descriptor.pointee.name)) message")
+            throw RPCStatus(.invalidArgument, unsafe "not a \(String(cString: descriptor.pointee.name)) message")
         }
-        return try body(UnsafeRawPointer(message).assumingMemoryBound(to: M.self))
+        return unsafe try body(UnsafeRawPointer(message).assumingMemoryBound(to: M.self))
     }
 
     func decode<T>(
         _ message: ReceivedMessage, _ body: (UnsafePointer<M>) throws(RPCStatus) -> T
     ) throws(RPCStatus) -> T {
-        try message.withBytes { (bytes) throws(RPCStatus) -> T in try decode(bytes, body) }
+        unsafe try message.withBytes { (bytes) throws(RPCStatus) -> T in unsafe try decode(bytes, body) }
     }
 }
 
 /// Bytes that the core received.
-final class ReceivedMessage: @unchecked Sendable {
+@safe final class ReceivedMessage: @unchecked Sendable {
     // @unchecked: nobody changes the buffer between its making and its end.
     private let buffer: UnsafeMutablePointer<grpc_byte_buffer>
 
     /// Takes the buffer over.
-    init(_ buffer: UnsafeMutablePointer<grpc_byte_buffer>) { self.buffer = buffer }
+    init(_ buffer: UnsafeMutablePointer<grpc_byte_buffer>) { unsafe self.buffer = unsafe buffer }
 
-    deinit { grpc_byte_buffer_destroy(buffer) }
+    deinit { unsafe grpc_byte_buffer_destroy(buffer) }
 
     /// In place where the message came in one slice.
     func withBytes<T>(_ body: (UnsafeBufferPointer<UInt8>) throws(RPCStatus) -> T) throws(RPCStatus) -> T {
-        if buffer.pointee.type == GRPC_BB_RAW, buffer.pointee.data.raw.compression == GRPC_COMPRESS_NONE,
-            buffer.pointee.data.raw.slice_buffer.count == 1, let slice = buffer.pointee.data.raw.slice_buffer.slices
+        if unsafe buffer.pointee.type == GRPC_BB_RAW, unsafe buffer.pointee.data.raw.compression == GRPC_COMPRESS_NONE,
+            unsafe buffer.pointee.data.raw.slice_buffer.count == 1,
+            let slice = unsafe buffer.pointee.data.raw.slice_buffer.slices
         {
-            return try body(UnsafeBufferPointer(start: cgrpc_slice_ptr(slice), count: cgrpc_slice_len(slice)))
+            return unsafe try body(UnsafeBufferPointer(start: cgrpc_slice_ptr(slice), count: cgrpc_slice_len(slice)))
         }
-        var reader = grpc_byte_buffer_reader()
-        guard grpc_byte_buffer_reader_init(&reader, buffer) != 0 else {
+        var reader = unsafe grpc_byte_buffer_reader()
+        guard unsafe grpc_byte_buffer_reader_init(&reader, buffer) != 0 else {
             throw RPCStatus(.internalError, "the message could not be read")
         }
-        defer { grpc_byte_buffer_reader_destroy(&reader) }
-        let slice = OwnedSlice(grpc_byte_buffer_reader_readall(&reader))
-        return try slice.withBytes(body)
+        defer { unsafe grpc_byte_buffer_reader_destroy(&reader) }
+        let slice = unsafe OwnedSlice(grpc_byte_buffer_reader_readall(&reader))
+        return unsafe try slice.withBytes(body)
     }
 }
 
 /// One slice, given back at the end. On the heap, for the bytes of a short slice lie within it.
-final class OwnedSlice {
+@safe final class OwnedSlice {
     let pointer = UnsafeMutablePointer<grpc_slice>.allocate(capacity: 1)
 
     /// Takes the slice over.
-    init(_ slice: grpc_slice) { pointer.initialize(to: slice) }
+    init(_ slice: grpc_slice) { unsafe pointer.initialize(to: slice) }
 
     convenience init(_ text: String) {
         var text = text
-        self.init(text.withUTF8 { grpc_slice_from_copied_buffer($0.baseAddress, $0.count) })
+        unsafe self.init(text.withUTF8 { unsafe grpc_slice_from_copied_buffer($0.baseAddress, $0.count) })
     }
 
     deinit {
-        grpc_slice_unref(pointer.pointee)
-        pointer.deallocate()
+        unsafe grpc_slice_unref(pointer.pointee)
+        unsafe pointer.deallocate()
     }
 
     func withBytes<T, E>(_ body: (UnsafeBufferPointer<UInt8>) throws(E) -> T) throws(E) -> T {
-        try body(UnsafeBufferPointer(start: cgrpc_slice_ptr(pointer), count: cgrpc_slice_len(pointer)))
+        unsafe try body(UnsafeBufferPointer(start: cgrpc_slice_ptr(pointer), count: cgrpc_slice_len(pointer)))
     }
 }

@@ -2,32 +2,31 @@ import CGRPC
 import CMessages
 
 /// A message on its way out, in bytes that the core may send.
-final class OutgoingMessage: @unchecked Sendable {
+@safe final class OutgoingMessage: @unchecked Sendable {
     // @unchecked: made whole in init, and given to one batch of the core, which alone touches it then.
     let buffer: UnsafeMutablePointer<grpc_byte_buffer>
 
     /// Encodes in an arena that ends here.
-    init<M: ProtobufMessage, E>(
-        _ encode: (borrowing MessageArena) throws(E) -> UnsafeMutablePointer<M>
-    ) throws(E) {
+    init<M: ProtobufMessage>(_ encode: (borrowing MessageArena) -> UnsafeMutablePointer<M>) {
         let arena = MessageArena()
-        let message = UnsafeRawPointer(try encode(arena)).assumingMemoryBound(to: ProtobufCMessage.self)
+        let message = unsafe UnsafeRawPointer(encode(arena)).assumingMemoryBound(to: ProtobufCMessage.self)
         // The bytes of a short slice lie within the slice: it must stay where it is while it is written.
-        var slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(message))
-        buffer = withUnsafeMutablePointer(to: &slice) { slice in
-            _ = protobuf_c_message_pack(message, cgrpc_slice_ptr(slice))
-            return grpc_raw_byte_buffer_create(slice, 1)
+        var slice = unsafe grpc_slice_malloc(protobuf_c_message_get_packed_size(message))
+        unsafe buffer = unsafe withUnsafeMutablePointer(to: &slice) { slice in
+            _ = unsafe protobuf_c_message_pack(message, cgrpc_slice_ptr(slice))
+            return unsafe grpc_raw_byte_buffer_create(slice, 1)
         }
-        grpc_slice_unref(slice)
+        unsafe grpc_slice_unref(slice)
     }
 
-    deinit { grpc_byte_buffer_destroy(buffer) }
+    deinit { unsafe grpc_byte_buffer_destroy(buffer) }
 
     static func bytes<M: ProtobufMessage>(of message: UnsafeMutablePointer<M>) -> [UInt8] {
-        let message = UnsafeRawPointer(message).assumingMemoryBound(to: ProtobufCMessage.self)
-        return [UInt8](unsafeUninitializedCapacity: protobuf_c_message_get_packed_size(message)) { buffer, count in
+        let message = unsafe UnsafeRawPointer(message).assumingMemoryBound(to: ProtobufCMessage.self)
+        return unsafe [UInt8](unsafeUninitializedCapacity: protobuf_c_message_get_packed_size(message)) {
+            buffer, count in
             guard let base = buffer.baseAddress else { return }
-            count = protobuf_c_message_pack(message, base)
+            count = unsafe protobuf_c_message_pack(message, base)
         }
     }
 }

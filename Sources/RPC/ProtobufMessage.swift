@@ -1,7 +1,7 @@
-package import CMessages
+import CMessages
 
 /// A message struct of protoc-c's. Every conformance is generated; each such struct begins with a `ProtobufCMessage`.
-package protocol ProtobufMessage {
+package protocol ProtobufMessage: SendableMetatype {
     /// Makes an empty message of uninitialised memory.
     @unsafe static func initialize(_ message: UnsafeMutablePointer<Self>)
 }
@@ -10,9 +10,9 @@ extension ProtobufMessage {
     /// What protoc-c knows of this message.
     static var descriptor: UnsafePointer<ProtobufCMessageDescriptor> {
         let message = UnsafeMutablePointer<Self>.allocate(capacity: 1)
-        defer { message.deallocate() }
-        initialize(message)
-        return UnsafeRawPointer(message).load(as: ProtobufCMessage.self).descriptor
+        defer { unsafe message.deallocate() }
+        unsafe initialize(message)
+        return unsafe UnsafeRawPointer(message).load(as: ProtobufCMessage.self).descriptor
     }
 }
 
@@ -21,9 +21,9 @@ extension ProtobufMessage {
 package func text(
     _ field: UnsafePointer<CChar>?, _ name: @autoclosure () -> String
 ) throws(RPCStatus) -> String {
-    guard let field else { return "" }
-    if field.pointee == 0 { return "" }
-    guard let text = String(validatingCString: field) else { throw .badText(field: name()) }
+    guard let field = unsafe field else { return "" }
+    if unsafe field.pointee == 0 { return "" }
+    guard let text = unsafe String(validatingCString: field) else { throw .badText(field: name()) }
     return text
 }
 

@@ -4,7 +4,7 @@ import Synchronization
 
 /// A client's connection to one target, made when it is needed and again after it broke. Calls may be made from
 /// anywhere, at the same time. It must be closed: its thread lives until then.
-package final class RPCChannel: Sendable {
+@safe package final class RPCChannel: Sendable {
     private struct State {
         var isClosed = false
         var calls: [ObjectIdentifier: ClientCall] = [:]
@@ -23,8 +23,8 @@ package final class RPCChannel: Sendable {
         target: String, credentials: ChannelCredentials = .insecure, maxMessageBytes: Int = 16 << 20
     ) throws(RPCError) {
         RPCRuntime.start()
-        guard let core = credentials.makeCore() else { throw .credentials("certificate or key cannot be used") }
-        defer { grpc_channel_credentials_release(core) }
+        guard let core = unsafe credentials.makeCore() else { throw .credentials("certificate or key cannot be used") }
+        defer { unsafe grpc_channel_credentials_release(core) }
         var options: [(key: String, value: ChannelArguments.Value)] = [
             (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: maxMessageBytes))),
             (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
@@ -40,10 +40,11 @@ package final class RPCChannel: Sendable {
             ("grpc.use_local_subchannel_pool", .number(1)),
         ]
         if let name = credentials.serverName { options.append((GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, .text(name))) }
-        guard let channel = ChannelArguments.with(options, { grpc_channel_create(target, core, $0) }) else {
+        guard let channel = unsafe ChannelArguments.with(options, { unsafe grpc_channel_create(target, core, $0) })
+        else {
             throw .state("the core made no channel to \(target)")
         }
-        self.channel = channel
+        unsafe self.channel = unsafe channel
         queue = CompletionQueue(name: "rpc-client")
         queue.start()
     }
@@ -56,14 +57,14 @@ package final class RPCChannel: Sendable {
         decode: (UnsafePointer<R>) throws(RPCStatus) -> Output,
         metadata: RPCMetadata = RPCMetadata(), timeout: Duration
     ) async throws(RPCStatus) -> Output {
-        let call = try open(descriptor, .unary, Q.self, R.self, metadata, timeout)
-        let request = OutgoingMessage { arena in encode(input, arena) }
+        let call = unsafe try open(descriptor, .unary, Q.self, R.self, metadata, timeout)
+        let request = unsafe OutgoingMessage { arena in unsafe encode(input, arena) }
         let answer = await withTaskCancellationHandler {
             await call.exchange(request)
         } onCancel: {
             call.cancel()
         }
-        return try Self.decode(try answer.get(), decode)
+        return unsafe try Self.decode(try answer.get(), decode)
     }
 
     /// One request, any number of answers, each read when it is asked for. `timeout` nil: as long as it goes.
@@ -74,7 +75,7 @@ package final class RPCChannel: Sendable {
         decode: @escaping @Sendable (UnsafePointer<R>) throws(RPCStatus) -> Output,
         metadata: RPCMetadata = RPCMetadata(), timeout: Duration? = nil
     ) -> RPCResponses<Output> {
-        stream(descriptor, .serverStreaming, input, encode: encode, decode: decode, metadata, timeout)
+        unsafe stream(descriptor, .serverStreaming, input, encode: encode, decode: decode, metadata, timeout)
     }
 
     func stream<Q: ProtobufMessage, R: ProtobufMessage, Input, Output: Sendable>(
@@ -84,9 +85,9 @@ package final class RPCChannel: Sendable {
         _ metadata: RPCMetadata, _ timeout: Duration?
     ) -> RPCResponses<Output> {
         do throws(RPCStatus) {
-            let call = try open(descriptor, kind, Q.self, R.self, metadata, timeout)
-            call.startStream(OutgoingMessage { arena in encode(input, arena) })
-            return RPCResponses(call) { (message) throws(RPCStatus) in try Self.decode(message, decode) }
+            let call = unsafe try open(descriptor, kind, Q.self, R.self, metadata, timeout)
+            unsafe call.startStream(OutgoingMessage { arena in unsafe encode(input, arena) })
+            return RPCResponses(call) { (message) throws(RPCStatus) in unsafe try Self.decode(message, decode) }
         } catch {
             return RPCResponses(failure: error)
         }
@@ -102,7 +103,7 @@ package final class RPCChannel: Sendable {
         for call in calls { call.cancel() }
         if calls.isEmpty { idle.open() }
         await idle.wait()
-        grpc_channel_destroy(channel)
+        unsafe grpc_channel_destroy(channel)
         queue.shutdown()
         await queue.wait()
         queue.destroy()
@@ -113,17 +114,17 @@ package final class RPCChannel: Sendable {
         _ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ kind: DescriptorSet.Kind, _ request: Q.Type,
         _ response: R.Type, _ metadata: RPCMetadata, _ timeout: Duration?
     ) throws(RPCStatus) -> ClientCall {
-        guard let method = RPCMethod.find(descriptor, kind, Q.descriptor, R.descriptor) else {
+        guard let method = unsafe RPCMethod.find(descriptor, kind, Q.descriptor, R.descriptor) else {
             throw RPCStatus(.unimplemented, "no \(kind) method takes \(Q.self) and gives \(R.self)")
         }
         let path = OwnedSlice(method.path)
         let call = state.withLock { state -> ClientCall? in
             guard !state.isClosed,
-                let core = grpc_channel_create_call(
+                let core = unsafe grpc_channel_create_call(
                     channel, nil, cgrpc_propagate_defaults, queue.raw, path.pointer.pointee, nil,
                     Self.deadline(timeout), nil)
             else { return nil }
-            let call = ClientCall(core, metadata) { [weak self] in self?.ended($0) }
+            let call = unsafe ClientCall(core, metadata) { [weak self] in self?.ended($0) }
             state.calls[ObjectIdentifier(call)] = call
             return call
         }
@@ -151,7 +152,7 @@ package final class RPCChannel: Sendable {
         _ message: ReceivedMessage, _ decode: (UnsafePointer<R>) throws(RPCStatus) -> Output
     ) throws(RPCStatus) -> Output {
         do throws(RPCStatus) {
-            return try MessageDecoder<R>().decode(message, decode)
+            return unsafe try MessageDecoder<R>().decode(message, decode)
         } catch {
             // What the server sent wrong is not the caller's invalid argument.
             throw RPCStatus(.internalError, "the answer cannot be used: \(error.message)", errorInfo: error.errorInfo)

@@ -1,4 +1,4 @@
-package import CMessages
+import CMessages
 
 /// A method of a service, found by its messages, so that nobody writes its name by hand.
 struct RPCMethod: Sendable, Hashable {
@@ -12,7 +12,7 @@ struct RPCMethod: Sendable, Hashable {
     var path: String { "/\(service)/\(name)" }
 
     static func all(of descriptor: UnsafePointer<ProtobufCServiceDescriptor>) -> [RPCMethod] {
-        (0..<Int(descriptor.pointee.n_methods)).map { method(descriptor, $0) }
+        unsafe (0..<Int(descriptor.pointee.n_methods)).map { unsafe method(descriptor, $0) }
     }
 
     /// Nil unless exactly one method has this kind and these messages.
@@ -21,9 +21,11 @@ struct RPCMethod: Sendable, Hashable {
         _ input: UnsafePointer<ProtobufCMessageDescriptor>, _ output: UnsafePointer<ProtobufCMessageDescriptor>
     ) -> RPCMethod? {
         var found: RPCMethod?
-        for index in 0..<Int(descriptor.pointee.n_methods)
-        where descriptor.pointee.methods[index].input == input && descriptor.pointee.methods[index].output == output {
-            let method = method(descriptor, index)
+        for index in unsafe 0..<Int(descriptor.pointee.n_methods)
+        where unsafe descriptor.pointee.methods[index].input == input
+            && descriptor.pointee.methods[index].output == output
+        {
+            let method = unsafe method(descriptor, index)
             guard method.kind == kind else { continue }
             if found != nil { return nil }
             found = method
@@ -32,8 +34,8 @@ struct RPCMethod: Sendable, Hashable {
     }
 
     private static func method(_ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ index: Int) -> RPCMethod {
-        let service = String(cString: descriptor.pointee.name)
-        let name = String(cString: descriptor.pointee.methods[index].name)
+        let service = unsafe String(cString: descriptor.pointee.name)
+        let name = unsafe String(cString: descriptor.pointee.methods[index].name)
         return RPCMethod(
             service: service, name: name, kind: DescriptorSet.embedded.kinds[service + "/" + name] ?? .unary)
     }

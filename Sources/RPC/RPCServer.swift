@@ -43,7 +43,9 @@ package final class RPCServer: Sendable {
     /// Throws where a method of a service has no handler, or a handler no method.
     package init(configuration: Configuration, services: [RPCService]) throws(RPCError) {
         let health = HealthService(services: services.map(\.name))
-        let all = services + [health.service()] + ReflectionService.services(besides: services.map(\.name))
+        let all =
+            services + [health.service()]
+            + ReflectionService.services(besides: services.map(\.name) + ["grpc.health.v1.Health"])
         let problems = all.flatMap { service in
             service.strays.map { "no such method: \($0)" } + service.missing.map { "no handler for \($0.path)" }
         }

@@ -1,7 +1,7 @@
 package import CMessages
 
 /// The handlers of one service of the proto. A server refuses to start with a method that has none.
-package struct RPCService: Sendable {
+@safe package struct RPCService: Sendable {
     /// What takes a call that has arrived, on the polling thread.
     typealias Handler = @Sendable (ServerCall) -> Void
 
@@ -19,9 +19,9 @@ package struct RPCService: Sendable {
     nonisolated(unsafe) private let descriptor: UnsafePointer<ProtobufCServiceDescriptor>
 
     package init(_ descriptor: UnsafePointer<ProtobufCServiceDescriptor>) {
-        self.descriptor = descriptor
-        name = String(cString: descriptor.pointee.name)
-        methods = RPCMethod.all(of: descriptor)
+        unsafe self.descriptor = unsafe descriptor
+        name = unsafe String(cString: descriptor.pointee.name)
+        methods = unsafe RPCMethod.all(of: descriptor)
     }
 
     /// Methods that nobody handles.
@@ -39,8 +39,8 @@ package struct RPCService: Sendable {
         let decoder = MessageDecoder<Q>()
         add(.unary, Q.self, R.self) { call in
             do throws(RPCStatus) {
-                let input = try decoder.decode(try call.takeRequest(), decode)
-                complete(input, call, Reply(call, encode))
+                let input = unsafe try decoder.decode(try call.takeRequest(), decode)
+                unsafe complete(input, call, Reply(call, encode))
             } catch {
                 call.finish(.failure(error))
             }
@@ -56,10 +56,10 @@ package struct RPCService: Sendable {
         let decoder = MessageDecoder<Q>()
         add(.unary, Q.self, R.self) { call in
             do throws(RPCStatus) {
-                let input = try decoder.decode(try call.takeRequest(), decode)
+                let input = unsafe try decoder.decode(try call.takeRequest(), decode)
                 call.run { () async throws(RPCStatus) -> OutgoingMessage? in
                     let output = try await handle(input, call)
-                    return OutgoingMessage { arena in encode(output, arena) }
+                    return unsafe OutgoingMessage { arena in unsafe encode(output, arena) }
                 }
             } catch {
                 call.finish(.failure(error))
@@ -77,9 +77,9 @@ package struct RPCService: Sendable {
         let decoder = MessageDecoder<Q>()
         add(.serverStreaming, Q.self, R.self) { call in
             do throws(RPCStatus) {
-                let input = try decoder.decode(try call.takeRequest(), decode)
+                let input = unsafe try decoder.decode(try call.takeRequest(), decode)
                 call.run { () async throws(RPCStatus) -> OutgoingMessage? in
-                    try await handle(input, call, ResponseWriter(call, encode))
+                    unsafe try await handle(input, call, ResponseWriter(call, encode))
                     return nil
                 }
             } catch {
@@ -88,19 +88,18 @@ package struct RPCService: Sendable {
         }
     }
 
-    /// As many answers as requests, each made at once on the polling thread: what reflection needs.
+    /// As many answers as requests, each made at once on the polling thread: what reflection needs. Handles the one
+    /// bidirectional method, whatever its messages are called.
     mutating func conversation<Q: ProtobufMessage, R: ProtobufMessage>(
-        _ answer:
-            @escaping @Sendable (UnsafePointer<Q>, borrowing MessageArena) throws(RPCStatus) ->
-            UnsafeMutablePointer<R>
+        _ answer: @escaping @Sendable (UnsafePointer<Q>, borrowing MessageArena) -> UnsafeMutablePointer<R>
     ) {
         let decoder = MessageDecoder<Q>()
-        add(.bidirectional, Q.self, R.self) { call in
+        add(methods.first { $0.kind == .bidirectional }, "bidirectional") { call in
             call.converse { request in
                 do throws(RPCStatus) {
-                    return .success(
-                        try decoder.decode(request) { (request) throws(RPCStatus) in
-                            try OutgoingMessage { (arena) throws(RPCStatus) in try answer(request, arena) }
+                    return unsafe .success(
+                        try decoder.decode(request) { request in
+                            unsafe OutgoingMessage { arena in unsafe answer(request, arena) }
                         })
                 } catch {
                     return .failure(error)
@@ -112,11 +111,13 @@ package struct RPCService: Sendable {
     private mutating func add<Q: ProtobufMessage, R: ProtobufMessage>(
         _ kind: DescriptorSet.Kind, _ request: Q.Type, _ response: R.Type, _ handler: @escaping Handler
     ) {
-        guard let method = RPCMethod.find(descriptor, kind, Q.descriptor, R.descriptor),
-            !entries.contains(where: { $0.method == method })
-        else {
-            strays.append("\(kind) \(Q.self) -> \(R.self) in \(name)")
-            return
+        let method = unsafe RPCMethod.find(descriptor, kind, Q.descriptor, R.descriptor)
+        add(method, "\(kind) \(Q.self) -> \(R.self)", handler)
+    }
+
+    private mutating func add(_ method: RPCMethod?, _ what: String, _ handler: @escaping Handler) {
+        guard let method, !entries.contains(where: { $0.method == method }) else {
+            return strays.append("\(what) in \(name)")
         }
         entries.append(Entry(method: method, handler: handler))
     }

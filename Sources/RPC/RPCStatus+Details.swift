@@ -27,41 +27,42 @@ extension RPCStatus {
     private func pack(_ info: ErrorInfo) -> [UInt8] {
         let arena = MessageArena()
         let entries = info.metadata.sorted { $0.key < $1.key }
-        let detail = arena.make(Google__Rpc__ErrorInfo.self)
-        detail.pointee.reason = arena.string(info.reason)
-        detail.pointee.domain = arena.string(info.domain)
-        detail.pointee.n_metadata = entries.count
-        detail.pointee.metadata = arena.array(entries.count) { index in
-            let entry = arena.make(Google__Rpc__ErrorInfo__MetadataEntry.self)
-            entry.pointee.key = arena.string(entries[index].key)
-            entry.pointee.value = arena.string(entries[index].value)
-            return entry
+        let detail = unsafe arena.make(Google__Rpc__ErrorInfo.self)
+        unsafe detail.pointee.reason = unsafe arena.string(info.reason)
+        unsafe detail.pointee.domain = unsafe arena.string(info.domain)
+        unsafe detail.pointee.n_metadata = entries.count
+        unsafe detail.pointee.metadata = unsafe arena.array(entries.count) { index in
+            let entry = unsafe arena.make(Google__Rpc__ErrorInfo__MetadataEntry.self)
+            unsafe entry.pointee.key = unsafe arena.string(entries[index].key)
+            unsafe entry.pointee.value = unsafe arena.string(entries[index].value)
+            return unsafe entry
         }
-        var bytes = OutgoingMessage.bytes(of: detail)
-        let status = arena.make(Google__Rpc__Status.self)
-        status.pointee.code = code.rawValue
-        status.pointee.message = arena.string(sentMessage)
-        status.pointee.n_details = 1
-        status.pointee.details = arena.array(1) { _ in
-            let any = arena.make(Google__Protobuf__Any.self)
-            any.pointee.type_url = arena.string(Self.errorInfoType)
-            any.pointee.value = arena.bytes(bytes)
-            return any
+        var bytes = unsafe OutgoingMessage.bytes(of: detail)
+        let status = unsafe arena.make(Google__Rpc__Status.self)
+        unsafe status.pointee.code = code.rawValue
+        unsafe status.pointee.message = unsafe arena.string(sentMessage)
+        unsafe status.pointee.n_details = 1
+        unsafe status.pointee.details = unsafe arena.array(1) { _ in
+            let any = unsafe arena.make(Google__Protobuf__Any.self)
+            unsafe any.pointee.type_url = unsafe arena.string(Self.errorInfoType)
+            unsafe any.pointee.value = unsafe arena.bytes(bytes)
+            return unsafe any
         }
-        bytes = OutgoingMessage.bytes(of: status)
+        bytes = unsafe OutgoingMessage.bytes(of: status)
         return bytes
     }
 
     /// The ErrorInfo in a google.rpc.Status; nil where there is none, or where the bytes are not what they should be.
     static func unpackErrorInfo(_ bytes: [UInt8]) -> ErrorInfo? {
-        bytes.withUnsafeBufferPointer { bytes in
-            try? MessageDecoder<Google__Rpc__Status>().decode(bytes) { (status) throws(RPCStatus) -> ErrorInfo? in
-                for index in 0..<status.pointee.n_details {
-                    guard let any = status.pointee.details[index]?.pointee,
-                        try text(any.type_url, "type_url").hasSuffix("/google.rpc.ErrorInfo")
+        unsafe bytes.withUnsafeBufferPointer { bytes in
+            unsafe try? MessageDecoder<Google__Rpc__Status>().decode(bytes) {
+                (status) throws(RPCStatus) -> ErrorInfo? in
+                for index in unsafe 0..<status.pointee.n_details {
+                    guard let any = unsafe status.pointee.details[index]?.pointee,
+                        unsafe try text(any.type_url, "type_url").hasSuffix("/google.rpc.ErrorInfo")
                     else { continue }
-                    let value = UnsafeBufferPointer(start: any.value.data, count: any.value.len)
-                    return try MessageDecoder<Google__Rpc__ErrorInfo>().decode(value, ErrorInfo.init(_:))
+                    let value = unsafe UnsafeBufferPointer(start: any.value.data, count: any.value.len)
+                    return unsafe try MessageDecoder<Google__Rpc__ErrorInfo>().decode(value, ErrorInfo.init(_:))
                 }
                 return nil
             }
@@ -72,11 +73,12 @@ extension RPCStatus {
 extension RPCStatus.ErrorInfo {
     fileprivate init(_ info: UnsafePointer<Google__Rpc__ErrorInfo>) throws(RPCStatus) {
         var metadata: [String: String] = [:]
-        for index in 0..<info.pointee.n_metadata {
-            guard let entry = info.pointee.metadata[index] else { continue }
-            metadata[try text(entry.pointee.key, "metadata.key")] = try text(entry.pointee.value, "metadata.value")
+        for index in unsafe 0..<info.pointee.n_metadata {
+            guard let entry = unsafe info.pointee.metadata[index] else { continue }
+            unsafe metadata[try text(entry.pointee.key, "metadata.key")] = unsafe try text(
+                entry.pointee.value, "metadata.value")
         }
-        self.init(
+        unsafe self.init(
             reason: try text(info.pointee.reason, "reason"), domain: try text(info.pointee.domain, "domain"),
             metadata: metadata)
     }

@@ -11,7 +11,7 @@ package final class Reply<Output: Sendable>: Sendable {
         _ call: ServerCall, _ encode: @escaping @Sendable (Output, borrowing MessageArena) -> UnsafeMutablePointer<R>
     ) {
         self.call = call
-        self.encode = { output in OutgoingMessage { arena in encode(output, arena) } }
+        self.encode = { output in unsafe OutgoingMessage { arena in unsafe encode(output, arena) } }
     }
 
     deinit {

@@ -7,7 +7,7 @@ package struct ResponseWriter<Output: Sendable>: Sendable {
         _ call: ServerCall, _ encode: @escaping @Sendable (Output, borrowing MessageArena) -> UnsafeMutablePointer<R>
     ) {
         self.call = call
-        self.encode = { output in OutgoingMessage { arena in encode(output, arena) } }
+        self.encode = { output in unsafe OutgoingMessage { arena in unsafe encode(output, arena) } }
     }
 
     /// Returns when the core has taken the message, which it does only as fast as the client reads. Throws CANCELLED

@@ -5,7 +5,7 @@ import Synchronization
 ///
 /// May be kept as long as one likes. What belongs to the core is given back when the call ends; from then on its facts
 /// are empty and sending fails.
-package final class ServerCall: Completion, @unchecked Sendable {
+@safe package final class ServerCall: Completion, @unchecked Sendable {
     // @unchecked: `storage` is written by the core between the start and the end of an operation, and else only under
     // `state`'s lock; all else is constant or under the lock.
 
@@ -13,11 +13,11 @@ package final class ServerCall: Completion, @unchecked Sendable {
     private enum Operation: Int { case requested, closed, finished, sent, received }
 
     /// Where the core writes: memory that does not move.
-    private struct Storage {
+    @unsafe private struct Storage {
         var call: OpaquePointer?
-        var details = grpc_call_details()
+        var details = unsafe grpc_call_details()
         var deadline = gpr_timespec()
-        var metadata = grpc_metadata_array()
+        var metadata = unsafe grpc_metadata_array()
         var received: UnsafeMutablePointer<grpc_byte_buffer>?
         var cancelled: CInt = 0
     }
@@ -50,13 +50,13 @@ package final class ServerCall: Completion, @unchecked Sendable {
     init(_ route: ServerRoute, _ poller: ServerPoller) {
         self.route = route
         self.poller = poller
-        storage = .allocate(capacity: 1)
-        storage.initialize(to: Storage())
-        grpc_call_details_init(storage.field(\.details))
-        grpc_metadata_array_init(storage.field(\.metadata))
+        unsafe storage = .allocate(capacity: 1)
+        unsafe storage.initialize(to: Storage())
+        unsafe grpc_call_details_init(storage.field(\.details))
+        unsafe grpc_metadata_array_init(storage.field(\.metadata))
     }
 
-    deinit { storage.deallocate() }
+    deinit { unsafe storage.deallocate() }
 
     // MARK: What handlers ask
 
@@ -71,7 +71,7 @@ package final class ServerCall: Completion, @unchecked Sendable {
 
     /// Time until the client gives up; nil where it set no deadline.
     package var remaining: Duration? {
-        let deadline = storage.pointee.deadline
+        let deadline = unsafe storage.pointee.deadline
         guard deadline.tv_sec != .max else { return nil }
         let left = gpr_time_sub(deadline, gpr_now(deadline.clock_type))
         return .seconds(left.tv_sec) + .nanoseconds(Int64(left.tv_nsec))
@@ -81,25 +81,25 @@ package final class ServerCall: Completion, @unchecked Sendable {
 
     /// A copy of what the client sent with the call.
     package var metadata: RPCMetadata {
-        withCall { _ in RPCMetadata(copying: storage.pointee.metadata) } ?? RPCMetadata()
+        unsafe withCall { _ in unsafe RPCMetadata(copying: storage.pointee.metadata) } ?? RPCMetadata()
     }
 
     /// `ipv4:127.0.0.1:50000`, `unix:`: for logs; never a proof of anything.
     package var peer: String {
-        withCall { call in
-            guard let peer = grpc_call_get_peer(call) else { return "" }
-            defer { gpr_free(peer) }
-            return String(cString: peer)
+        unsafe withCall { call in
+            guard let peer = unsafe grpc_call_get_peer(call) else { return "" }
+            defer { unsafe gpr_free(peer) }
+            return unsafe String(cString: peer)
         } ?? ""
     }
 
     /// Whose certificate the client showed.
-    package var identity: PeerIdentity { withCall { PeerIdentity(call: $0) } ?? PeerIdentity() }
+    package var identity: PeerIdentity { unsafe withCall { unsafe PeerIdentity(call: $0) } ?? PeerIdentity() }
 
     private func withCall<T: Sendable>(_ body: (OpaquePointer) -> T) -> T? {
         state.withLock { state in
-            guard state.phase != .ended, let call = storage.pointee.call else { return nil }
-            return body(call)
+            guard state.phase != .ended, let call = unsafe storage.pointee.call else { return nil }
+            return unsafe body(call)
         }
     }
 
@@ -107,16 +107,16 @@ package final class ServerCall: Completion, @unchecked Sendable {
 
     /// Offers this call to the server; false where the server takes no more.
     func request(_ server: OpaquePointer) -> Bool {
-        let queue = poller.queue.raw
-        let tag = tag(Operation.requested.rawValue)
+        let queue = unsafe poller.queue.raw
+        let tag = unsafe tag(Operation.requested.rawValue)
         let failure =
-            if let registered = route.registered {
-                grpc_server_request_registered_call(
+            if let registered = unsafe route.registered {
+                unsafe grpc_server_request_registered_call(
                     server, registered, storage.field(\.call), storage.field(\.deadline),
                     storage.field(\.metadata), route.readsRequest ? storage.field(\.received) : nil, queue,
                     queue, tag)
             } else {
-                grpc_server_request_call(
+                unsafe grpc_server_request_call(
                     server, storage.field(\.call), storage.field(\.details),
                     storage.field(\.metadata), queue, queue, tag)
             }
@@ -126,11 +126,11 @@ package final class ServerCall: Completion, @unchecked Sendable {
 
     /// The one request of a unary or server-streaming call.
     func takeRequest() throws(RPCStatus) -> ReceivedMessage {
-        guard let buffer = storage.pointee.received else {
+        guard let buffer = unsafe storage.pointee.received else {
             throw RPCStatus(.internalError, "the call came without a request message")
         }
-        storage.pointee.received = nil
-        return ReceivedMessage(buffer)
+        unsafe storage.pointee.received = nil
+        return unsafe ReceivedMessage(buffer)
     }
 
     /// Runs a handler in a task of its own and answers with what it returns.
@@ -182,31 +182,31 @@ package final class ServerCall: Completion, @unchecked Sendable {
     private func watchClose() {
         state.withLock { state in
             state.watchesClose = true
-            var op = grpc_op()
-            op.op = GRPC_OP_RECV_CLOSE_ON_SERVER
-            op.data.recv_close_on_server.cancelled = storage.field(\.cancelled)
-            _ = start(.closed, &op, 1, &state)
+            var op = unsafe grpc_op()
+            unsafe op.op = GRPC_OP_RECV_CLOSE_ON_SERVER
+            unsafe op.data.recv_close_on_server.cancelled = unsafe storage.field(\.cancelled)
+            _ = unsafe start(.closed, &op, 1, &state)
         }
     }
 
     private func receive() {
         state.withLock { state in
             guard state.phase == .open else { return }
-            var op = grpc_op()
-            op.op = GRPC_OP_RECV_MESSAGE
-            op.data.recv_message.recv_message = storage.field(\.received)
-            _ = start(.received, &op, 1, &state)
+            var op = unsafe grpc_op()
+            unsafe op.op = GRPC_OP_RECV_MESSAGE
+            unsafe op.data.recv_message.recv_message = unsafe storage.field(\.received)
+            _ = unsafe start(.received, &op, 1, &state)
         }
     }
 
     private func startSending(_ message: OutgoingMessage, _ state: inout State) -> Bool {
         guard state.phase == .open, state.outgoing == nil, !cancelled.load(ordering: .acquiring) else { return false }
-        return withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 2) { ops in
-            ops.initialize(repeating: grpc_op())
-            ops[0].op = GRPC_OP_SEND_MESSAGE
-            ops[0].data.send_message.send_message = message.buffer
-            ops[1].op = GRPC_OP_SEND_INITIAL_METADATA
-            guard start(.sent, ops.baseAddress, state.sentInitialMetadata ? 1 : 2, &state) else { return false }
+        return unsafe withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 2) { ops in
+            unsafe ops.initialize(repeating: grpc_op())
+            unsafe ops[0].op = GRPC_OP_SEND_MESSAGE
+            unsafe ops[0].data.send_message.send_message = unsafe message.buffer
+            unsafe ops[1].op = GRPC_OP_SEND_INITIAL_METADATA
+            guard unsafe start(.sent, ops.baseAddress, state.sentInitialMetadata ? 1 : 2, &state) else { return false }
             state.sentInitialMetadata = true
             state.outgoing = message
             return true
@@ -214,45 +214,47 @@ package final class ServerCall: Completion, @unchecked Sendable {
     }
 
     private func startFinishing(_ result: Result<OutgoingMessage?, RPCStatus>, _ state: inout State) {
-        withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 4) { ops in
-            ops.initialize(repeating: grpc_op())
+        unsafe withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 4) { ops in
+            unsafe ops.initialize(repeating: grpc_op())
             var status: OwnedSlice?
-            ops[0].op = GRPC_OP_SEND_STATUS_FROM_SERVER
+            unsafe ops[0].op = GRPC_OP_SEND_STATUS_FROM_SERVER
             var count = 1
             switch result {
             case .success(let message):
-                ops[0].data.send_status_from_server.status = GRPC_STATUS_OK
+                unsafe ops[0].data.send_status_from_server.status = GRPC_STATUS_OK
                 if let message {
-                    ops[count].op = GRPC_OP_SEND_MESSAGE
-                    ops[count].data.send_message.send_message = message.buffer
+                    unsafe ops[count].op = GRPC_OP_SEND_MESSAGE
+                    unsafe ops[count].data.send_message.send_message = unsafe message.buffer
                     count += 1
                     state.outgoing = message
                 }
             case .failure(let error):
-                ops[0].data.send_status_from_server.status = grpc_status_code(rawValue: error.code.rawValue)
+                unsafe ops[0].data.send_status_from_server.status = grpc_status_code(rawValue: error.code.rawValue)
                 let message = OwnedSlice(error.sentMessage)
                 status = message
-                ops[0].data.send_status_from_server.status_details = message.pointer
+                unsafe ops[0].data.send_status_from_server.status_details = unsafe message.pointer
                 if let details = error.packDetails() {
                     var metadata = RPCMetadata()
                     metadata.append(RPCStatus.detailsKey, binary: details)
                     let trailing = SentMetadata(metadata)
-                    ops[0].data.send_status_from_server.trailing_metadata_count = trailing.count
-                    ops[0].data.send_status_from_server.trailing_metadata = trailing.entries
+                    unsafe ops[0].data.send_status_from_server.trailing_metadata_count = trailing.count
+                    unsafe ops[0].data.send_status_from_server.trailing_metadata = unsafe trailing.entries
                     state.trailing = trailing
                 }
             }
             if !state.sentInitialMetadata {
-                ops[count].op = GRPC_OP_SEND_INITIAL_METADATA
+                unsafe ops[count].op = GRPC_OP_SEND_INITIAL_METADATA
                 count += 1
             }
             if !state.watchesClose {
-                ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER
-                ops[count].data.recv_close_on_server.cancelled = storage.field(\.cancelled)
+                unsafe ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER
+                unsafe ops[count].data.recv_close_on_server.cancelled = unsafe storage.field(\.cancelled)
                 count += 1
             }
             withExtendedLifetime(status) {
-                if !start(.finished, ops.baseAddress, count, &state) { grpc_call_cancel(storage.pointee.call, nil) }
+                if unsafe !start(.finished, ops.baseAddress, count, &state) {
+                    unsafe grpc_call_cancel(storage.pointee.call, nil)
+                }
             }
         }
     }
@@ -261,7 +263,8 @@ package final class ServerCall: Completion, @unchecked Sendable {
     private func start(
         _ operation: Operation, _ ops: UnsafePointer<grpc_op>?, _ count: Int, _ state: inout State
     ) -> Bool {
-        guard grpc_call_start_batch(storage.pointee.call, ops, count, tag(operation.rawValue), nil) == GRPC_CALL_OK
+        guard
+            unsafe grpc_call_start_batch(storage.pointee.call, ops, count, tag(operation.rawValue), nil) == GRPC_CALL_OK
         else {
             takeBack()
             return false
@@ -298,7 +301,7 @@ package final class ServerCall: Completion, @unchecked Sendable {
     }
 
     private func closed() {
-        let isCancelled = storage.pointee.cancelled != 0
+        let isCancelled = unsafe storage.pointee.cancelled != 0
         if isCancelled { cancelled.store(true, ordering: .releasing) }
         let task = back { state -> Task<Void, Never>? in
             defer { state.task = nil }
@@ -320,9 +323,9 @@ package final class ServerCall: Completion, @unchecked Sendable {
     }
 
     private func received(_ success: Bool) {
-        let buffer = storage.pointee.received
-        storage.pointee.received = nil
-        let message = buffer.map { ReceivedMessage($0) }
+        let buffer = unsafe storage.pointee.received
+        unsafe storage.pointee.received = nil
+        let message = unsafe buffer.map { unsafe ReceivedMessage($0) }
         let conversation = back { $0.conversation }
         guard success, let message, let conversation else { return finish(.success(nil)) }
         switch conversation(message) {
@@ -351,11 +354,11 @@ package final class ServerCall: Completion, @unchecked Sendable {
         state.outgoing = nil
         state.trailing = nil
         state.conversation = nil
-        grpc_metadata_array_destroy(storage.field(\.metadata))
-        grpc_call_details_destroy(storage.field(\.details))
-        if let received = storage.pointee.received { grpc_byte_buffer_destroy(received) }
-        if let call = storage.pointee.call { grpc_call_unref(call) }
-        storage.pointee.call = nil
+        unsafe grpc_metadata_array_destroy(storage.field(\.metadata))
+        unsafe grpc_call_details_destroy(storage.field(\.details))
+        if let received = unsafe storage.pointee.received { unsafe grpc_byte_buffer_destroy(received) }
+        if let call = unsafe storage.pointee.call { unsafe grpc_call_unref(call) }
+        unsafe storage.pointee.call = nil
         return true
     }
 }
@@ -363,7 +366,7 @@ package final class ServerCall: Completion, @unchecked Sendable {
 extension UnsafeMutablePointer {
     /// The address of a stored field. For the key path of a stored field of a struct there always is one.
     func field<T>(_ path: WritableKeyPath<Pointee, T>) -> UnsafeMutablePointer<T> {
-        guard let field = pointer(to: path) else { preconditionFailure("not a stored field") }
-        return field
+        guard let field = unsafe pointer(to: path) else { preconditionFailure("not a stored field") }
+        return unsafe field
     }
 }

@@ -1,7 +1,7 @@
 import CGRPC
 
 /// A running server of the core, with everything that must end with it, in the order in which that must be.
-final class ServerCore: Sendable {
+@safe final class ServerCore: Sendable {
     /// Calls offered for each method and polling thread; the core queues what comes beyond them.
     private static let slots = 16
 
@@ -10,7 +10,7 @@ final class ServerCore: Sendable {
     private let pollers: [ServerPoller]
 
     private init(_ server: OpaquePointer, _ pollers: [ServerPoller]) {
-        self.server = server
+        unsafe self.server = unsafe server
         self.pollers = pollers
     }
 
@@ -19,7 +19,7 @@ final class ServerCore: Sendable {
     ) throws(RPCError) -> (ServerCore, [String]) {
         RPCRuntime.start()
         for listener in configuration.listeners { try ListenAddress(text: listener.address).check() }
-        let server: OpaquePointer? = ChannelArguments.with([
+        let server: OpaquePointer? = unsafe ChannelArguments.with([
             (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: configuration.maxMessageBytes))),
             // Two servers on one port would share its connections, and neither would know.
             (GRPC_ARG_ALLOW_REUSEPORT, .number(0)),
@@ -29,12 +29,12 @@ final class ServerCore: Sendable {
             (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(20_000)),
             (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(1)),
             (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, .number(5_000)),
-        ]) { grpc_server_create($0, nil) }
-        guard let server else { throw .state("the core made no server") }
+        ]) { unsafe grpc_server_create($0, nil) }
+        guard let server = unsafe server else { throw .state("the core made no server") }
         let pollers = (0..<max(1, configuration.pollingThreads)).map { index in
-            ServerPoller(name: "rpc-server-\(index)", server: server)
+            unsafe ServerPoller(name: "rpc-server-\(index)", server: unsafe server)
         }
-        let core = ServerCore(server, pollers)
+        let core = unsafe ServerCore(server, pollers)
         var addresses: [String] = []
         for listener in configuration.listeners {
             do throws(RPCError) {
@@ -49,12 +49,12 @@ final class ServerCore: Sendable {
     }
 
     private func listen(_ listener: RPCServer.Listener) throws(RPCError) -> String {
-        guard let credentials = listener.credentials.makeCore() else {
+        guard let credentials = unsafe listener.credentials.makeCore() else {
             throw .credentials("certificate or key for \(listener.address) cannot be used")
         }
-        defer { grpc_server_credentials_release(credentials) }
+        defer { unsafe grpc_server_credentials_release(credentials) }
         let address = ListenAddress(text: listener.address)
-        let port = grpc_server_add_http2_port(server, listener.address, credentials)
+        let port = unsafe grpc_server_add_http2_port(server, listener.address, credentials)
         guard port > 0 else {
             throw .bind(address: listener.address, reason: address.reasonOfFailure(listener.credentials))
         }
@@ -63,16 +63,16 @@ final class ServerCore: Sendable {
 
     private func route(_ entry: RPCService.Entry) -> ServerRoute {
         let readsRequest = entry.method.kind == .unary || entry.method.kind == .serverStreaming
-        let registered = grpc_server_register_method(
+        let registered = unsafe grpc_server_register_method(
             server, entry.method.path, nil,
             readsRequest ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER : GRPC_SRM_PAYLOAD_NONE, 0)
-        return ServerRoute(
+        return unsafe ServerRoute(
             path: entry.method.path, registered: registered, readsRequest: readsRequest, slots: Self.slots,
             handler: entry.handler)
     }
 
     private func run(_ routes: [ServerRoute]) {
-        grpc_server_start(server)
+        unsafe grpc_server_start(server)
         for poller in pollers {
             for route in routes {
                 for _ in 0..<route.slots { poller.arm(route) }
@@ -83,10 +83,10 @@ final class ServerCore: Sendable {
 
     func shutdown(grace: Duration) async {
         let drained = ShutdownTag()
-        grpc_server_shutdown_and_notify(server, pollers[0].queue.raw, drained.tag(0))
+        unsafe grpc_server_shutdown_and_notify(server, pollers[0].queue.raw, drained.tag(0))
         let cancelling = Task {
             do { try await Task.sleep(for: grace) } catch { return }
-            grpc_server_cancel_all_calls(server)
+            unsafe grpc_server_cancel_all_calls(server)
         }
         await drained.latch.wait()
         cancelling.cancel()
@@ -94,18 +94,18 @@ final class ServerCore: Sendable {
         await cancelling.value
         for poller in pollers { poller.callEnded() }
         for poller in pollers { await poller.queue.wait() }
-        grpc_server_destroy(server)
+        unsafe grpc_server_destroy(server)
         for poller in pollers { poller.queue.destroy() }
     }
 
     /// For a server that never ran: no thread polls its queues, so this one does.
     private func discard() {
         let drained = ShutdownTag()
-        grpc_server_shutdown_and_notify(server, pollers[0].queue.raw, drained.tag(0))
+        unsafe grpc_server_shutdown_and_notify(server, pollers[0].queue.raw, drained.tag(0))
         _ = pollers[0].queue.poll()
         for poller in pollers { poller.callEnded() }
         for poller in pollers { while poller.queue.poll() {} }
-        grpc_server_destroy(server)
+        unsafe grpc_server_destroy(server)
         for poller in pollers { poller.queue.destroy() }
     }
 }
@@ -113,7 +113,7 @@ final class ServerCore: Sendable {
 extension ServerRoute {
     /// Without it a call of a method that is not registered would wait for ever.
     fileprivate static var unknownMethod: ServerRoute {
-        ServerRoute(path: "", registered: nil, readsRequest: false, slots: 4) { call in
+        unsafe ServerRoute(path: "", registered: nil, readsRequest: false, slots: 4) { call in
             call.finish(.failure(RPCStatus(.unimplemented, "unknown method")))
         }
     }

@@ -2,7 +2,7 @@ import CGRPC
 import Synchronization
 
 /// A method as the server offers it.
-struct ServerRoute: @unchecked Sendable {
+@safe struct ServerRoute: @unchecked Sendable {
     // @unchecked: `registered` is the core's, constant while the server lives.
     var path: String
     /// Nil: every method that is not registered.
@@ -15,7 +15,7 @@ struct ServerRoute: @unchecked Sendable {
 }
 
 /// One polling thread of a server with its completion queue, and the count of calls that use it.
-final class ServerPoller: Sendable {
+@safe final class ServerPoller: Sendable {
     let queue: CompletionQueue
     /// Calls that still owe or are owed a tag, and one for the server's own tag. Nothing can be started on the queue
     /// when it is 0, so then, and only then, the queue may be shut down.
@@ -25,14 +25,14 @@ final class ServerPoller: Sendable {
 
     init(name: String, server: OpaquePointer) {
         queue = CompletionQueue(name: name)
-        self.server = server
-        grpc_server_register_completion_queue(server, queue.raw, nil)
+        unsafe self.server = unsafe server
+        unsafe grpc_server_register_completion_queue(server, queue.raw, nil)
     }
 
     /// Offers one more call of this route. After the server's shutdown its tag comes back at once, as failed.
     func arm(_ route: ServerRoute) {
         live.add(1, ordering: .relaxed)
-        if !ServerCall(route, self).request(server) { callEnded() }
+        if unsafe !ServerCall(route, self).request(server) { callEnded() }
     }
 
     func callEnded() {

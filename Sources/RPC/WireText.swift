@@ -13,7 +13,7 @@ enum WireText {
     ) throws(RPCStatus) {
         guard let start = bytes.baseAddress else { return }
         var path: [String] = []
-        switch walk(start, start + bytes.count, descriptor, depth: 0, &path) {
+        switch unsafe walk(start, start + bytes.count, descriptor, depth: 0, &path) {
         case .good: return
         case .bad: throw .badText(field: path.reversed().joined(separator: "."))
         case .tooDeep: throw RPCStatus(.invalidArgument, "messages are nested too deep")
@@ -27,22 +27,23 @@ enum WireText {
         _ descriptor: UnsafePointer<ProtobufCMessageDescriptor>, depth: Int, _ path: inout [String]
     ) -> Finding {
         if depth > deepest { return .tooDeep }
-        var at = start
-        while at < end {
-            guard let tag = varint(&at, end) else { return .good }
+        var at = unsafe start
+        while unsafe at < end {
+            guard let tag = unsafe varint(&at, end) else { return .good }
             switch tag & 7 {
-            case 0: guard varint(&at, end) != nil else { return .good }
-            case 1: at += 8
-            case 5: at += 4
+            case 0: guard unsafe varint(&at, end) != nil else { return .good }
+            case 1: unsafe at += 8
+            case 5: unsafe at += 4
             case 2:
-                guard let length = varint(&at, end), length <= UInt64(end - at) else { return .good }
-                let next = at + Int(length)
-                if let field = protobuf_c_message_descriptor_get_field(descriptor, UInt32(truncatingIfNeeded: tag >> 3))
+                guard let length = unsafe varint(&at, end), unsafe length <= UInt64(end - at) else { return .good }
+                let next = unsafe at + Int(length)
+                if let field = unsafe protobuf_c_message_descriptor_get_field(
+                    descriptor, UInt32(truncatingIfNeeded: tag >> 3))
                 {
-                    let finding = check(field, at, next, depth, &path)
+                    let finding = unsafe check(field, at, next, depth, &path)
                     if finding != .good { return finding }
                 }
-                at = next
+                unsafe at = unsafe next
             default: return .good
             }
         }
@@ -54,25 +55,25 @@ enum WireText {
         _ depth: Int, _ path: inout [String]
     ) -> Finding {
         var finding = Finding.good
-        switch field.pointee.type {
+        switch unsafe field.pointee.type {
         case PROTOBUF_C_TYPE_STRING:
-            if !isText(start, end) { finding = .bad }
+            if unsafe !isText(start, end) { finding = .bad }
         case PROTOBUF_C_TYPE_MESSAGE:
-            if let inner = field.pointee.descriptor?.assumingMemoryBound(to: ProtobufCMessageDescriptor.self) {
-                finding = walk(start, end, inner, depth: depth + 1, &path)
+            if let inner = unsafe field.pointee.descriptor?.assumingMemoryBound(to: ProtobufCMessageDescriptor.self) {
+                finding = unsafe walk(start, end, inner, depth: depth + 1, &path)
             }
         default: break
         }
-        if finding == .bad { path.append(String(cString: field.pointee.name)) }
+        if finding == .bad { unsafe path.append(String(cString: field.pointee.name)) }
         return finding
     }
 
     private static func varint(_ at: inout UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>) -> UInt64? {
         var value: UInt64 = 0
         var shift: UInt64 = 0
-        while at < end, shift < 64 {
-            let byte = at.pointee
-            at += 1
+        while unsafe at < end, shift < 64 {
+            let byte = unsafe at.pointee
+            unsafe at += 1
             value |= UInt64(byte & 0x7f) << shift
             if byte < 0x80 { return value }
             shift += 7
@@ -81,10 +82,10 @@ enum WireText {
     }
 
     private static func isText(_ start: UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>) -> Bool {
-        var at = start
-        while at < end, at.pointee &- 1 < 0x7f { at += 1 }
-        if at == end { return true }
-        let rest = UnsafeBufferPointer(start: at, count: end - at)
-        return !rest.contains(0) && String(validating: rest, as: UTF8.self) != nil
+        var at = unsafe start
+        while unsafe at < end, unsafe at.pointee &- 1 < 0x7f { unsafe at += 1 }
+        if unsafe at == end { return true }
+        let rest = unsafe UnsafeBufferPointer(start: at, count: end - at)
+        return unsafe !rest.contains(0) && String(validating: rest, as: UTF8.self) != nil
     }
 }

@@ -59,7 +59,7 @@ struct CrashTests {
             let client = try IPAMClient(server: server.socket)
             try await verify(&fleets, client, round: round)
             let seeds = fleets.indices.map { _ in random.next() }
-            let stop = Atomic(false)
+            let stop = Stop()
             let moment = Duration.milliseconds(Int64.random(in: 5...150, using: &random))
             acknowledged += try await withThrowingTaskGroup(of: (Int, [Known], Int).self) { group in
                 for (index, fleet) in fleets.enumerated() {
@@ -71,7 +71,7 @@ struct CrashTests {
                 }
                 try await Task.sleep(for: moment)
                 server.kill(SIGKILL)
-                stop.store(true, ordering: .releasing)
+                stop.isSet.store(true, ordering: .releasing)
                 var total = 0
                 for try await (index, fleet, count) in group {
                     fleets[index] = fleet
@@ -92,11 +92,11 @@ struct CrashTests {
 
     /// Calls at random until the server is gone; returns how many changes were acknowledged.
     private static func work(
-        _ fleet: inout [Known], _ client: IPAMClient, seed: UInt64, until stop: borrowing Atomic<Bool>
+        _ fleet: inout [Known], _ client: IPAMClient, seed: UInt64, until stop: Stop
     ) async -> Int {
         var random = SplitMix(state: seed)
         var count = 0
-        while !stop.load(ordering: .acquiring) {
+        while !stop.isSet.load(ordering: .acquiring) {
             let index = Int.random(in: fleet.indices, using: &random)
             let call = next(&fleet[index], random: &random)
             fleet[index].unanswered = call
@@ -195,6 +195,11 @@ struct CrashTests {
             }
         }
     }
+}
+
+/// Tells the workers that the server is gone.
+private final class Stop: Sendable {
+    let isSet = Atomic(false)
 }
 
 /// The same numbers for the same seed.

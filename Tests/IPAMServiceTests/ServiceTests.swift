@@ -33,6 +33,10 @@ private final class MoodyStore: LedgerStore {
     func close() {}
 }
 
+private final class Replies: Sendable {
+    let count = Mutex(0)
+}
+
 /// The service in this process, over a real connection.
 @Suite struct ServiceTests {
     private static let timeout = Duration.seconds(10)
@@ -146,21 +150,21 @@ private final class MoodyStore: LedgerStore {
         try await withServer { client, store, _ in
             store.mood.withLock { $0.committed = [] }
             store.isGated.store(true, ordering: .releasing)
-            let replies = Mutex(0)
+            let replies = Replies()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for index in 0..<20 {
                     group.addTask {
                         _ = try await client.allocate(
                             AllocateRequest(owner: owner("vm-\(index)"), attachment: pod("p-\(index)")),
                             timeout: Self.timeout)
-                        replies.withLock { $0 += 1 }
+                        replies.count.withLock { $0 += 1 }
                     }
                 }
                 // The first commit is held at the gate; a read does not wait for it, and does not see it.
                 let page = try await client.bindings(
                     matching: BindingFilter(), pageSize: 0, pageToken: nil, timeout: Self.timeout)
                 #expect(page.bindings.isEmpty)
-                #expect(replies.withLock { $0 } == 0)
+                #expect(replies.count.withLock { $0 } == 0)
                 store.isGated.store(false, ordering: .releasing)
                 for _ in 0..<20 { store.gate.signal() }
                 try await group.waitForAll()

@@ -1,0 +1,189 @@
+import Addresses
+import IPAMModel
+
+// Allocate: promises 1 (unique) and 2 (fixed).
+extension Ledger {
+    mutating func allocate(_ request: AllocateRequest, at now: Timestamp) throws(IPAMError) -> Outcome {
+        guard Set(request.addresses.map(\.family)).count == request.addresses.count else {
+            throw .invalidField("addresses", "name at most one address of each family")
+        }
+        if let mac = request.mac, mac.isMulticast || mac.isZero {
+            throw .invalidField("mac", "\(mac) is not the address of one interface: it must be unicast and not zero")
+        }
+        if let slot = slot(of: request.owner.key), let binding = slots[slot] {
+            return .allocated(try renew(binding, in: slot, for: request, at: now), created: false)
+        }
+        return .allocated(try create(for: request, at: now), created: true)
+    }
+
+    private mutating func create(for request: AllocateRequest, at now: Timestamp) throws(IPAMError) -> Binding {
+        let key = request.owner.key
+        let index = try choosePool(for: request, current: nil)
+        guard let space = spaces[index] else { throw .poolNotFound(request.pool ?? "") }
+        try checkQuota(of: space, namespace: key.namespace)
+        let addresses = try chooseAddresses(in: index, requested: request.addresses, keeping: [], for: key, at: now)
+        if let mac = request.mac { try checkFree(mac, in: space, for: key) }
+        let revision = nextRevision()
+        take(addresses, in: index)
+        var binding = Binding(
+            owner: request.owner, pool: space.pool.name, assignments: addresses.compactMap(space.assignment),
+            mac: request.mac ?? space.freeMAC(for: key), revision: revision, createdAt: now, updatedAt: now)
+        if let attachment = request.attachment { binding.activate(attachment) }
+        return add(binding, revision: revision, at: now)
+    }
+
+    /// The owner's binding, carried by the request's attachment. Its addresses and MAC change only on request, and only
+    /// while nobody carries it.
+    private mutating func renew(
+        _ old: Binding, in slot: Int, for request: AllocateRequest, at now: Timestamp
+    ) throws(IPAMError) -> Binding {
+        var binding = old
+        if let attachment = request.attachment, binding.isLate(attachment) { throw .superseded(attachment, binding) }
+        if binding.owner.isAnotherObject(than: request.owner.uid) { binding.dropAttachments() }
+        if !request.owner.uid.isEmpty { binding.owner.uid = request.owner.uid }
+        let vacated = try move(&binding, for: request, at: now)
+        if let attachment = request.attachment, attachment.id != binding.active?.id { binding.activate(attachment) }
+        guard binding != old else { return old }
+
+        let revision = nextRevision()
+        if !vacated.isEmpty || binding.assignments != old.assignments {
+            let kept = Set(old.assignments.map(\.address))
+            guard let index = spaceIndexes[binding.pool] else { throw .poolNotFound(binding.pool) }
+            take(binding.assignments.map(\.address).filter { !kept.contains($0) }, in: index)
+        }
+        binding = put(binding, in: slot, revision: revision, at: now)
+        for address in vacated {
+            putFreed(
+                FreedAddress(
+                    address: address, pool: old.pool, lastOwner: old.owner, freedAt: now, revision: revision))
+        }
+        return binding
+    }
+
+    /// Gives `binding` the pool, addresses and MAC that the request names, where they differ; returns the addresses
+    /// that it no longer has.
+    private func move(
+        _ binding: inout Binding, for request: AllocateRequest, at now: Timestamp
+    ) throws(IPAMError) -> [IPAddress] {
+        let held = binding.assignments.map(\.address)
+        let key = binding.owner.key
+        let wantsPool = request.pool != nil && request.pool != binding.pool
+        let wantsAddress = !request.addresses.allSatisfy(held.contains)
+        let wantsMAC = request.mac != nil && request.mac != binding.mac
+        if let pool = request.pool, spaceIndexes[pool] == nil { throw .poolNotFound(pool) }
+        if wantsPool || wantsAddress, binding.isCarried { throw .addressChange(binding) }
+        if wantsMAC, binding.isCarried { throw .macChange(binding) }
+        guard wantsPool || wantsAddress || wantsMAC else { return [] }
+
+        var index = spaceIndexes[binding.pool] ?? 0
+        var kept = held
+        if wantsPool || wantsAddress { index = try choosePool(for: request, current: binding.pool) }
+        guard let space = spaces[index] else { throw .poolNotFound(binding.pool) }
+        let isElsewhere = space.pool.name != binding.pool
+        if isElsewhere {
+            try checkQuota(of: space, namespace: key.namespace)
+            kept = []
+        }
+        if wantsMAC || isElsewhere { try checkFree(request.mac ?? binding.mac, in: space, for: key) }
+        if wantsPool || wantsAddress {
+            let addresses = try chooseAddresses(
+                in: index, requested: request.addresses, keeping: kept, for: key, at: now)
+            binding.pool = space.pool.name
+            binding.assignments = addresses.compactMap(space.assignment)
+        }
+        binding.mac = request.mac ?? binding.mac
+        return held.filter { address in !binding.assignments.contains { $0.address == address } }
+    }
+
+    /// The pool that the request names; else the one that has the requested address; else `current`; else the first
+    /// that lists the namespace; else the default.
+    private func choosePool(for request: AllocateRequest, current: String?) throws(IPAMError) -> Int {
+        let namespace = request.owner.namespace
+        if let name = request.pool {
+            guard let index = spaceIndexes[name], let space = spaces[index] else { throw .poolNotFound(name) }
+            guard space.isOpen(to: namespace) else { throw .namespaceNotAllowed(namespace, pool: name) }
+            return index
+        }
+        var usual = current.flatMap { spaceIndexes[$0] } ?? poolChoice.listing(namespace)
+        if usual == nil, let index = poolChoice.byDefault, spaces[index]?.isOpen(to: namespace) == true {
+            usual = index
+        }
+        if let first = request.addresses.first, usual.flatMap({ spaces[$0]?.prefixIndex(of: first) }) == nil,
+            let other = spaceIndex(of: first), spaces[other]?.isOpen(to: namespace) == true
+        {
+            return other
+        }
+        guard let usual else { throw .noDefaultPool(namespace) }
+        return usual
+    }
+
+    /// One address of each family of the pool, IPv4 first: the requested one, else the one in `keeping`, else a free
+    /// one. A binding that has addresses already gets no further family unasked.
+    private func chooseAddresses(
+        in index: Int, requested: [IPAddress], keeping: [IPAddress], for owner: OwnerKey, at now: Timestamp
+    ) throws(IPAMError) -> [IPAddress] {
+        guard let space = spaces[index] else { return [] }
+        for address in requested where !keeping.contains(address) {
+            try checkFree(address, in: space, for: owner, at: now)
+        }
+        var chosen: [IPAddress] = []
+        for family in space.families {
+            if let address = requested.first(where: { $0.family == family })
+                ?? keeping.first(where: { $0.family == family })
+            {
+                chosen.append(address)
+            } else if keeping.isEmpty {
+                guard let address = space.propose(family, at: now) else {
+                    throw .poolExhausted(space.pool.name, family, nextReady: space.nextReady(family))
+                }
+                chosen.append(address)
+            }
+        }
+        return chosen
+    }
+
+    /// Addresses that were freed are so no longer.
+    private mutating func take(_ addresses: [IPAddress], in index: Int) {
+        for address in addresses {
+            if let freed = spaces[index]?.freed(address) { removeFreed(freed) }
+        }
+    }
+
+    private func checkFree(
+        _ address: IPAddress, in space: PoolSpace, for owner: OwnerKey, at now: Timestamp
+    ) throws(IPAMError) {
+        guard let prefix = space.prefixIndex(of: address) else {
+            throw .addressOutsidePool(address, space.pool)
+        }
+        if space.prefixes[prefix].withholds(address) {
+            throw .addressExcluded(address, space.prefixes[prefix].definition, pool: space.pool.name)
+        }
+        if let holder = holders[address].flatMap({ slots[$0] }), holder.owner.key != owner {
+            throw .addressTaken(address, holder: holder.owner.key)
+        }
+        if let freed = space.freed(address), freed.lastOwner.key != owner,
+            !freed.isReady(at: now, reuseDelay: space.pool.reuseDelay)
+        {
+            throw .addressQuarantined(freed, until: freed.freedAt.advanced(by: space.pool.reuseDelay))
+        }
+    }
+
+    private func checkFree(_ mac: MACAddress, in space: PoolSpace, for owner: OwnerKey) throws(IPAMError) {
+        if let holder = space.macs[mac].flatMap({ slots[$0] }), holder.owner.key != owner {
+            throw .macTaken(mac, holder: holder.owner.key)
+        }
+    }
+
+    func checkQuota(of space: PoolSpace, namespace: String) throws(IPAMError) {
+        let quota = Int(space.pool.namespaceQuota)
+        if quota > 0, space.bindingsOfNamespace[namespace, default: 0] >= quota {
+            throw .quotaExceeded(namespace, space.pool)
+        }
+    }
+
+    func slot(of owner: OwnerKey) -> Int? {
+        owners[ObjectKey(owner)]?.first { slots[$0]?.owner.network == owner.network }
+    }
+
+    func spaceIndex(of address: IPAddress) -> Int? { spaces.firstIndex { $0?.prefixIndex(of: address) != nil } }
+}

@@ -1,0 +1,199 @@
+import Addresses
+import IPAMModel
+
+// The only code that changes the ledger's facts: it keeps the indexes in step, and notes the change and its undoing.
+extension Ledger {
+    /// A new revision, for one command that changes something.
+    mutating func nextRevision() -> UInt64 {
+        revision += 1
+        return revision
+    }
+
+    /// Puts a binding's new content in its slot, stamped.
+    @discardableResult
+    mutating func put(_ binding: Binding, in slot: Int, revision: UInt64, at now: Timestamp) -> Binding {
+        var binding = binding
+        binding.revision = revision
+        binding.updatedAt = now
+        batch.changes.append(.putBinding(binding))
+        noteUndo(ofSlot: slot)
+        set(slot, to: binding)
+        return binding
+    }
+
+    /// Puts a new binding.
+    mutating func add(_ binding: Binding, revision: UInt64, at now: Timestamp) -> Binding {
+        let slot = vacantSlots.popLast() ?? slots.count
+        if slot == slots.count { slots.append(nil) }
+        return put(binding, in: slot, revision: revision, at: now)
+    }
+
+    /// Takes a binding away and frees its addresses.
+    mutating func free(slot: Int, revision: UInt64, at now: Timestamp) {
+        guard var binding = slots[slot] else { return }
+        let owner = binding.owner
+        let (pool, assignments) = (binding.pool, binding.assignments)
+        binding.revision = revision
+        binding.updatedAt = now
+        batch.changes.append(.removeBinding(binding))
+        noteUndo(ofSlot: slot)
+        set(slot, to: nil)
+        vacantSlots.append(slot)
+        for assignment in assignments {
+            putFreed(
+                FreedAddress(
+                    address: assignment.address, pool: pool, lastOwner: owner, freedAt: now, revision: revision))
+        }
+    }
+
+    mutating func putFreed(_ freed: FreedAddress) {
+        withPrefix(of: freed.address, inPool: freed.pool) { $0.putFreed(freed) }
+        batch.undo.append(.putFreed(freed))
+        batch.changes.append(.putFreed(freed))
+    }
+
+    mutating func removeFreed(_ freed: FreedAddress) {
+        withPrefix(of: freed.address, inPool: freed.pool) { $0.removeFreed(freed.address) }
+        batch.undo.append(.removeFreed(freed))
+        batch.changes.append(.removeFreed(freed.address))
+    }
+
+    /// Puts a pool in place of the one at `index`, or as a new one.
+    mutating func put(_ space: PoolSpace, at index: Int?) {
+        let slot = index ?? spaces.count
+        if slot == spaces.count { spaces.append(nil) }
+        batch.undo.append(.space(index: slot, before: spaces[slot]))
+        batch.touchedSpaces.insert(slot)
+        batch.changes.append(.putPool(space.pool))
+        setSpace(slot, to: space)
+    }
+
+    mutating func removePool(at index: Int) {
+        guard let space = spaces[index] else { return }
+        batch.undo.append(.space(index: index, before: space))
+        batch.touchedSpaces.insert(index)
+        batch.changes.append(.removePool(name: space.pool.name))
+        setSpace(index, to: nil)
+    }
+
+    mutating func commitSpace(_ index: Int) {
+        guard let count = spaces[index]?.prefixes.count else { return }
+        for prefix in 0..<count { spaces[index]?.prefixes[prefix].commit() }
+    }
+
+    mutating func undo(_ step: Batch.Undo) {
+        switch step {
+        case .binding(let slot, let before):
+            // The vacant slots are a stack, so that undoing in reverse finds this one on its top.
+            if slots[slot] == nil { vacantSlots.removeLast() }
+            set(slot, to: before)
+            if before == nil { vacantSlots.append(slot) }
+        case .putFreed(let freed):
+            withPrefix(of: freed.address, inPool: freed.pool) { $0.undoPutFreed(freed.address) }
+        case .removeFreed(let freed):
+            withPrefix(of: freed.address, inPool: freed.pool) { $0.undoRemoveFreed(freed) }
+        case .space(let index, let before):
+            setSpace(index, to: before)
+        }
+    }
+
+    private mutating func noteUndo(ofSlot slot: Int) {
+        if batch.firstTouch[slot] == nil { batch.firstTouch[slot] = batch.undo.count }
+        batch.undo.append(.binding(slot: slot, before: slots[slot]))
+    }
+
+    private mutating func withPrefix(of address: IPAddress, inPool pool: String, _ body: (inout PrefixSpace) -> Void) {
+        guard let index = spaceIndexes[pool], let prefix = spaces[index]?.prefixIndex(of: address) else { return }
+        batch.touchedSpaces.insert(index)
+        spaces[index]?.withPrefix(prefix, body)
+    }
+
+    private mutating func setSpace(_ index: Int, to space: PoolSpace?) {
+        if let name = spaces[index]?.pool.name { spaceIndexes[name] = nil }
+        spaces[index] = space
+        if let name = space?.pool.name { spaceIndexes[name] = index }
+        poolChoice = PoolChoice(spaces)
+    }
+
+    /// Changes a slot's content and what is indexed of it, and nothing else.
+    mutating func set(_ slot: Int, to new: Binding?) {
+        let old = slots[slot]
+        slots[slot] = new
+        if old?.owner.key != new?.owner.key {
+            if let old { owners.remove(slot, of: ObjectKey(old.owner.key)) }
+            if let new { owners.add(slot, of: ObjectKey(new.owner.key)) }
+        }
+        if old?.active?.containerID != new?.active?.containerID || old?.target?.containerID != new?.target?.containerID
+        {
+            for container in old?.containers ?? [] { containers.remove(slot, of: container) }
+            for container in new?.containers ?? [] { containers.add(slot, of: container) }
+        }
+        let isElsewhere = old?.pool != new?.pool
+        if isElsewhere || old?.mac != new?.mac || old?.owner.namespace != new?.owner.namespace
+            || old?.assignments != new?.assignments || old?.isCarried != new?.isCarried
+        {
+            if let old { unplace(old) }
+            if let new { place(new, slot) }
+        }
+    }
+
+    private mutating func place(_ binding: Binding, _ slot: Int) {
+        guard let index = spaceIndexes[binding.pool] else { return }
+        batch.touchedSpaces.insert(index)
+        for assignment in binding.assignments { holders[assignment.address] = slot }
+        spaces[index]?.place(binding, slot)
+    }
+
+    private mutating func unplace(_ binding: Binding) {
+        guard let index = spaceIndexes[binding.pool] else { return }
+        batch.touchedSpaces.insert(index)
+        for assignment in binding.assignments { holders[assignment.address] = nil }
+        spaces[index]?.unplace(binding)
+    }
+}
+
+extension PoolSpace {
+    fileprivate mutating func withPrefix(_ index: Int, _ body: (inout PrefixSpace) -> Void) { body(&prefixes[index]) }
+
+    /// Counts a binding in.
+    mutating func place(_ binding: Binding, _ slot: Int) {
+        macs[binding.mac] = slot
+        bindingsOfNamespace[binding.owner.namespace, default: 0] += 1
+        for assignment in binding.assignments {
+            guard let index = prefixIndex(of: assignment.address) else { continue }
+            prefixes[index].hold(assignment.address, isCarried: binding.isCarried)
+        }
+    }
+
+    /// Counts it out.
+    mutating func unplace(_ binding: Binding) {
+        macs[binding.mac] = nil
+        let left = bindingsOfNamespace[binding.owner.namespace, default: 0] - 1
+        bindingsOfNamespace[binding.owner.namespace] = left > 0 ? left : nil
+        for assignment in binding.assignments {
+            guard let index = prefixIndex(of: assignment.address) else { continue }
+            prefixes[index].letGo(assignment.address, isCarried: binding.isCarried)
+        }
+    }
+}
+
+extension Binding {
+    /// Whether a pod has it, or is about to.
+    var isCarried: Bool { state != .reserved }
+
+    /// The containers of its attachments.
+    fileprivate var containers: [String] {
+        [active?.containerID, target?.containerID].compactMap { $0.flatMap { $0.isEmpty ? nil : $0 } }
+    }
+}
+
+extension Dictionary where Value == [Int] {
+    fileprivate mutating func add(_ slot: Int, of key: Key) {
+        if self[key]?.contains(slot) != true { self[key, default: []].append(slot) }
+    }
+
+    fileprivate mutating func remove(_ slot: Int, of key: Key) {
+        self[key]?.removeAll { $0 == slot }
+        if self[key]?.isEmpty == true { self[key] = nil }
+    }
+}

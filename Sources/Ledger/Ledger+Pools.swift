@@ -1,0 +1,125 @@
+import Addresses
+import IPAMModel
+
+extension Ledger {
+    mutating func createPool(_ pool: Pool) throws(IPAMError) -> Pool {
+        if let old = pool.name.isEmpty ? nil : currentPool(pool.name) {
+            guard old.hasSameContent(as: pool) else { throw .poolExists(pool.name) }
+            return old
+        }
+        try check(pool)
+        var pool = pool
+        pool.revision = nextRevision()
+        put(PoolSpace(pool), at: nil)
+        return pool
+    }
+
+    mutating func updatePool(_ pool: Pool, at now: Timestamp) throws(IPAMError) -> Pool {
+        guard let index = spaceIndexes[pool.name], let old = spaces[index] else { throw .poolNotFound(pool.name) }
+        // A repeated update carries the revision from before it was done.
+        if old.pool.hasSameContent(as: pool) { return old.pool }
+        if pool.revision != 0, pool.revision != old.pool.revision { throw .poolChanged(old.pool) }
+        try check(pool)
+        var space = PoolSpace(pool)
+        let members = slots.indices.filter { slots[$0]?.pool == pool.name }
+        for binding in members.compactMap({ slots[$0] }) {
+            for assignment in binding.assignments where !space.canHold(assignment.address) {
+                throw .poolInUse(pool.name, holder: binding.owner.key, address: assignment.address)
+            }
+        }
+
+        let revision = nextRevision()
+        space.pool.revision = revision
+        let freed = old.prefixes.flatMap { $0.freed.values }.sorted { $0.revision < $1.revision }
+        for address in freed where !space.canHold(address.address) { removeFreed(address) }
+        if old.pool.prefixes == pool.prefixes, var kept = spaces[index] {
+            kept.pool = space.pool
+            space = kept
+        } else {
+            for address in freed where space.canHold(address.address) { space.putFreed(address) }
+            for slot in members {
+                if let binding = slots[slot] { space.place(binding, slot) }
+            }
+        }
+        put(space, at: index)
+        for slot in members {
+            guard var binding = slots[slot] else { continue }
+            binding.assignments = binding.assignments.compactMap { space.assignment(of: $0.address) }
+            if binding != slots[slot] { put(binding, in: slot, revision: revision, at: now) }
+        }
+        return space.pool
+    }
+
+    mutating func deletePool(named name: String) throws(IPAMError) -> Outcome {
+        guard let index = spaceIndexes[name], let space = spaces[index] else { return .poolDeleted }
+        if let slot = space.macs.values.min(), let holder = slots[slot] {
+            throw .poolInUse(name, holder: holder.owner.key, address: holder.assignments.first?.address)
+        }
+        _ = nextRevision()
+        for address in space.prefixes.flatMap({ $0.freed.values }).sorted(by: { $0.revision < $1.revision }) {
+            removeFreed(address)
+        }
+        removePool(at: index)
+        return .poolDeleted
+    }
+
+    /// Throws unless `pool` is sound in itself and may stand beside the others.
+    func check(_ pool: Pool) throws(IPAMError) {
+        if pool.name.isEmpty { throw .invalidField("pool.name", "a pool needs a name") }
+        if pool.prefixes.isEmpty {
+            throw .invalidField("pool.prefixes", "a pool needs a prefix to give addresses from")
+        }
+        for (index, prefix) in pool.prefixes.enumerated() {
+            try check(prefix, field: "pool.prefixes[\(index)]")
+            for earlier in pool.prefixes[..<index] where earlier.prefix.overlaps(prefix.prefix) {
+                throw .poolOverlap(prefix.prefix, earlier.prefix, of: pool.name)
+            }
+        }
+        for case let other? in spaces where other.pool.name != pool.name {
+            for theirs in other.pool.prefixes {
+                for own in pool.prefixes where own.prefix.overlaps(theirs.prefix) {
+                    throw .poolOverlap(own.prefix, theirs.prefix, of: other.pool.name)
+                }
+            }
+            if pool.isDefault, other.pool.isDefault { throw .defaultPoolExists(other.pool.name) }
+        }
+    }
+
+    private func check(_ prefix: PoolPrefix, field: String) throws(IPAMError) {
+        if let gateway = prefix.gateway {
+            guard prefix.prefix.contains(gateway) else {
+                throw .invalidField("\(field).gateway", "gateway \(gateway) is not inside \(prefix.prefix)")
+            }
+            if gateway.family == .ipv4, prefix.edges.contains(gateway) {
+                throw .invalidField(
+                    "\(field).gateway", "gateway \(gateway) is the network or broadcast address of \(prefix.prefix)")
+            }
+        }
+        for range in prefix.excluded
+        where !prefix.prefix.contains(range.lower) || !prefix.prefix.contains(range.upper) {
+            throw .invalidField("\(field).excluded", "\(range) is not inside \(prefix.prefix)")
+        }
+    }
+
+    private func currentPool(_ name: String) -> Pool? { spaceIndexes[name].flatMap { spaces[$0]?.pool } }
+}
+
+extension Pool {
+    /// Whether both say the same, whatever their revisions.
+    fileprivate func hasSameContent(as other: Pool) -> Bool {
+        var other = other
+        other.revision = revision
+        return self == other
+    }
+}
+
+extension PoolSpace {
+    /// Whether an owner may have `address` at all.
+    func canHold(_ address: IPAddress) -> Bool {
+        prefixIndex(of: address).map { !prefixes[$0].withholds(address) } ?? false
+    }
+
+    mutating func putFreed(_ address: FreedAddress) {
+        if let index = prefixIndex(of: address.address) { prefixes[index].putFreed(address) }
+    }
+}

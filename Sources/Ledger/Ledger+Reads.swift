@@ -1,0 +1,126 @@
+package import Addresses
+package import IPAMModel
+
+// Reads: the last committed state, which an open batch covers up where it touched something.
+extension Ledger {
+    package func binding(of owner: OwnerKey) -> Binding? {
+        committed(current: slot(of: owner)) { $0.owner.key == owner }
+    }
+
+    package func binding(holding address: IPAddress) -> Binding? {
+        committed(current: holders[address]) { $0.assignments.contains { $0.address == address } }
+    }
+
+    package func freed(_ address: IPAddress) -> FreedAddress? {
+        for step in batch.undo {
+            switch step {
+            case .putFreed(let freed) where freed.address == address: return nil
+            case .removeFreed(let freed) where freed.address == address: return freed
+            default: continue
+            }
+        }
+        return spaceIndex(of: address).flatMap { spaces[$0]?.freed(address) }
+    }
+
+    /// A page of bindings in a stable order; `token` nil on the last page. Throws on a token that is none of its own.
+    package func bindings(
+        matching filter: BindingFilter, after token: String?, limit: Int
+    ) throws(IPAMError) -> (bindings: [Binding], token: String?) {
+        let start = try token.map { (token) throws(IPAMError) in try firstSlot(of: token) } ?? 0
+        guard let namespace = filter.namespace, let name = filter.name else {
+            return page(of: start..<max(start, slots.count), matching: filter, limit: limit)
+        }
+        let few = candidates(namespace: namespace, name: name).filter { $0 >= start }
+        return page(of: few, matching: filter, limit: limit)
+    }
+
+    private func page(
+        of candidates: some Sequence<Int>, matching filter: BindingFilter, limit: Int
+    ) -> (bindings: [Binding], token: String?) {
+        var page: [Binding] = []
+        for slot in candidates {
+            guard let binding = committedBinding(in: slot), filter.matches(binding) else { continue }
+            if page.count >= max(1, limit) { return (page, "\(firstRevision)-\(slot)") }
+            page.append(binding)
+        }
+        return (page, nil)
+    }
+
+    package func pool(named name: String) -> Pool? { committedSpace(named: name)?.pool }
+
+    /// By name.
+    package var pools: [Pool] {
+        var names = Set(spaceIndexes.keys)
+        for case .space(_, let before?) in batch.undo { names.insert(before.pool.name) }
+        return names.sorted().compactMap(pool(named:))
+    }
+
+    package func usage(ofPool name: String, at now: Timestamp) -> [PrefixUsage] {
+        guard let space = committedSpace(named: name) else { return [] }
+        let delay = space.pool.reuseDelay
+        return space.prefixes.map { prefix in
+            var quarantined = prefix.quarantined(at: now, reuseDelay: delay)
+            replay: for step in batch.undo {
+                switch step {
+                case .putFreed(let freed) where prefix.contains(freed.address):
+                    if !freed.isReady(at: now, reuseDelay: delay) { quarantined -= 1 }
+                case .removeFreed(let freed) where prefix.contains(freed.address):
+                    if !freed.isReady(at: now, reuseDelay: delay) { quarantined += 1 }
+                case .space(_, let before?) where before.pool.name == name:
+                    // `space` is from then: what came later did not change it.
+                    break replay
+                default: continue
+                }
+            }
+            let (counts, total) = (prefix.committedCounts, prefix.total)
+            let used = counts.bound + counts.reserved + UInt64(quarantined)
+            return PrefixUsage(
+                prefix: prefix.definition.prefix, total: total, bound: counts.bound, reserved: counts.reserved,
+                quarantined: UInt64(quarantined), free: total == .max ? .max : total - used)
+        }
+    }
+
+    /// The committed binding in a slot.
+    private func committedBinding(in slot: Int) -> Binding? {
+        if let touch = batch.firstTouch[slot], case .binding(_, let before) = batch.undo[touch] { return before }
+        return slots[slot]
+    }
+
+    /// The committed binding that satisfies `condition`, which at most one does; `current`: the slot that the open
+    /// batch has for it.
+    private func committed(current: Int?, where condition: (Binding) -> Bool) -> Binding? {
+        if let current, batch.firstTouch[current] == nil { return slots[current] }
+        for touch in batch.firstTouch.values {
+            if case .binding(_, let before?) = batch.undo[touch], condition(before) { return before }
+        }
+        return nil
+    }
+
+    private func committedSpace(named name: String) -> PoolSpace? {
+        var touched: Set<Int> = []
+        for case .space(let index, let before) in batch.undo where touched.insert(index).inserted {
+            if let before, before.pool.name == name { return before }
+        }
+        guard let index = spaceIndexes[name], !touched.contains(index) else { return nil }
+        return spaces[index]
+    }
+
+    /// The slots that may have a binding of such an object, ascending.
+    private func candidates(namespace: String, name: String) -> [Int] {
+        var candidates = Set(batch.firstTouch.keys)
+        for kind in OwnerKind.allCases {
+            candidates.formUnion(owners[ObjectKey(kind: kind, namespace: namespace, name: name)] ?? [])
+        }
+        return candidates.sorted()
+    }
+
+    private func firstSlot(of token: String) throws(IPAMError) -> Int {
+        let parts = token.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, UInt64(parts[0]) == firstRevision, let slot = Int(parts[1]), slot >= 0,
+            slot <= slots.count
+        else {
+            throw .invalidField("page_token", "not a token of this list, or from before a restart; start again without")
+        }
+        return slot
+    }
+}

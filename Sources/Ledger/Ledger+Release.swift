@@ -1,0 +1,59 @@
+import IPAMModel
+
+// Release: what a late or repeated message speaks for is gone already, and then nothing changes.
+extension Ledger {
+    mutating func release(_ request: ReleaseRequest, at now: Timestamp) -> Outcome {
+        switch request {
+        case .binding(let owner): releaseBinding(of: owner, at: now)
+        case .attachment(let id, let owner, let network):
+            .released(releaseAttachment(id, of: owner, network: network, at: now))
+        }
+    }
+
+    private mutating func releaseBinding(of owner: Owner, at now: Timestamp) -> Outcome {
+        // Promise 5: the VM that had the name before is gone already, and what it had is another's now.
+        if let slot = slot(of: owner.key), slots[slot]?.owner.isAnotherObject(than: owner.uid) == false {
+            free(slot: slot, revision: nextRevision(), at: now)
+        }
+        return .released(nil)
+    }
+
+    private mutating func releaseAttachment(
+        _ id: AttachmentID, of owner: Owner?, network: String, at now: Timestamp
+    ) -> Binding? {
+        let found: Int? =
+            if let owner {
+                slot(of: owner.key)
+            } else {
+                containers[id.containerID]?.first { slots[$0]?.isCarried(by: id, network: network) == true }
+            }
+        guard let slot = found, var binding = slots[slot] else { return nil }
+        if let target = binding.target, target.matches(id) {
+            binding.dropTarget()
+        } else if binding.active?.matches(id) != true {
+            return binding
+        } else if let target = binding.target {
+            // The source is gone and the target is not: the message that committed the migration was lost.
+            binding.activate(target)
+        } else if binding.owner.kind == .pod {
+            free(slot: slot, revision: nextRevision(), at: now)
+            return nil
+        } else {
+            binding.active = nil
+        }
+        return put(binding, in: slot, revision: nextRevision(), at: now)
+    }
+}
+
+extension Attachment {
+    /// Whether `id` speaks for this attachment; a caller that knows only the container leaves the pod's UID empty.
+    fileprivate func matches(_ id: AttachmentID) -> Bool {
+        containerID == id.containerID && (id.podUID.isEmpty || id.podUID == podUID)
+    }
+}
+
+extension Binding {
+    fileprivate func isCarried(by id: AttachmentID, network: String) -> Bool {
+        owner.network == network && [active, target].contains { $0?.matches(id) == true }
+    }
+}

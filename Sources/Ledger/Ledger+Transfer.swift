@@ -1,0 +1,85 @@
+import IPAMModel
+
+// Transfer: a migration is told from others by its UID, so that a late or repeated message acts on its own only.
+extension Ledger {
+    mutating func transfer(_ request: TransferRequest, at now: Timestamp) throws(IPAMError) -> Binding {
+        let uid = request.migrationUID
+        if uid.isEmpty { throw .invalidField("migration_uid", "name the migration by its UID") }
+        if case .commit(let targetOwner?) = request.phase,
+            let done = committed(migrationUID: uid, from: request.owner, to: targetOwner)
+        {
+            return done
+        }
+        guard let slot = slot(of: request.owner.key), let old = slots[slot],
+            !old.owner.isAnotherObject(than: request.owner.uid)
+        else { throw .noBindingToTransfer(request.owner.key) }
+        var binding = old
+        switch request.phase {
+        case .prepare(let target):
+            try prepare(&binding, target: target, migrationUID: uid)
+        case .commit(let targetOwner):
+            try end(&binding, migrationUID: uid, as: .committed)
+            if let targetOwner { try give(&binding, to: targetOwner) }
+        case .abort:
+            try end(&binding, migrationUID: uid, as: .aborted)
+        }
+        return binding == old ? old : put(binding, in: slot, revision: nextRevision(), at: now)
+    }
+
+    private func prepare(
+        _ binding: inout Binding, target: Attachment, migrationUID uid: String
+    ) throws(IPAMError) {
+        if binding.endedMigration?.uid == uid { throw .migrationEnded(binding, uid: uid) }
+        if binding.target?.id == target.id, binding.migrationUID == uid { return }
+        if binding.isLate(target) { throw .superseded(target, binding) }
+        if let open = binding.target, binding.migrationUID == uid, !open.isSamePod(as: target) {
+            throw .migrationTarget(
+                binding, uid: uid, "the migration's target is pod \(open.pod) already; end the migration first")
+        }
+        if binding.active?.isSamePod(as: target) == true {
+            throw .migrationTarget(
+                binding, uid: uid, "pod \(target.pod) carries the binding: it cannot be the target as well")
+        }
+        binding.prepare(target, migrationUID: uid)
+    }
+
+    private func end(
+        _ binding: inout Binding, migrationUID uid: String, as outcome: MigrationOutcome
+    ) throws(IPAMError) {
+        if let target = binding.target, binding.migrationUID == uid {
+            if outcome == .committed { binding.activate(target) } else { binding.dropTarget() }
+        } else if let ended = binding.endedMigration, ended.uid == uid {
+            if ended.outcome != outcome { throw .migrationEnded(binding, uid: uid) }
+        } else {
+            throw .migrationUnknown(binding, uid: uid)
+        }
+    }
+
+    /// Makes the binding another owner's.
+    private func give(_ binding: inout Binding, to owner: Owner) throws(IPAMError) {
+        if owner.key != binding.owner.key {
+            if slot(of: owner.key) != nil { throw .ownerHasBinding(owner.key) }
+            if owner.namespace != binding.owner.namespace, let index = spaceIndexes[binding.pool],
+                let space = spaces[index]
+            {
+                guard space.isOpen(to: owner.namespace) else {
+                    throw .namespaceNotAllowed(owner.namespace, pool: binding.pool)
+                }
+                try checkQuota(of: space, namespace: owner.namespace)
+            }
+        }
+        let uid = owner.uid.isEmpty && owner.key == binding.owner.key ? binding.owner.uid : owner.uid
+        binding.owner = owner
+        binding.owner.uid = uid
+    }
+
+    /// The binding of `target`, where this migration's COMMIT has moved it there from `source` before.
+    private func committed(migrationUID uid: String, from source: Owner, to target: Owner) -> Binding? {
+        guard source.key != target.key, let slot = slot(of: target.key), let binding = slots[slot],
+            binding.endedMigration == EndedMigration(uid: uid, outcome: .committed)
+        else { return nil }
+        // Unless the source has a binding of its own in the same migration, which would have to move now.
+        let own = self.slot(of: source.key).flatMap { slots[$0] }
+        return own?.migrationUID == uid || own?.endedMigration?.uid == uid ? nil : binding
+    }
+}

@@ -1,0 +1,90 @@
+import Addresses
+import IPAMModel
+
+/// A pool with what is in use of it.
+struct PoolSpace: Sendable {
+    var pool: Pool
+    var prefixes: [PrefixSpace]
+    /// Each binding's MAC, with its slot.
+    var macs: [MACAddress: Int] = [:]
+    var bindingsOfNamespace: [String: Int] = [:]
+
+    init(_ pool: Pool) {
+        self.pool = pool
+        prefixes = pool.prefixes.map(PrefixSpace.init)
+    }
+
+    /// Each once, IPv4 first.
+    var families: [AddressFamily] {
+        AddressFamily.allCases.filter { family in prefixes.contains { $0.family == family } }
+    }
+
+    func isOpen(to namespace: String) -> Bool { pool.namespaces.isEmpty || pool.namespaces.contains(namespace) }
+
+    func prefixIndex(of address: IPAddress) -> Int? { prefixes.firstIndex { $0.contains(address) } }
+
+    func freed(_ address: IPAddress) -> FreedAddress? {
+        prefixIndex(of: address).flatMap { prefixes[$0].freed(address) }
+    }
+
+    /// What the prefix of `address` says of it; nil outside the pool.
+    func assignment(of address: IPAddress) -> Assignment? {
+        guard let index = prefixIndex(of: address) else { return nil }
+        let definition = prefixes[index].definition
+        return Assignment(
+            address: address, prefixLength: definition.prefix.length, gateway: definition.gateway)
+    }
+
+    /// An address from the first prefix of `family` that has one.
+    func propose(_ family: AddressFamily, at now: Timestamp) -> IPAddress? {
+        for prefix in prefixes where prefix.family == family {
+            if let address = prefix.propose(at: now, reuseDelay: pool.reuseDelay) { return address }
+        }
+        return nil
+    }
+
+    /// When the next quarantined address of `family` becomes free, if one is.
+    func nextReady(_ family: AddressFamily) -> Timestamp? {
+        prefixes.lazy.filter { $0.family == family }.compactMap { $0.nextReady(reuseDelay: pool.reuseDelay) }.min()
+    }
+
+    /// A MAC that nobody has here, the same for the same owner while nobody else took it.
+    func freeMAC(for owner: OwnerKey) -> MACAddress {
+        let seed = owner.stableHash
+        var probe: UInt64 = 0
+        while true {
+            let mac = MACAddress(locallyAdministered: (seed &+ probe &* 0x9e37_79b9_7f4a_7c15).mixed)
+            if macs[mac] == nil { return mac }
+            probe += 1
+        }
+    }
+}
+
+extension MACAddress {
+    /// Unicast and locally administered: the first byte is 0x02, the others are the low ones of `bits`.
+    fileprivate init(locallyAdministered bits: UInt64) { self.init(bits: 0x02_00_0000_0000 | bits & 0xff_ffff_ffff) }
+}
+
+extension OwnerKey {
+    /// FNV-1a: the same in every process, which Swift's own hashes are not.
+    fileprivate var stableHash: UInt64 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        func add(_ byte: UInt8) { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        add(kind.rawValue)
+        for part in [namespace, name, network] {
+            part.utf8.forEach(add)
+            // No byte of UTF-8: keeps "a" "bc" apart from "ab" "c".
+            add(0xff)
+        }
+        return hash
+    }
+}
+
+extension UInt64 {
+    /// SplitMix64's finalizer: every input bit reaches every output bit.
+    fileprivate var mixed: UInt64 {
+        var z = (self ^ self >> 30) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
+        return z ^ z >> 31
+    }
+}

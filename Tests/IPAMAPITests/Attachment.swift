@@ -1,0 +1,4 @@
+import IPAMModel
+
+/// Swift Testing has an Attachment too.
+typealias Attachment = IPAMModel.Attachment

@@ -1,0 +1,163 @@
+import CMessages
+import RPC
+
+/// The methods of the product's own service, put to the tests' use.
+///
+/// - Allocate (completion form) does what `pool` says with `owner.name`.
+/// - Release (async) does what `owner.name` says.
+/// - WatchBindings (streaming) sends as many events as `name` says, as `pool` says.
+enum EchoService {
+    static var descriptor: UnsafePointer<ProtobufCServiceDescriptor> { cmessages_holdfast_ipam_v1_ipam() }
+
+    static func make(_ probe: Probe) -> RPCService {
+        var service = RPCService(cmessages_holdfast_ipam_v1_ipam())
+        service.unary(decode: Self.decodeAllocate, encode: Self.encodeAllocate) { request, call, reply in
+            allocate(request, call, reply, probe)
+        }
+        service.unary(decode: Self.decodeRelease, encode: Self.encodeRelease) {
+            (mode, call) async throws(RPCStatus) in
+            probe.add("started")
+            defer { probe.add("ended") }
+            return try await release(mode, call, probe)
+        }
+        service.serverStreaming(decode: Self.decodeWatch, encode: Self.encodeEvent) {
+            (request, call, writer) async throws(RPCStatus) in
+            probe.add("started")
+            defer { probe.add("ended") }
+            try await watch(request, writer, probe)
+        }
+        service.unary(
+            decode: { (_: UnsafePointer<Holdfast__Ipam__V1__TransferRequest>) throws(RPCStatus) in },
+            encode: { (_, arena) in arena.make(Holdfast__Ipam__V1__TransferResponse.self) },
+            complete: { (_, _, reply) in reply.succeed(()) })
+        service.unary(
+            decode: { (_: UnsafePointer<Holdfast__Ipam__V1__GetBindingRequest>) throws(RPCStatus) in },
+            encode: { (_, arena) in arena.make(Holdfast__Ipam__V1__Binding.self) },
+            complete: { (_, _, reply) in reply.succeed(()) })
+        service.unary(
+            decode: { (_: UnsafePointer<Holdfast__Ipam__V1__ListBindingsRequest>) throws(RPCStatus) in },
+            encode: { (_, arena) in arena.make(Holdfast__Ipam__V1__ListBindingsResponse.self) },
+            complete: { (_, _, reply) in reply.succeed(()) })
+        return service
+    }
+
+    struct Allocate: Sendable { var mode, name: String }
+
+    private static func allocate(
+        _ request: Allocate, _ call: ServerCall, _ reply: Reply<String>, _ probe: Probe
+    ) {
+        switch request.mode {
+        case "fail":
+            reply.fail(
+                RPCStatus(
+                    .alreadyExists, "taken: ✓",
+                    errorInfo: .init(
+                        reason: "ADDRESS_TAKEN", domain: "holdfast", metadata: ["holder": "vm-1", "a": "ü"])))
+        case "drop": break
+        case "twice":
+            reply.succeed(request.name)
+            reply.succeed("again")
+            reply.fail(RPCStatus(.internalError, "and again"))
+        case "here": reply.succeed(request.name)
+        default: Task { reply.succeed(request.name) }
+        }
+    }
+
+    private static func release(_ mode: String, _ call: ServerCall, _ probe: Probe) async throws(RPCStatus) -> String {
+        switch mode {
+        case "wait":
+            do {
+                try await Task.sleep(for: .seconds(60))
+            } catch {
+                probe.add(call.isCancelled ? "cancelled" : "task cancelled only")
+            }
+            throw RPCStatus(.cancelled, "cancelled")
+        case "gate":
+            _ = await probe.wait(for: "gate")
+            return "through the gate"
+        case "metadata":
+            return (call.metadata.text("x-text") ?? "-") + " "
+                + (call.metadata.binary("x-bytes-bin").map { "\($0)" } ?? "-")
+        case "peer":
+            let identity = call.identity
+            return "\(identity.isAuthenticated) \(identity.alternativeNames) \(identity.commonName ?? "-")"
+        case "deadline": return call.remaining.map { $0 > .seconds(5) ? "far" : "near" } ?? "none"
+        case "method": return call.method
+        default: return mode
+        }
+    }
+
+    private static func watch(
+        _ request: Allocate, _ writer: ResponseWriter<UInt64>, _ probe: Probe
+    ) async throws(RPCStatus) {
+        let count = UInt64(request.name) ?? 0
+        do throws(RPCStatus) {
+            for revision in 0..<count {
+                try await writer.send(revision)
+                probe.add("sent")
+            }
+        } catch {
+            probe.add("cancelled")
+            throw error
+        }
+        switch request.mode {
+        case "fail":
+            throw RPCStatus(.aborted, "enough", errorInfo: .init(reason: "ENOUGH", domain: "holdfast"))
+        case "wait":
+            do { try await Task.sleep(for: .seconds(60)) } catch { probe.add("cancelled") }
+        case "flood":
+            do throws(RPCStatus) {
+                while true {
+                    try await writer.send(.max)
+                    probe.add("sent")
+                }
+            } catch {
+                probe.add("flood ended")
+                throw error
+            }
+        default: break
+        }
+    }
+
+    // MARK: Messages
+
+    static let decodeAllocate:
+        @Sendable (UnsafePointer<Holdfast__Ipam__V1__AllocateRequest>) throws(RPCStatus) -> Allocate = {
+            (request) throws(RPCStatus) in
+            Allocate(
+                mode: try text(request.pointee.pool, "pool"),
+                name: try text(request.pointee.owner?.pointee.name, "owner.name"))
+        }
+    static let encodeAllocate:
+        @Sendable (String, borrowing MessageArena) -> UnsafeMutablePointer<Holdfast__Ipam__V1__AllocateResponse> = {
+            (name, arena) in
+            let response = arena.make(Holdfast__Ipam__V1__AllocateResponse.self)
+            response.pointee.binding = arena.make(Holdfast__Ipam__V1__Binding.self)
+            response.pointee.binding.pointee.mac = arena.string(name)
+            return response
+        }
+    static let decodeRelease:
+        @Sendable (UnsafePointer<Holdfast__Ipam__V1__ReleaseRequest>) throws(RPCStatus) -> String = {
+            (request) throws(RPCStatus) in try text(request.pointee.owner?.pointee.name, "owner.name")
+        }
+    static let encodeRelease:
+        @Sendable (String, borrowing MessageArena) -> UnsafeMutablePointer<Holdfast__Ipam__V1__ReleaseResponse> = {
+            (name, arena) in
+            let response = arena.make(Holdfast__Ipam__V1__ReleaseResponse.self)
+            response.pointee.binding = arena.make(Holdfast__Ipam__V1__Binding.self)
+            response.pointee.binding.pointee.mac = arena.string(name)
+            return response
+        }
+    static let decodeWatch:
+        @Sendable (UnsafePointer<Holdfast__Ipam__V1__WatchBindingsRequest>) throws(RPCStatus) -> Allocate = {
+            (request) throws(RPCStatus) in
+            Allocate(mode: try text(request.pointee.pool, "pool"), name: try text(request.pointee.name, "name"))
+        }
+    static let encodeEvent:
+        @Sendable (UInt64, borrowing MessageArena) -> UnsafeMutablePointer<Holdfast__Ipam__V1__BindingEvent> = {
+            (revision, arena) in
+            let event = arena.make(Holdfast__Ipam__V1__BindingEvent.self)
+            event.pointee.revision = revision
+            return event
+        }
+}

@@ -1,0 +1,24 @@
+import Synchronization
+
+/// What handlers report, and tests wait for.
+final class Probe: Sendable {
+    private let counts = Mutex<[String: Int]>([:])
+
+    func add(_ event: String) { counts.withLock { $0[event, default: 0] += 1 } }
+    func count(_ event: String) -> Int { counts.withLock { $0[event, default: 0] } }
+
+    /// False when it did not happen in time.
+    func wait(for event: String, count: Int = 1) async -> Bool {
+        await eventually { self.count(event) >= count }
+    }
+}
+
+/// Asks again and again until it is so, for a time that only a fault lets pass.
+func eventually(_ condition: () async -> Bool) async -> Bool {
+    let deadline = ContinuousClock.now + .seconds(30)
+    while ContinuousClock.now < deadline {
+        if await condition() { return true }
+        do { try await Task.sleep(for: .milliseconds(5)) } catch { return false }
+    }
+    return false
+}

@@ -1,0 +1,60 @@
+import Glibc
+
+/// Just enough HTTP/2 to start a call and then behave as no gRPC library does.
+final class RawClient {
+    private var socket: CInt
+
+    struct Failure: Error { var what: String }
+
+    /// `address` is `127.0.0.1:port`.
+    init(_ address: String) throws {
+        guard let colon = address.lastIndex(of: ":"), let port = UInt16(address[address.index(after: colon)...]) else {
+            throw Failure(what: "address \(address)")
+        }
+        socket = Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        name.sin_port = port.bigEndian
+        name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let status = withUnsafePointer(to: &name) { name in
+            name.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard status == 0 else { throw Failure(what: "connect: \(errno)") }
+        try write(Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + frame(type: 4, flags: 0, stream: 0, []))
+    }
+
+    deinit { close() }
+
+    /// Sends a whole unary request. The answer stays in the socket.
+    func call(_ path: String, message: [UInt8]) throws {
+        let fields = [
+            (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"),
+            ("content-type", "application/grpc"), ("te", "trailers"),
+        ]
+        // RFC 7541, 6.2.2: literal header field without indexing, new name.
+        let headers = fields.flatMap { field -> [UInt8] in
+            [0, UInt8(field.0.utf8.count)] + Array(field.0.utf8) + [UInt8(field.1.utf8.count)] + Array(field.1.utf8)
+        }
+        let length = UInt32(message.count)
+        let prefix: [UInt8] = [0] + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
+        try write(
+            frame(type: 1, flags: 4, stream: 1, headers) + frame(type: 0, flags: 1, stream: 1, prefix + message))
+    }
+
+    func close() {
+        if socket >= 0 { Glibc.close(socket) }
+        socket = -1
+    }
+
+    private func frame(type: UInt8, flags: UInt8, stream: UInt8, _ payload: [UInt8]) -> [UInt8] {
+        let count = payload.count
+        return [UInt8(count >> 16), UInt8(count >> 8 & 255), UInt8(count & 255), type, flags, 0, 0, 0, stream] + payload
+    }
+
+    private func write(_ bytes: [UInt8]) throws {
+        let sent = bytes.withUnsafeBytes { send(socket, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
+        guard sent == bytes.count else { throw Failure(what: "send: \(errno)") }
+    }
+}

@@ -1,0 +1,91 @@
+import RPC
+import Testing
+
+@Suite struct StreamingTests {
+    private func collect(_ responses: RPCResponses<UInt64>) async throws -> [UInt64] {
+        var all: [UInt64] = []
+        for try await revision in responses { all.append(revision) }
+        return all
+    }
+
+    @Test(arguments: [0, 1, 2, 1000])
+    func `every message arrives, in order`(_ count: Int) async throws {
+        try await withEcho { _, channel, _ in
+            try await #expect(collect(channel.watch("", count)) == (0..<UInt64(count)).map { $0 })
+        }
+    }
+
+    @Test func `a stream that ends with an error delivers its messages and then the error with its details`()
+        async throws
+    {
+        try await withEcho { _, channel, _ in
+            var got: [UInt64] = []
+            let expected = RPCStatus(.aborted, "enough", errorInfo: .init(reason: "ENOUGH", domain: "holdfast"))
+            await #expect(throws: expected) {
+                for try await revision in channel.watch("fail", 3) { got.append(revision) }
+            }
+            #expect(got == [0, 1, 2])
+        }
+    }
+
+    @Test func `letting go of a stream cancels the handler's task`() async throws {
+        try await withEcho { _, channel, probe in
+            for try await revision in channel.watch("wait", 2) where revision == 1 { break }
+            #expect(await probe.wait(for: "cancelled"))
+        }
+    }
+
+    @Test func `cancelling the reader's task cancels the handler's task`() async throws {
+        try await withEcho { _, channel, probe in
+            let task = Task { try await collect(channel.watch("wait", 1)) }
+            #expect(await probe.wait(for: "sent"))
+            task.cancel()
+            await #expect { try await task.value } throws: { ($0 as? RPCStatus)?.code == .cancelled }
+            #expect(await probe.wait(for: "cancelled"))
+        }
+    }
+
+    @Test func `the deadline of a stream cancels the handler's task`() async throws {
+        try await withEcho { _, channel, probe in
+            await #expect { try await collect(channel.watch("wait", 1, timeout: .milliseconds(200))) } throws: {
+                ($0 as? RPCStatus)?.code == .deadlineExceeded
+            }
+            #expect(await probe.wait(for: "cancelled"))
+        }
+    }
+
+    @Test func `a client that does not read holds the sender back, and its going ends the sender`() async throws {
+        try await withEcho { _, channel, probe in
+            do {
+                var iterator = channel.watch("flood", 0).makeAsyncIterator()
+                let first = try await iterator.next()
+                #expect(first == .max)
+                // The windows of HTTP/2 fill up and then nothing more is taken.
+                var before = -1
+                let isHeldBack = await eventually {
+                    let now = probe.count("sent")
+                    defer { before = now }
+                    if now != before { try? await Task.sleep(for: .milliseconds(200)) }
+                    return now == before && now > 0
+                }
+                #expect(isHeldBack)
+                #expect(probe.count("flood ended") == 0)
+                _ = iterator
+            }
+            #expect(await probe.wait(for: "flood ended"))
+        }
+    }
+
+    @Test func `a connection that breaks cancels the handler's task`() async throws {
+        let probe = Probe()
+        let server = try RPCServer(
+            configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
+        let address = try server.start()[0]
+        let client = try RawClient(address)
+        try client.call("/holdfast.ipam.v1.IPAM/Release", message: [0x0a, 6, 0x1a, 4] + Array("wait".utf8))
+        #expect(await probe.wait(for: "started"))
+        client.close()
+        #expect(await probe.wait(for: "cancelled"))
+        await server.shutdown(grace: .seconds(5))
+    }
+}

@@ -1,0 +1,104 @@
+import RPC
+import Testing
+
+@Suite struct UnaryTests {
+    @Test(arguments: ["here", "elsewhere"])
+    func `the completion form answers from the polling thread and from any other`(_ mode: String) async throws {
+        try await withEcho { _, channel, _ in
+            for name in [
+                "", "x", "a longer name that does not fit into a slice itself", String(repeating: "é", count: 30_000),
+            ] {
+                try await #expect(channel.allocate(mode, name) == name)
+            }
+        }
+    }
+
+    @Test func `the async form answers`() async throws {
+        try await withEcho { _, channel, _ in
+            try await #expect(channel.release("hello") == "hello")
+            try await #expect(channel.release("method") == "/holdfast.ipam.v1.IPAM/Release")
+        }
+    }
+
+    @Test func `an error reaches the client with its code, text and ErrorInfo`() async throws {
+        try await withEcho { _, channel, _ in
+            let expected = RPCStatus(
+                .alreadyExists, "taken: ✓",
+                errorInfo: .init(reason: "ADDRESS_TAKEN", domain: "holdfast", metadata: ["holder": "vm-1", "a": "ü"]))
+            await #expect(throws: expected) { try await channel.allocate("fail", "") }
+        }
+    }
+
+    @Test func `a reply that is dropped answers INTERNAL, and only the first answer counts`() async throws {
+        try await withEcho { _, channel, _ in
+            await #expect { try await channel.allocate("drop", "") } throws: {
+                ($0 as? RPCStatus)?.code == .internalError
+            }
+            try await #expect(channel.allocate("twice", "first") == "first")
+            try await #expect(channel.allocate("here", "next") == "next")
+        }
+    }
+
+    @Test func `metadata arrives, text and bytes`() async throws {
+        try await withEcho { _, channel, _ in
+            var metadata = RPCMetadata()
+            metadata.append("X-Text", "some text")
+            metadata.append("x-bytes-bin", binary: [0, 255, 10])
+            try await #expect(channel.release("metadata", metadata: metadata) == "some text [0, 255, 10]")
+            try await #expect(channel.release("metadata") == "- -")
+        }
+    }
+
+    @Test func `the handler sees the deadline`() async throws {
+        try await withEcho { _, channel, _ in
+            try await #expect(channel.release("deadline", timeout: .seconds(30)) == "far")
+            try await #expect(channel.release("deadline", timeout: .seconds(4)) == "near")
+        }
+    }
+
+    @Test func `a deadline that passes ends the call on both sides`() async throws {
+        try await withEcho { _, channel, probe in
+            await #expect { try await channel.release("wait", timeout: .milliseconds(100)) } throws: {
+                ($0 as? RPCStatus)?.code == .deadlineExceeded
+            }
+            #expect(await probe.wait(for: "cancelled"))
+        }
+    }
+
+    @Test func `a cancelled task cancels the call and the handler sees it`() async throws {
+        try await withEcho { _, channel, probe in
+            let task = Task { try await channel.release("wait") }
+            #expect(await probe.wait(for: "started"))
+            task.cancel()
+            await #expect { try await task.value } throws: { ($0 as? RPCStatus)?.code == .cancelled }
+            #expect(await probe.wait(for: "cancelled"))
+        }
+    }
+
+    @Test func `a method of a service that is not there is UNIMPLEMENTED at once`() async throws {
+        let server = try RPCServer(configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [])
+        let channel = try RPCChannel(target: try server.start()[0])
+        for _ in 0..<20 {
+            await #expect { try await channel.release("hello") } throws: { ($0 as? RPCStatus)?.code == .unimplemented }
+        }
+        await channel.close()
+        await server.shutdown(grace: .seconds(5))
+    }
+
+    @Test func `a request over the limit is RESOURCE_EXHAUSTED and the next one works`() async throws {
+        try await withEcho(maxMessageBytes: 1000) { _, channel, _ in
+            await #expect { try await channel.allocate("here", String(repeating: "x", count: 1001)) } throws: {
+                ($0 as? RPCStatus)?.code == .resourceExhausted
+            }
+            try await #expect(channel.allocate("here", "small") == "small")
+        }
+    }
+
+    @Test func `a server that is not there is UNAVAILABLE`() async throws {
+        let channel = try RPCChannel(target: "unix:/tmp/holdfast-rpc-tests-nobody.sock")
+        await #expect { try await channel.check("") } throws: { ($0 as? RPCStatus)?.code == .unavailable }
+        await channel.close()
+        await #expect { try await channel.check("") } throws: { ($0 as? RPCStatus)?.code == .cancelled }
+        await channel.close()
+    }
+}

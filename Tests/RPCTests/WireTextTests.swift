@@ -1,0 +1,103 @@
+import CMessages
+import Testing
+
+@testable import RPC
+
+@Suite struct WireTextTests {
+    private func decode<M: ProtobufMessage>(_ type: M.Type, _ bytes: [UInt8]) throws(RPCStatus) {
+        let result = bytes.withUnsafeBufferPointer { bytes -> Result<Void, RPCStatus> in
+            do throws(RPCStatus) {
+                return .success(try MessageDecoder<M>().decode(bytes) { (_) throws(RPCStatus) in })
+            } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+
+    private func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] { [number << 3 | 2, UInt8(bytes.count)] + bytes }
+
+    static let bad: [[UInt8]] = [
+        [0], [0x61, 0, 0x62], [0x61, 0], [0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80],
+        [0x61, 0xc3],
+        Array("ü".utf8) + [0],
+    ]
+
+    @Test(arguments: bad)
+    func `NUL and bad UTF-8 are refused wherever a string stands, and the field is named`(_ bad: [UInt8]) {
+        let cases: [(String, [UInt8])] = [
+            ("pool", field(3, bad)),
+            ("owner.name", field(1, field(3, bad))),
+            ("attachment.pod_uid", field(1, field(3, [0x61])) + field(2, field(3, bad))),
+            ("addresses", field(4, [0x61]) + field(4, bad)),
+        ]
+        for (name, bytes) in cases {
+            #expect(
+                throws: RPCStatus(
+                    .invalidArgument, "\(name): must be UTF-8 without NUL",
+                    errorInfo: .init(reason: "INVALID_FIELD", domain: "holdfast", metadata: ["field": name]))
+            ) { try decode(Holdfast__Ipam__V1__AllocateRequest.self, bytes) }
+        }
+        let nested = field(1, field(2, field(3, bad)))
+        #expect { try decode(Holdfast__Ipam__V1__CreatePoolRequest.self, nested) } throws: {
+            ($0 as? RPCStatus)?.errorInfo?.metadata["field"] == "pool.prefixes.excluded"
+        }
+        #expect { try decode(Google__Rpc__ErrorInfo.self, field(3, field(1, bad))) } throws: {
+            ($0 as? RPCStatus)?.errorInfo?.metadata["field"] == "metadata.key"
+        }
+        #expect { try decode(Holdfast__Ipam__V1__GetBindingRequest.self, field(2, bad)) } throws: {
+            ($0 as? RPCStatus)?.errorInfo?.metadata["field"] == "address"
+        }
+    }
+
+    @Test func `good text, bytes fields and unknown fields pass`() throws {
+        let good = ["", "a", "ü", "😀", "\u{10ffff}", "\u{7f}"].map { Array($0.utf8) }
+        for text in good {
+            try decode(Holdfast__Ipam__V1__AllocateRequest.self, field(1, field(3, text)) + field(4, text))
+        }
+        try decode(Google__Protobuf__Any.self, field(2, [0, 0xff]))
+        try decode(Holdfast__Ipam__V1__AllocateRequest.self, field(15, [0, 0xff]))
+        try decode(Holdfast__Ipam__V1__AllocateRequest.self, [])
+    }
+
+    @Test func `bytes that are no message are refused, however they are cut`() {
+        let message = field(1, field(3, Array("name".utf8)) + [0x08, 0x81, 0x01]) + field(3, Array("pool".utf8))
+        for count in 1..<message.count where count != message.count - 6 {
+            #expect { try decode(Holdfast__Ipam__V1__AllocateRequest.self, Array(message[..<count])) } throws: {
+                ($0 as? RPCStatus)?.code == .invalidArgument
+            }
+        }
+        var generator = SystemRandomNumberGenerator()
+        for _ in 0..<20_000 {
+            let noise = (0..<Int.random(in: 1...40, using: &generator)).map { _ in
+                UInt8.random(in: 0...255, using: &generator)
+            }
+            do { try decode(Holdfast__Ipam__V1__ListBindingsResponse.self, noise) } catch { continue }
+        }
+    }
+
+    @Test func `a small message that would grow without bound is refused`() {
+        let bytes = [UInt8](repeating: 0, count: 600_000).enumerated().map { $0.offset % 2 == 0 ? UInt8(0x0a) : 0 }
+        #expect { try decode(Holdfast__Ipam__V1__ListBindingsResponse.self, bytes) } throws: {
+            ($0 as? RPCStatus)?.code == .resourceExhausted
+        }
+    }
+
+    @Test func `bad text in a request is refused over the wire`() async throws {
+        try await withEcho { _, channel, _ in
+            await #expect {
+                try await channel.unary(
+                    cmessages_holdfast_ipam_v1_ipam(), (),
+                    encode: { (_, arena) in
+                        let request = arena.make(Holdfast__Ipam__V1__TransferRequest.self)
+                        request.pointee.owner = arena.make(Holdfast__Ipam__V1__Owner.self)
+                        request.pointee.owner.pointee.name = arena.string("abc")
+                        request.pointee.owner.pointee.name[1] = -1
+                        return request
+                    },
+                    decode: { (_: UnsafePointer<Holdfast__Ipam__V1__TransferResponse>) throws(RPCStatus) in },
+                    timeout: .seconds(30))
+            } throws: { ($0 as? RPCStatus)?.errorInfo?.metadata["field"] == "owner.name" }
+        }
+    }
+}
