@@ -134,7 +134,7 @@ class History:
             binding.mac = answer["binding"]["mac"]
         else:
             assert not answer["created"]
-        self.old += [(name, uid, old) for old in replaced if old != binding.active]
+        self.old += [(name, uid, old) for old in replaced if old not in (binding.active, binding.target)]
 
     def detach(self, name, pod, uid=None):
         owner = vm(name, uid=uid or self.uid(name))
