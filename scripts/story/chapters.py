@@ -174,7 +174,7 @@ class Story:
         self.cluster.target_ready(machine.instance, target)
         self._wait_for(
             machine, "the ledger has the target as testvm's pod",
-            lambda binding: binding["state"] == "BINDING_STATE_BOUND" and binding["active"]["pod_uid"] == target.uid)
+            lambda binding: binding["state"] == "BINDING_STATE_BOUND" and binding["active"]["podUid"] == target.uid)
         self.cluster.migration_succeeded(migration, machine.instance, target)
         self.cluster.pod_ended(source)
         machine.pods = [target]
@@ -209,7 +209,7 @@ class Story:
         self.cluster.migration_failed(migration, machine.instance, "Live migration aborted by the user")
         self._wait_for(
             machine, "the ledger has ended the migration",
-            lambda binding: binding["state"] == "BINDING_STATE_BOUND" and binding["active"]["pod_uid"] == source.uid)
+            lambda binding: binding["state"] == "BINDING_STATE_BOUND" and binding["active"]["podUid"] == source.uid)
         self.cluster.pod_ended(target)
         self.kubelet.stop(target)
         self.cluster.remove(target.manifest)
