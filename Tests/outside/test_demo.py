@@ -40,7 +40,7 @@ def test_with_network_interfaces_the_addresses_are_held(tmp_path):
     status, output, left = tell(tmp_path)
     assert status == 0 and "Addresses held" in output
     assert "10.16.0.15" in output and "SILENT" not in output
-    assert re.search(r"\d+ of \d+ answered", output)
+    assert re.search(r"\d+\s+of\s+\d+\s+answered", output)
     assert left == [], "nothing is left behind"
 
 

@@ -48,10 +48,15 @@ def main():
     title("Holdfast: a virtual machine keeps its IP and MAC address for its whole life")
     say("KubeVirt runs each VM in a pod, and a VM gets a new pod at each restart, start and live migration. Here one "
         "holdfast-server, and a holdfast-agent on each of two nodes, keep the VM's address while its pods come and go.")
+    say()
     if reason:
-        say()
         say(f"Played without network interfaces, {reason}: the same server, agents and plugin, called as an address "
-            "plugin, but no cables and no ping.")
+            "plugin, but no cables and no ping. The tables show the IP that the plugin answered with, and the "
+            "ledger's MAC and state.")
+    else:
+        say("Each node and each pod is a network namespace, cabled by the real `bridge` plugin. The tables show IP and "
+            "MAC as the pod's own eth0 has them, whether a router on the same wire gets an answer to its ping, and "
+            "what the ledger says.")
     stage = Stage(options.binaries, options.plugin, None if reason else network.Wire())
     story = Story(stage)
     held = False

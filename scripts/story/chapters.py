@@ -64,8 +64,7 @@ class Story:
                 answers = self._answers(machine, pod)
                 paint = green if seen == machine.identity else red
                 rows.append([machine.name, pod.node, pod.name, (seen[0], paint), (seen[1], paint), answers, state])
-        source = "as the pod's eth0 has them" if self.wire else "as the plugin gave it"
-        table(["VM", "NODE", "POD", f"IP {source}", "MAC", "PING", "LEDGER"], rows)
+        table(["VM", "NODE", "POD", "IP", "MAC", "PING", "LEDGER"], rows)
 
     def _interface(self, pod, held):
         if self.wire:
@@ -165,8 +164,8 @@ class Story:
         target = self._target(machine, migration, "node-a")
         self.show()
         say("Both pods are up with the same address, because a migration with that UID is on record for this VM: "
-            "the source still runs the guest, the target waits for its memory. The ledger says MIGRATING; a pod that "
-            "merely claims to be a target is refused.")
+            "the source still runs the guest, the target waits for its memory. The ledger says MIGRATING. The network "
+            "(played by the demo, too) goes on sending testvm's traffic to the source.")
         # The guest runs on the target now: the network switches, and KubeVirt says so.
         if self.wire:
             self.wire.set_down(source.name)
@@ -206,6 +205,7 @@ class Story:
         migration = self.cluster.create_migration(machine.instance)
         target = self._target(machine, migration, "node-b")
         self.show()
+        say("Again both are up. Now KubeVirt says that the migration has failed.")
         self.cluster.migration_failed(migration, machine.instance, "Live migration aborted by the user")
         self._wait_for(
             machine, "the ledger has ended the migration",
@@ -255,7 +255,7 @@ class Story:
             self.kubelet.stop(pod)
         except SandboxError as refusal:
             print()
-            quote(f"Warning  FailedCreatePodSandBox  kubelet  {refusal}")
+            quote(f"Warning  FailedCreatePodSandBox  kubelet  {refusal}", wrap=True)
             for word in words:
                 self.check(word in str(refusal), f"the refusal names {word}")
         self.cluster.remove(pod.manifest)

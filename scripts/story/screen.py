@@ -29,18 +29,23 @@ def faint(text):
 
 
 def say(text="", indent=0):
-    for line in textwrap.wrap(text, WIDTH - indent) or [""]:
+    for line in _wrap(text, WIDTH - indent) or [""]:
         print(" " * indent + line, flush=True)
+
+
+def _wrap(text, width):
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
 
 
 def title(text):
     print(f"\n{bold(text)}\n{faint('-' * len(text))}", flush=True)
 
 
-def quote(text, indent=4):
-    """What a program printed, as it is."""
+def quote(text, indent=4, wrap=False):
+    """What a program printed, as it is, but for its long lines where `wrap` says so."""
     for line in text.rstrip("\n").splitlines():
-        print(" " * indent + faint("| ") + line, flush=True)
+        for part in _wrap(line, WIDTH - indent) if wrap else [line]:
+            print(" " * indent + faint("| ") + part, flush=True)
 
 
 def table(head, rows, indent=2):

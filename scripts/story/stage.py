@@ -59,8 +59,8 @@ class Stage:
 
     def start(self):
         self._launch(
-            "server", "holdfast-server", "--listen", self.server, "--http", "127.0.0.1:0",
-            "--store", f"sqlite:{self.folder}/ledger.sqlite", "--pools", str(REPOSITORY / "examples/pools.yaml"))
+            "server", "holdfast-server", "--listen", self.server, "--store", f"sqlite:{self.folder}/ledger.sqlite",
+            "--pools", str(REPOSITORY / "examples/pools.yaml"))
         wait_until("the server answers", lambda: "listening on" in self._log("server"))
         for node in ("node-a", "node-b"):
             self._launch(
@@ -112,6 +112,8 @@ class Stage:
         """Ends the programs, newest first; says which did not end in time or in good order."""
         complaints = []
         for name, process in reversed(self.processes):
+            if process.poll() is not None:
+                continue  # which the story has noticed and told
             process.terminate()
             try:
                 if (status := process.wait(DEADLINE)) != 0:
