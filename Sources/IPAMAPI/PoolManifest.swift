@@ -66,7 +66,9 @@ extension DecodingError {
         @unknown default: return "\(self)"
         }
         let place = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
-        return [place.drop { $0 == "." }.description, context.debugDescription].filter { !$0.isEmpty }.joined(
+        return [
+            place.drop { $0 == "." }.description, context.underlyingError.map { "\($0)" } ?? context.debugDescription,
+        ].filter { !$0.isEmpty }.joined(
             separator: ": ")
     }
 }
