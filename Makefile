@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up all they need themselves: see scripts/setup.
-.PHONY: build build-release demo test test-swift test-outside format lint generate clean setup
+.PHONY: build build-release demo test test-swift test-outside bench format lint generate clean setup
 
-sources := Package.swift Sources Tests
+sources := Package.swift Sources Tests Benchmarks
 
 setup:
 	@scripts/setup
@@ -30,6 +30,9 @@ test-swift: setup
 
 test-outside: build
 	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/outside
+
+bench: build-release
+	.build/release/holdfast-bench --server .build/release/holdfast-server
 
 format:
 	swift format -i -r $(sources)
