@@ -53,6 +53,12 @@ enum EchoService {
                     .alreadyExists, "taken: ✓",
                     errorInfo: .init(
                         reason: "ADDRESS_TAKEN", domain: "holdfast", metadata: ["holder": "vm-1", "a": "ü"])))
+        case "long":
+            reply.fail(
+                RPCStatus(
+                    .internalError, String(repeating: "ü", count: 100_000),
+                    errorInfo: .init(
+                        reason: "LONG", domain: "holdfast", metadata: ["key": String(repeating: "x", count: 100_000)])))
         case "drop": break
         case "twice":
             reply.succeed(request.name)
