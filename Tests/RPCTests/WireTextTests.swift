@@ -5,9 +5,9 @@ import Testing
 
 @Suite struct WireTextTests {
     private func decode<M: ProtobufMessage>(_ type: M.Type, _ bytes: [UInt8]) throws(RPCStatus) {
-        let result = bytes.withUnsafeBufferPointer { bytes -> Result<Void, RPCStatus> in
+        let result = unsafe bytes.withUnsafeBufferPointer { bytes -> Result<Void, RPCStatus> in
             do throws(RPCStatus) {
-                return .success(try MessageDecoder<M>().decode(bytes) { (_) throws(RPCStatus) in })
+                return unsafe .success(try MessageDecoder<M>().decode(bytes) { (_) throws(RPCStatus) in })
             } catch {
                 return .failure(error)
             }
@@ -53,11 +53,11 @@ import Testing
     @Test func `good text, bytes fields and unknown fields pass`() throws {
         let good = ["", "a", "ü", "😀", "\u{10ffff}", "\u{7f}"].map { Array($0.utf8) }
         for text in good {
-            try decode(Holdfast__Ipam__V1__AllocateRequest.self, field(1, field(3, text)) + field(4, text))
+            unsafe try decode(Holdfast__Ipam__V1__AllocateRequest.self, field(1, field(3, text)) + field(4, text))
         }
-        try decode(Google__Protobuf__Any.self, field(2, [0, 0xff]))
-        try decode(Holdfast__Ipam__V1__AllocateRequest.self, field(15, [0, 0xff]))
-        try decode(Holdfast__Ipam__V1__AllocateRequest.self, [])
+        unsafe try decode(Google__Protobuf__Any.self, field(2, [0, 0xff]))
+        unsafe try decode(Holdfast__Ipam__V1__AllocateRequest.self, field(15, [0, 0xff]))
+        unsafe try decode(Holdfast__Ipam__V1__AllocateRequest.self, [])
     }
 
     @Test func `bytes that are no message are refused, however they are cut`() {
@@ -72,7 +72,7 @@ import Testing
             let noise = (0..<Int.random(in: 1...40, using: &generator)).map { _ in
                 UInt8.random(in: 0...255, using: &generator)
             }
-            do { try decode(Holdfast__Ipam__V1__ListBindingsResponse.self, noise) } catch { continue }
+            do { unsafe try decode(Holdfast__Ipam__V1__ListBindingsResponse.self, noise) } catch { continue }
         }
     }
 
