@@ -16,8 +16,8 @@ import Synchronization
 
 /// A server's completion queue with its polling threads, and the count of calls that use it.
 ///
-/// One queue for all threads: with one each, a call that came in on another thread's connection costs a switch of
-/// threads. Measured with two threads: 15,000 calls/s one at a time against 8,000, and no fewer with 64 in flight.
+/// One queue for all threads: with one each, what one thread reads from a connection may belong to the queue of another,
+/// and going there costs. Measured with two threads and 64 calls in flight: 11 us of CPU a call against 14.
 @safe final class ServerPoller: Sendable {
     let queue: CompletionQueue
     /// Calls that still owe or are owed a tag, and one for the server's own tag. Nothing can be started on the queue
