@@ -70,9 +70,13 @@ struct HoldfastBench: AsyncParsableCommand {
         try await allocate()
 
         var rates: [(check: Double, allocate: Double)] = []
+        var loads: [(check: Double, allocate: Double)] = []
         var single: [(check: Double, allocate: Double, sync: Double)] = []
         for _ in 0..<rounds {
-            rates.append((try await rate(of: check), try await rate(of: allocate)))
+            let (idle, checkRate) = (processor(process.processIdentifier), try await rate(of: check))
+            let (checked, allocateRate) = (processor(process.processIdentifier), try await rate(of: allocate))
+            rates.append((checkRate, allocateRate))
+            loads.append((checked - idle, processor(process.processIdentifier) - checked))
             single.append((try await median(of: check), try await median(of: allocate), try medianSync(in: folder)))
         }
         await client.close()
@@ -85,6 +89,9 @@ struct HoldfastBench: AsyncParsableCommand {
         print("  Allocate, new owners    \(Int(allocates)) calls/s")
         print(
             "  ratio                   \(rounded(middle(rates.map { $0.allocate / $0.check })))  (at least 0.5 wanted)")
+        print(
+            "  server's CPU, us a call Check \(rounded(middle(loads.map(\.check)) / Double(calls))), Allocate \(rounded(middle(loads.map(\.allocate)) / Double(calls)))"
+        )
         let (one, durable, sync) = (
             middle(single.map(\.check)), middle(single.map(\.allocate)), middle(single.map(\.sync))
         )
@@ -95,6 +102,13 @@ struct HoldfastBench: AsyncParsableCommand {
         print(
             "  Allocate / (Check + 2 fdatasync)  \(rounded(middle(single.map { $0.allocate / ($0.check + 2 * $0.sync) })))  (at most 1 wanted)"
         )
+    }
+
+    /// Microseconds of CPU that a process has used: fields 14 and 15 of /proc/PID/stat, in hundredths of a second.
+    private func processor(_ pid: Int32) -> Double {
+        guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8) else { return 0 }
+        let fields = stat.split(separator: " ")
+        return fields.count > 14 ? ((Double(fields[13]) ?? 0) + (Double(fields[14]) ?? 0)) * 10_000 : 0
     }
 
     private func rounded(_ value: Double) -> String { String(format: "%.2f", value) }

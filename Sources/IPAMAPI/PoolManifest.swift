@@ -4,6 +4,7 @@ package import IPAMModel
 import Yams
 
 /// Pools as people write them: YAML or JSON in the API's field names, one pool, a list of pools, or a list below `pools:`.
+/// What `holdfast pool show -o yaml` prints is read too: lowerCamelCase names, and output fields, which are left out.
 package enum PoolManifest {
     /// `source` names the text in errors. Throws INVALID_ARGUMENT naming the field.
     package static func parse(_ content: Data, source: String) throws(IPAMError) -> [Pool] {
@@ -12,7 +13,8 @@ package enum PoolManifest {
         }
         let document: Document
         do {
-            document = try YAMLDecoder().decode(Document.self, from: content)
+            guard let text = String(bytes: content, encoding: .utf8) else { throw invalid("is not UTF-8 text") }
+            document = try YAMLDecoder().decode(Document.self, from: try compose(yaml: text)?.withProtoNames ?? "")
         } catch let error as DecodingError {
             throw invalid(error.placeAndReason)
         } catch {
@@ -29,6 +31,30 @@ package enum PoolManifest {
 }
 
 // MARK: - The file's form
+
+extension Node {
+    private static let outputFields = ["revision", "usage"]
+
+    /// The names of ipam.proto for their JSON forms ("is_default" for "isDefault"), without output fields.
+    fileprivate var withProtoNames: Node {
+        switch self {
+        case .scalar, .alias: return self
+        case .sequence(var items):
+            for index in items.indices { items[index] = items[index].withProtoNames }
+            return .sequence(items)
+        case .mapping(let fields):
+            let kept = fields.filter { name, _ in !Self.outputFields.contains(name.string ?? "") }
+            return Node(
+                kept.map { name, value in (name.withProtoName, value.withProtoNames) }, fields.tag, fields.style)
+        }
+    }
+
+    private var withProtoName: Node {
+        guard case .scalar(var name) = self else { return self }
+        name.string = name.string.reduce(into: "") { $0 += $1.isUppercase ? "_\($1.lowercased())" : "\($1)" }
+        return .scalar(name)
+    }
+}
 
 /// A mapping whose keys are all known: a misspelt key is an error, not a setting that silently does nothing.
 private struct StrictKeys: CodingKey {
@@ -66,7 +92,9 @@ extension DecodingError {
         @unknown default: return "\(self)"
         }
         let place = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
-        return [place.drop { $0 == "." }.description, context.debugDescription].filter { !$0.isEmpty }.joined(
+        return [
+            place.drop { $0 == "." }.description, context.underlyingError.map { "\($0)" } ?? context.debugDescription,
+        ].filter { !$0.isEmpty }.joined(
             separator: ": ")
     }
 }

@@ -39,6 +39,9 @@ package struct EndedMigration: Hashable, Sendable {
 
 /// The durable fact "this owner has these addresses and this MAC".
 package struct Binding: Hashable, Sendable {
+    /// Names the binding for its whole life, also when it passes to another owner: the ledger's revision when it was
+    /// made. Not on the wire: 0 there.
+    package var id: UInt64
     package var owner: Owner
     package var pool: String
     /// At most one of each family, IPv4 first.
@@ -62,11 +65,13 @@ package struct Binding: Hashable, Sendable {
     package var updatedAt: Timestamp
 
     package init(
-        owner: Owner, pool: String, assignments: [Assignment], mac: MACAddress, active: Attachment? = nil,
+        id: UInt64 = 0, owner: Owner, pool: String, assignments: [Assignment], mac: MACAddress,
+        active: Attachment? = nil,
         target: Attachment? = nil, migrationUID: String = "", endedMigration: EndedMigration? = nil,
         newestAttachment: Timestamp? = nil, superseded: [AttachmentID] = [], revision: UInt64,
         createdAt: Timestamp, updatedAt: Timestamp
     ) {
+        self.id = id
         self.owner = owner
         self.pool = pool
         self.assignments = assignments

@@ -43,16 +43,16 @@ extension Binding {
     }
 
     /// Ends the open migration in the source's favour.
-    mutating func dropTarget() {
+    mutating func dropTarget(for successor: Attachment? = nil) {
         guard let target else { return }
-        supersede(target, by: nil)
+        supersede(target, by: successor)
         endMigration(.aborted)
     }
 
-    /// Nobody who carried it has a say any more.
-    mutating func dropAttachments() {
-        dropTarget()
-        if let active { supersede(active, by: nil) }
+    /// Whoever carried it did so for an object that is gone; `successor` is the new object's, if it has one yet.
+    mutating func dropAttachments(for successor: Attachment?) {
+        dropTarget(for: successor)
+        if let active { supersede(active, by: successor) }
         active = nil
     }
 

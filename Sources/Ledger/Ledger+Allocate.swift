@@ -26,7 +26,8 @@ extension Ledger {
         let revision = nextRevision()
         take(addresses, in: index)
         var binding = Binding(
-            owner: request.owner, pool: space.pool.name, assignments: addresses.compactMap(space.assignment),
+            id: revision, owner: request.owner, pool: space.pool.name,
+            assignments: addresses.compactMap(space.assignment),
             mac: request.mac ?? space.freeMAC(for: key), revision: revision, createdAt: now, updatedAt: now)
         if let attachment = request.attachment { binding.activate(attachment) }
         return add(binding, revision: revision, at: now)
@@ -39,7 +40,7 @@ extension Ledger {
     ) throws(IPAMError) -> Binding {
         var binding = old
         if let attachment = request.attachment, binding.isLate(attachment) { throw .superseded(attachment, binding) }
-        if binding.owner.isAnotherObject(than: request.owner.uid) { binding.dropAttachments() }
+        if binding.owner.isAnotherObject(than: request.owner.uid) { binding.dropAttachments(for: request.attachment) }
         if !request.owner.uid.isEmpty { binding.owner.uid = request.owner.uid }
         let vacated = try move(&binding, for: request, at: now)
         if let attachment = request.attachment, attachment.id != binding.active?.id { binding.activate(attachment) }

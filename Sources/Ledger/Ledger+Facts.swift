@@ -15,6 +15,12 @@ extension Ledger {
         var binding = binding
         binding.revision = revision
         binding.updatedAt = now
+        if var old = slots[slot], old.owner.key != binding.owner.key {
+            // Under its old owner it is no more: stores and watches know a binding by its owner.
+            old.revision = revision
+            old.updatedAt = now
+            batch.changes.append(.removeBinding(old))
+        }
         batch.changes.append(.putBinding(binding))
         noteUndo(ofSlot: slot)
         set(slot, to: binding)

@@ -6,16 +6,16 @@ import Ledger
 
 /// What a ledger's changes are in SQL, and how the tables are read back.
 enum LedgerStatements {
-    /// On a conflict with the owner's own row only: an address or MAC of another owner is an error, never replaced.
+    /// On a conflict with the binding's own row only: an address of another binding is an error, never replaced.
     private static let putBinding = """
-        INSERT INTO bindings (kind, namespace, name, network, pool, ipv4, ipv6, mac, state, node, pod, record)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (kind, namespace, name, network) DO UPDATE SET
+        INSERT INTO bindings (id, kind, namespace, name, network, pool, ipv4, ipv6, mac, state, node, pod, record)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (id) DO UPDATE SET
+            kind = excluded.kind, namespace = excluded.namespace, name = excluded.name, network = excluded.network,
             pool = excluded.pool, ipv4 = excluded.ipv4, ipv6 = excluded.ipv6, mac = excluded.mac,
             state = excluded.state, node = excluded.node, pod = excluded.pod, record = excluded.record
         """
-    private static let removeBinding =
-        "DELETE FROM bindings WHERE kind = ? AND namespace = ? AND name = ? AND network = ?"
+    private static let removeBinding = "DELETE FROM bindings WHERE id = ?"
     private static let putFreed = "INSERT OR REPLACE INTO freed (address, pool, last_owner, record) VALUES (?, ?, ?, ?)"
     private static let removeFreed = "DELETE FROM freed WHERE address = ?"
     private static let putPool = "INSERT OR REPLACE INTO pools (name, record) VALUES (?, ?)"
@@ -32,49 +32,30 @@ enum LedgerStatements {
     static func run(_ change: Change, in db: Database) throws {
         switch change {
         case .putBinding(let binding):
-            try run(putBinding, in: db) { row in
-                row.bind(key: binding.owner.key)
-                row.bind(binding.pool)
-                row.bind(binding.address(.ipv4)?.bytes)
-                row.bind(binding.address(.ipv6)?.bytes)
-                row.bind(binding.mac.bytes)
-                row.bind(binding.state.text)
-                row.bind(binding.active?.node)
-                row.bind(binding.active?.pod)
-                row.bind(binding.record)
-            }
+            let (key, active) = (binding.owner.key, binding.active)
+            try run(
+                putBinding, in: db, Int64(bitPattern: binding.id), key.kind.text, key.namespace, key.name, key.network,
+                binding.pool,
+                binding.address(.ipv4).map { Data($0.bytes) }, binding.address(.ipv6).map { Data($0.bytes) },
+                Data(binding.mac.bytes), binding.state.text, active?.node, active?.pod, Data(binding.record))
         case .removeBinding(let binding):
-            try run(removeBinding, in: db) { row in row.bind(key: binding.owner.key) }
+            try run(removeBinding, in: db, Int64(bitPattern: binding.id))
         case .putFreed(let freed):
-            try run(putFreed, in: db) { row in
-                row.bind(freed.address.bytes)
-                row.bind(freed.pool)
-                row.bind(freed.lastOwner.key.description)
-                row.bind(freed.record)
-            }
-        case .removeFreed(let address):
-            try run(removeFreed, in: db) { row in row.bind(address.bytes) }
-        case .putPool(let pool):
-            try run(putPool, in: db) { row in
-                row.bind(pool.name)
-                row.bind(pool.record)
-            }
-        case .removePool(let name):
-            try run(removePool, in: db) { row in row.bind(name) }
+            try run(
+                putFreed, in: db, Data(freed.address.bytes), freed.pool, freed.lastOwner.key.description,
+                Data(freed.record))
+        case .removeFreed(let address): try run(removeFreed, in: db, Data(address.bytes))
+        case .putPool(let pool): try run(putPool, in: db, pool.name, Data(pool.record))
+        case .removePool(let name): try run(removePool, in: db, name)
         }
     }
 
     static func put(revision: UInt64, in db: Database) throws {
-        try run(putRevision, in: db) { row in
-            row.bind(Int64(bitPattern: revision))
-            row.bind(revision.record)
-        }
+        try run(putRevision, in: db, Int64(bitPattern: revision), Data(revision.record))
     }
 
-    private static func run(_ sql: String, in db: Database, bind: (inout BoundRow) -> Void) throws {
-        var row = BoundRow(try db.cachedStatement(sql: sql))
-        bind(&row)
-        try row.run()
+    private static func run(_ sql: String, in db: Database, _ values: (any DatabaseValueConvertible)?...) throws {
+        try db.cachedStatement(sql: sql).execute(arguments: StatementArguments(values))
     }
 }
 
@@ -110,17 +91,8 @@ extension UInt64: Recordable {
     init(from record: inout RecordReader) throws(RecordError) { self = try record.unsigned() }
 }
 
-extension BoundRow {
-    fileprivate mutating func bind(key: OwnerKey) {
-        bind(key.kind.text)
-        bind(key.namespace)
-        bind(key.name)
-        bind(key.network)
-    }
-}
-
 extension LedgerStatements {
-    /// Reads every record, and throws `RecordError` or `ColumnMismatch` where one is not as it was written.
+    /// Reads every record, and throws `RecordError` where one is not as it was written.
     static func load(from db: Database) throws -> Snapshot {
         guard let revision = try all(UInt64.self, from: "meta", in: db).first else { throw MissingRevision() }
         return Snapshot(
@@ -133,10 +105,8 @@ extension LedgerStatements {
 
     private static func all<Value: Recordable>(_: Value.Type, from table: String, in db: Database) throws -> [Value] {
         var values: [Value] = []
-        let rows = try Row.fetchCursor(db, sql: "SELECT record FROM \(table)")
-        while let row = try rows.next() {
-            values.append(try row.withUnsafeData(atIndex: 0) { data in try Value(record: Array(data ?? Data())) })
-        }
+        let records = try Data.fetchCursor(db, sql: "SELECT record FROM \(table)")
+        while let record = try records.next() { values.append(try Value(record: Array(record))) }
         return values
     }
 }

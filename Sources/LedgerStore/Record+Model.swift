@@ -27,6 +27,7 @@ extension Binding: Recordable {
     static var recordFormat: UInt8 { 1 }
 
     func write(to record: inout RecordWriter) {
+        record.put(id)
         record.put(owner)
         record.put(pool)
         record.put(assignments) { record, assignment in
@@ -54,7 +55,7 @@ extension Binding: Recordable {
 
     init(from record: inout RecordReader) throws(RecordError) {
         self.init(
-            owner: try record.owner(), pool: try record.string(),
+            id: try record.unsigned(), owner: try record.owner(), pool: try record.string(),
             assignments: try record.array { (record) throws(RecordError) in
                 Assignment(
                     address: try record.address(), prefixLength: Int(try record.byte()),

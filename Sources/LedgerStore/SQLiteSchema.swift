@@ -2,8 +2,12 @@ import GRDB
 
 /// The tables, and how a file is found to have them.
 ///
-/// `record` is the whole value; the other columns are for people with `sqlite3`, and for the constraints that make the
-/// database itself refuse to break promise 1 (no address, and no MAC within a pool, in two bindings).
+/// `record` is the whole value; the other columns are for people with `sqlite3`, and for the constraint that makes the
+/// database itself refuse an address in two bindings (promise 1).
+///
+/// Keys grow as rows are added (a binding's id is the revision that made it, addresses are given lowest first), so that
+/// a batch of new bindings fills a few pages at the end of the table: an index by owner or MAC would dirty a page or
+/// two more for every row, and a commit costs as much as the pages that it writes.
 enum SQLiteSchema {
     /// "HFST": tells our file from another program's (`PRAGMA application_id`, bytes 68-71 of the file).
     static let applicationID: UInt32 = 0x4846_5354
@@ -23,21 +27,23 @@ enum SQLiteSchema {
         ) STRICT, WITHOUT ROWID;
 
         CREATE TABLE bindings (
+            id INTEGER PRIMARY KEY,
             kind TEXT NOT NULL CHECK (kind IN ('vm', 'pod')),
             namespace TEXT NOT NULL,
             name TEXT NOT NULL,
             network TEXT NOT NULL,
             pool TEXT NOT NULL,
-            ipv4 BLOB UNIQUE CHECK (length(ipv4) = 4),
-            ipv6 BLOB UNIQUE CHECK (length(ipv6) = 16),
+            ipv4 BLOB CHECK (length(ipv4) = 4),
+            ipv6 BLOB CHECK (length(ipv6) = 16),
             mac BLOB NOT NULL CHECK (length(mac) = 6),
             state TEXT NOT NULL,
             node TEXT,
             pod TEXT,
-            record BLOB NOT NULL,
-            PRIMARY KEY (kind, namespace, name, network),
-            UNIQUE (pool, mac)
+            record BLOB NOT NULL
         ) STRICT;
+
+        CREATE UNIQUE INDEX bindings_ipv4 ON bindings (ipv4) WHERE ipv4 IS NOT NULL;
+        CREATE UNIQUE INDEX bindings_ipv6 ON bindings (ipv6) WHERE ipv6 IS NOT NULL;
 
         CREATE TABLE freed (
             address BLOB PRIMARY KEY CHECK (length(address) IN (4, 16)),

@@ -45,11 +45,13 @@ package final class SQLiteStore: LedgerStore {
         configuration.label = "holdfast.store"
         // Somebody with a `sqlite3` shell may hold the file for a moment.
         configuration.busyMode = .timeout(5)
+        // A checkpoint every 16 MB of log: SQLite's 4 MB would be a checkpoint every eighth commit of 64 bindings.
         configuration.prepareDatabase { db in
             try db.execute(
                 sql: """
                     PRAGMA journal_mode = WAL;
                     PRAGMA synchronous = FULL;
+                    PRAGMA wal_autocheckpoint = 4000;
                     PRAGMA cell_size_check = ON;
                     PRAGMA trusted_schema = OFF;
                     """)

@@ -24,7 +24,7 @@ struct StoreFile {
             return .missing
         }
         guard length > 0 else { throw .damaged(path, found: "the file is empty (0 bytes)") }
-        let header = try header()
+        let header = Array(try contents(of: path, upToCount: 100))
         guard header.count == 100, header.starts(with: Array("SQLite format 3\0".utf8)) else {
             throw .damaged(path, found: "it does not begin as a SQLite database does")
         }
@@ -36,6 +36,12 @@ struct StoreFile {
                 \(path) is not a Holdfast ledger: it is another program's SQLite database (application_id \(id)). \
                 Name another file with --store sqlite:PATH.
                 """)
+        }
+        if walLength > 0 {
+            let log = WriteAheadLog(Array(try contents(of: walPath)))
+            guard log.isWhole else {
+                throw .damaged(path, found: "bytes of its write-ahead log have changed, with commits after them")
+            }
         }
         return .ledger
     }
@@ -57,11 +63,11 @@ struct StoreFile {
         (try? FileManager.default.attributesOfItem(atPath: path))?[.size] as? UInt64
     }
 
-    private func header() throws(StoreError) -> [UInt8] {
+    private func contents(of path: String, upToCount count: Int = .max) throws(StoreError) -> Data {
         do {
             let file = try FileHandle(forReadingFrom: URL(filePath: path))
             defer { try? file.close() }
-            return Array(try file.read(upToCount: 100) ?? Data())
+            return try file.read(upToCount: count) ?? Data()
         } catch {
             throw .unwritable(path, found: error.localizedDescription)
         }

@@ -12,13 +12,20 @@ package class Completion: @unchecked Sendable {
 
     /// The tag to start an operation (0...7) with. Retains the completion until the tag comes back, or is taken back.
     final func tag(_ operation: Int) -> UnsafeMutableRawPointer {
-        unsafe Unmanaged.passRetained(self).toOpaque() + operation
+        let tag = unsafe Unmanaged.passRetained(self).toOpaque() + operation
+        #if THREAD_SANITIZED
+            unsafe Handover.give(tag)
+        #endif
+        return unsafe tag
     }
 
     /// For an operation that could not be started: its tag will not come back.
     final func takeBack() { unsafe Unmanaged.passUnretained(self).release() }
 
     fileprivate static func deliver(_ tag: UnsafeMutableRawPointer, success: Bool) {
+        #if THREAD_SANITIZED
+            unsafe Handover.take(tag)
+        #endif
         let address = UInt(bitPattern: tag)
         let operation = Int(address & 7)
         unsafe Unmanaged<Completion>.fromOpaque(tag - operation).takeRetainedValue().completed(

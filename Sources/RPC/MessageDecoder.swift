@@ -37,12 +37,20 @@ import CMessages
     private let buffer: UnsafeMutablePointer<grpc_byte_buffer>
 
     /// Takes the buffer over.
-    init(_ buffer: UnsafeMutablePointer<grpc_byte_buffer>) { unsafe self.buffer = unsafe buffer }
+    init(_ buffer: UnsafeMutablePointer<grpc_byte_buffer>) {
+        unsafe self.buffer = unsafe buffer
+        #if THREAD_SANITIZED
+            unsafe Handover.give(Unmanaged.passUnretained(self).toOpaque())
+        #endif
+    }
 
     deinit { unsafe grpc_byte_buffer_destroy(buffer) }
 
     /// In place where the message came in one slice.
     func withBytes<T>(_ body: (UnsafeBufferPointer<UInt8>) throws(RPCStatus) -> T) throws(RPCStatus) -> T {
+        #if THREAD_SANITIZED
+            unsafe Handover.take(Unmanaged.passUnretained(self).toOpaque())
+        #endif
         if unsafe buffer.pointee.type == GRPC_BB_RAW, unsafe buffer.pointee.data.raw.compression == GRPC_COMPRESS_NONE,
             unsafe buffer.pointee.data.raw.slice_buffer.count == 1,
             let slice = unsafe buffer.pointee.data.raw.slice_buffer.slices

@@ -73,7 +73,8 @@ import Testing
         defer { store.close() }
         let (binding, time) = (Example.binding(owner: 3, address: 15), Timestamp(seconds: 1_800_000_000))
         let dual = Binding(
-            owner: Owner(kind: .pod, namespace: "default", name: "pod-1", network: "vm-net/eth0"), pool: "vm-net",
+            id: 2, owner: Owner(kind: .pod, namespace: "default", name: "pod-1", network: "vm-net/eth0"),
+            pool: "vm-net",
             assignments: [
                 Assignment(address: try #require(IPAddress("fd00:10:16::f")), prefixLength: 64, gateway: nil)
             ], mac: MACAddress(bits: 0x0200_0a10_ab1f), revision: 2, createdAt: time, updatedAt: time)

@@ -121,6 +121,9 @@ enum EchoService {
 
     // MARK: Messages
 
+    /// Makes the messages of a flood large, so that they fill what is between the two sides soon.
+    private static let ballast = String(repeating: "x", count: 50_000)
+
     static let decodeAllocate:
         @Sendable (UnsafePointer<Holdfast__Ipam__V1__AllocateRequest>) throws(RPCStatus) -> Allocate = {
             (request) throws(RPCStatus) in
@@ -158,6 +161,10 @@ enum EchoService {
             (revision, arena) in
             let event = arena.make(Holdfast__Ipam__V1__BindingEvent.self)
             event.pointee.revision = revision
+            if revision == .max {
+                event.pointee.binding = arena.make(Holdfast__Ipam__V1__Binding.self)
+                event.pointee.binding.pointee.mac = arena.string(ballast)
+            }
             return event
         }
 }

@@ -1,4 +1,9 @@
+import RPC
 import Synchronization
+
+#if THREAD_SANITIZED
+    private typealias Mutex = RPC.Mutex
+#endif
 
 /// What handlers report, and tests wait for.
 final class Probe: Sendable {

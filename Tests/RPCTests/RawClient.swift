@@ -43,6 +43,20 @@ final class RawClient {
             frame(type: 1, flags: 4, stream: 1, headers) + frame(type: 0, flags: 1, stream: 1, prefix + message))
     }
 
+    /// Whether the server sends this text within some seconds.
+    func reads(_ text: String) throws -> Bool {
+        var limit = timeval(tv_sec: 20, tv_usec: 0)
+        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var all: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = chunk.withUnsafeMutableBytes { recv(socket, $0.baseAddress, $0.count, 0) }
+            guard count > 0 else { return false }
+            all += chunk[..<count]
+            if String(decoding: all, as: UTF8.self).contains(text) { return true }
+        }
+    }
+
     func close() {
         if socket >= 0 { Glibc.close(socket) }
         socket = -1

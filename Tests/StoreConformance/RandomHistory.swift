@@ -20,6 +20,7 @@ package struct SeededGenerator: RandomNumberGenerator {
 /// small, so that owners, addresses and MACs come again, also within one batch.
 package struct RandomHistory {
     package private(set) var model = Model()
+    private var lastID: UInt64 = 0
     package init() {}
 
     package mutating func batch(using random: inout some RandomNumberGenerator) -> [Change] {
@@ -32,10 +33,12 @@ package struct RandomHistory {
         return changes
     }
 
-    private func change(using random: inout some RandomNumberGenerator) -> Change? {
+    private mutating func change(using random: inout some RandomNumberGenerator) -> Change? {
         switch Int.random(in: 0..<10, using: &random) {
         case 0..<5:
-            let binding = Example.binding(using: &random)
+            var binding = Example.binding(using: &random)
+            lastID += 1
+            binding.id = model.bindings[binding.owner.key]?.id ?? lastID
             return isFree(binding) ? .putBinding(binding) : nil
         case 5..<7: return model.bindings.values.randomElement(using: &random).map { .removeBinding($0) }
         case 7: return .putFreed(Example.freed(using: &random))
@@ -65,6 +68,7 @@ package enum Example {
     package static func binding(owner: Int, address: Int) -> Binding {
         let time = Timestamp(seconds: 1_800_000_000)
         return Binding(
+            id: UInt64(owner),
             owner: Owner(
                 kind: .virtualMachine, namespace: "default", name: "vm-\(owner)", uid: "uid-\(owner)",
                 network: "vm-net/eth0"),

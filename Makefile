@@ -1,0 +1,47 @@
+# `make demo` and `make test` set up all they need themselves: see scripts/setup.
+.PHONY: build build-release demo test test-swift test-outside bench format lint generate clean setup
+
+sources := Package.swift Sources Tests Benchmarks
+
+setup:
+	@scripts/setup
+
+build: setup
+	swift build
+
+build-release: setup
+	swift build -c release
+	swift build -c release --product holdfast-cni -Xswiftc -static-executable --scratch-path .build-static
+
+# The product's story on this machine, told in a minute.
+demo: build-release
+	@.venv/bin/python scripts/demo
+
+# Both run even when the first fails, so that one run shows everything.
+test: setup
+	@status=0; \
+	$(MAKE) --no-print-directory test-swift || status=1; \
+	$(MAKE) --no-print-directory test-outside || status=1; \
+	exit $$status
+
+test-swift: setup
+	swift build --build-tests
+	swift test --skip-build
+
+test-outside: build
+	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/outside
+
+bench: build-release
+	.build/release/holdfast-bench --server .build/release/holdfast-server
+
+format:
+	swift format -i -r $(sources)
+
+lint:
+	swift format lint --strict -r $(sources)
+
+generate: setup
+	scripts/generate
+
+clean:
+	rm -rf .build .build-static .venv

@@ -1,0 +1,46 @@
+#if THREAD_SANITIZED
+
+    import CGRPC
+    import Glibc
+
+    // Only in the build of scripts/sanitize: what the thread sanitizer must be told, so that what it reports is a race.
+
+    /// Stands in for Synchronization's Mutex, whose locking the sanitizer does not see on Linux: it would call all that is
+    /// under one a race. A POSIX mutex it knows.
+    package struct Mutex<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
+        // @unchecked: the value is only touched under the lock.
+        private let lock: UnsafeMutablePointer<pthread_mutex_t>
+        private let value: UnsafeMutablePointer<Value>
+
+        package init(_ initial: consuming sending Value) {
+            lock = .allocate(capacity: 1)
+            lock.initialize(to: pthread_mutex_t())
+            pthread_mutex_init(lock, nil)
+            value = .allocate(capacity: 1)
+            value.initialize(to: initial)
+        }
+
+        deinit {
+            pthread_mutex_destroy(lock)
+            lock.deallocate()
+            value.deinitialize(count: 1)
+            value.deallocate()
+        }
+
+        package func withLock<Result: ~Copyable, E>(
+            _ body: (inout sending Value) throws(E) -> sending Result
+        ) throws(E) -> sending Result {
+            pthread_mutex_lock(lock)
+            defer { pthread_mutex_unlock(lock) }
+            return try body(&value.pointee)
+        }
+    }
+
+    /// What is handed from thread to thread where the sanitizer does not see it: a tag by the core, a message by a
+    /// continuation that was resumed before anybody waited for it.
+    enum Handover {
+        static func give(_ address: UnsafeMutableRawPointer) { unsafe __tsan_release(address) }
+        static func take(_ address: UnsafeMutableRawPointer) { unsafe __tsan_acquire(address) }
+    }
+
+#endif

@@ -1,0 +1,105 @@
+import Addresses
+import ArgumentParser
+import IPAMAPI
+import IPAMModel
+import Program
+
+struct Reserve: ClientCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Gives a VM its addresses before any pod of it exists.",
+        discussion: "Where the VM has them already, they are shown; nothing changes.")
+    @Argument(help: "NAMESPACE/NAME of the VM.") var vm: OwnerReference
+    @Option(help: "The NIC: network name in the CNI configuration/interface name in the pod, as vm-net/eth0.")
+    var network: String
+    @Option(help: "An address to have; one of each family at most. Chosen from the pool where none is named.")
+    var address: [IPAddress] = []
+    @Option(help: "The MAC address to have.") var mac: MACAddress?
+    @Option(help: "The pool; else the one for the namespace, or the default one.") var pool: String?
+    @OptionGroup var options: ClientOptions
+
+    func run(_ session: Session) async throws {
+        let owner = Owner(kind: .virtualMachine, namespace: vm.namespace, name: vm.name, network: network)
+        let (binding, created) = try await session.calls.allocate(
+            AllocateRequest(owner: owner, pool: pool, addresses: address, mac: mac), timeout: session.timeout)
+        session.show(binding.document) {
+            (created ? "reserved:\n" : "it has a binding already:\n") + Table.bindings([binding], now: session.now)
+        }
+    }
+}
+
+struct Release: ClientCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Frees a VM's addresses for good; they go into quarantine.",
+        discussion: "Refused while a pod carries them: a running VM would go on using an address that others get.")
+    @Argument(help: "NAMESPACE/NAME of the VM or pod.") var vm: OwnerReference
+    @Option(help: "Which of its networks, where it has several.") var network: String?
+    @Flag(name: [.customLong("force"), .customLong("yes")], help: "Also while a pod carries them.") var force = false
+    @OptionGroup var options: ClientOptions
+
+    func run(_ session: Session) async throws {
+        let binding = try await vm.binding(onNetwork: network, in: session).binding
+        let addresses = binding.assignments.map(\.address.description).joined(separator: ", ")
+        if let active = binding.active, !force {
+            throw Failure(
+                """
+                \(vm.namespace)/\(vm.name) is \(binding.state.word): pod \(active.pod) on node \(active.node) carries \
+                \(addresses) now, and would go on using it while another VM gets it
+                """,
+                hint: "stop the VM first; where that pod is surely gone, repeat with --force")
+        }
+        _ = try await session.calls.release(.binding(binding.owner), timeout: session.timeout)
+        session.show(.object([])) { "released: \(addresses) of \(vm.namespace)/\(vm.name) (\(binding.owner.network))" }
+    }
+}
+
+struct TransferCommand: ClientCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "transfer", abstract: "Ends a live migration by hand, whose end did not reach the server.")
+    @Argument(help: "NAMESPACE/NAME of the VM.") var vm: OwnerReference
+    @Option(help: "UID of the VirtualMachineInstanceMigration.") var migration: String
+    @Option(help: "Which of its networks, where it has several.") var network: String?
+    @Flag(help: "--commit: the VM runs at the target now. --abort: it stays at the source.") var end: End
+    @OptionGroup var options: ClientOptions
+
+    enum End: String, EnumerableFlag { case commit, abort }
+
+    func run(_ session: Session) async throws {
+        let owner = try await vm.binding(onNetwork: network, in: session).binding.owner
+        let request = TransferRequest(
+            owner: owner, migrationUID: migration, phase: end == .commit ? .commit(targetOwner: nil) : .abort)
+        let binding = try await session.calls.transfer(request, timeout: session.timeout)
+        session.show(binding.document) { Table.bindings([binding], now: session.now) }
+    }
+}
+
+struct Watch: ClientCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Shows the bindings there are, and then every change, until interrupted.")
+    @OptionGroup var filter: FilterOptions
+    @OptionGroup var options: ClientOptions
+
+    func run(_ session: Session) async throws { try await follow(session.calls, in: session) }
+
+    private func follow(_ calls: some ServiceCalls, in session: Session) async throws {
+        let columns = ["EVENT", "NAMESPACE", "NAME", "NETWORK", "ADDRESSES", "MAC", "STATE", "NODE", "POD"]
+        let widths = [8, 12, 20, 14, 16, 17, 10, 20, 0]
+        if session.format == .table { session.write(Table.line(columns, widths: widths)) }
+        for try await event in calls.watch(filter.filter) {
+            switch session.format {
+            case .table:
+                let cells = event.binding?.binding.cells ?? ["(what follows are changes)"]
+                session.write(Table.line([event.word] + cells.map { $0.isEmpty ? "-" : $0 }, widths: widths))
+            case .json: session.write(event.document.jsonLine)
+            case .yaml: session.write("---\n" + event.document.yaml)
+            }
+        }
+    }
+}
+
+extension IPAddress: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
+}
+
+extension MACAddress: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
+}

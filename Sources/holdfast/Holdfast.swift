@@ -1,0 +1,34 @@
+import ArgumentParser
+import Program
+
+@main
+enum Main {
+    static func main() async { await Holdfast.runProgram(variables: []) }
+}
+
+struct Holdfast: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "holdfast",
+        abstract: "Looks at pools and bindings of a Holdfast server, and changes them by hand.",
+        discussion: """
+            The server is named with --server or the variable HOLDFAST_SERVER. Exit status: 0 done, 1 failed, 2 wrong \
+            usage.
+            """,
+        subcommands: [
+            PoolCommand.self, BindingCommand.self, Reserve.self, Release.self, TransferCommand.self, Watch.self,
+            Version.self,
+        ])
+}
+
+struct Version: ClientCommand {
+    static let configuration = CommandConfiguration(abstract: "Shows the version of this program.")
+    static let number = "0.1.0"
+
+    @OptionGroup var options: ClientOptions
+
+    func run(_ session: Session) {
+        session.show(.object([("version", .string(Self.number)), ("api", .string("holdfast.ipam.v1"))])) {
+            "holdfast \(Self.number) (API holdfast.ipam.v1)"
+        }
+    }
+}

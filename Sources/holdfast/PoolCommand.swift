@@ -1,0 +1,94 @@
+import ArgumentParser
+import Foundation
+import IPAMAPI
+import IPAMModel
+import Program
+
+struct PoolCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pool", abstract: "The address spaces that addresses are given from.",
+        subcommands: [List.self, Show.self, Create.self, Update.self, Delete.self])
+
+    struct List: ClientCommand {
+        static let configuration = CommandConfiguration(abstract: "Lists all pools with how much of each is in use.")
+        @OptionGroup var options: ClientOptions
+
+        func run(_ session: Session) async throws {
+            let pools = try await session.calls.pools(timeout: session.timeout)
+            session.show(.object([("pools", .array(pools.map(\.document)))])) { Table.pools(pools) }
+        }
+    }
+
+    struct Show: ClientCommand {
+        static let configuration = CommandConfiguration(abstract: "Shows one pool, prefix by prefix.")
+        @Argument var name: String
+        @OptionGroup var options: ClientOptions
+
+        func run(_ session: Session) async throws {
+            let pool = try await session.calls.pool(named: name, timeout: session.timeout)
+            session.show(pool.document) { Table.facts(of: pool) }
+        }
+    }
+
+    struct Create: ClientCommand {
+        static let configuration = CommandConfiguration(abstract: "Makes the pools that a file describes.")
+        @OptionGroup var manifest: ManifestOptions
+        @OptionGroup var options: ClientOptions
+
+        func run(_ session: Session) async throws {
+            try await manifest.apply(in: session) { try await session.calls.createPool($0, timeout: session.timeout) }
+        }
+    }
+
+    struct Update: ClientCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Gives pools the content that a file describes.",
+            discussion: "Refused where a binding's address would no longer be in its pool.")
+        @OptionGroup var manifest: ManifestOptions
+        @OptionGroup var options: ClientOptions
+
+        func run(_ session: Session) async throws {
+            try await manifest.apply(in: session) { try await session.calls.updatePool($0, timeout: session.timeout) }
+        }
+    }
+
+    struct Delete: ClientCommand {
+        static let configuration = CommandConfiguration(abstract: "Deletes a pool that has no bindings.")
+        @Argument var name: String
+        @OptionGroup var options: ClientOptions
+
+        func run(_ session: Session) async throws {
+            try await session.calls.deletePool(named: name, timeout: session.timeout)
+            session.show(.object([])) { "pool \(name) deleted" }
+        }
+    }
+}
+
+/// `-f FILE` with pools in it.
+struct ManifestOptions: ParsableArguments {
+    @Option(
+        name: [.short, .long],
+        help: "YAML or JSON with one pool, or a list of pools, in the API's field names; - for standard input.")
+    var file: String
+
+    /// Sends each pool of the file with `call`, in order, and shows what the server has then. Throws at the first that
+    /// is refused; the ones before it stay.
+    func apply(in session: Session, _ call: (Pool) async throws -> DescribedPool) async throws {
+        var pools: [DescribedPool] = []
+        for pool in try PoolManifest.parse(try content, source: file == "-" ? "standard input" : file) {
+            pools.append(try await call(pool))
+        }
+        session.show(.object([("pools", .array(pools.map(\.document)))])) { Table.pools(pools) }
+    }
+
+    private var content: Data {
+        get throws {
+            if file == "-" { return FileHandle.standardInput.readDataToEndOfFile() }
+            do {
+                return try Data(contentsOf: URL(filePath: file))
+            } catch {
+                throw Failure("\(file): \(error.localizedDescription)", hint: "name a file that can be read with -f")
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+import Addresses
+import ArgumentParser
+import Foundation
+import IPAMAPI
+import IPAMModel
+import Program
+import Synchronization
+import Testing
+import Yams
+
+@testable import holdfast
+
+/// Runs a command line against `calls`; what it writes, line by line.
+@discardableResult
+func run(_ line: [String], on calls: FakeCalls) async throws -> String {
+    let command = try #require(try Holdfast.parseAsRoot(line) as? any ClientCommand, "\(line)")
+    let output = Mutex<[String]>([])
+    let session = Session(
+        calls: calls, timeout: .seconds(1), format: command.options.output, now: Sample.now,
+        write: { text in output.withLock { $0.append(text) } })
+    do {
+        try await command.run(session)
+    } catch let error as IPAMError {
+        throw Failure(error, server: command.options.server)
+    }
+    return output.withLock { $0.joined(separator: "\n") + "\n" }
+}
+
+@Suite struct `What commands print` {
+    /// After a change that is meant: `UPDATE_GOLDEN=1 swift test --filter HoldfastCLITests`, and read the difference.
+    @Test(
+        arguments: [
+            ["pool", "list"], ["pool", "show", "vm-net"], ["pool", "show", "lab"], ["binding", "list"],
+            ["binding", "show", "10.16.0.15"], ["binding", "show", "prod/idle"], ["watch"], ["version"],
+        ], ["table", "json", "yaml"])
+    func `is what the golden file has`(line: [String], format: String) async throws {
+        let calls = FakeCalls(pools: try Sample.pools(), bindings: try Sample.bindings())
+        let output = try await run(line + ["-o", format], on: calls)
+        let name = line.joined(separator: "-").replacing("/", with: "_") + ".\(format)"
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Golden/\(name)")
+        if ProcessInfo.processInfo.environment["UPDATE_GOLDEN"] != nil { try Data(output.utf8).write(to: file) }
+        #expect(output == (try String(contentsOf: file, encoding: .utf8)), "\(name)")
+    }
+
+    @Test(arguments: [
+        ["pool", "list"], ["pool", "show", "vm-net"], ["binding", "list"], ["binding", "show", "10.16.0.15"],
+    ])
+    func `is the same in JSON as in YAML`(line: [String]) async throws {
+        let calls = FakeCalls(pools: try Sample.pools(), bindings: try Sample.bindings())
+        let json = try await run(line + ["-o", "json"], on: calls)
+        let yaml = try await run(line + ["-o", "yaml"], on: calls)
+        let parsed = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? NSDictionary)
+        // JSON is YAML: Yams reads both.
+        let (a, b) = (try Yams.compose(yaml: json), try Yams.compose(yaml: yaml))
+        #expect(a == b)
+        #expect(parsed.count > 0)
+    }
+
+    @Test(arguments: ["json", "yaml"])
+    func `is read again by create and update`(format: String) async throws {
+        let calls = FakeCalls(pools: try Sample.pools())
+        let expected = try Sample.pools().map { described in
+            var pool = described.pool
+            pool.revision = 0
+            return pool
+        }
+        let list = try await run(["pool", "list", "-o", format], on: calls)
+        #expect(try PoolManifest.parse(Data(list.utf8), source: "list") == expected)
+        let one = try await run(["pool", "show", "vm-net", "-o", format], on: calls)
+        #expect(try PoolManifest.parse(Data(one.utf8), source: "show") == [expected[1]])
+    }
+
+    @Test func `durations and times keep their fractions`() {
+        #expect(Delay(nanoseconds: 1_500_000_000).text == "1.5s")
+        #expect(Timestamp(nanoseconds: 1_000_000_120).rfc3339 == "1970-01-01T00:00:01.00000012Z")
+        #expect(Timestamp(nanoseconds: -1).rfc3339 == "1969-12-31T23:59:59.999999999Z")
+    }
+
+    @Test func `says in words that there is nothing`() async throws {
+        #expect(try await run(["binding", "list"], on: FakeCalls()) == "no bindings\n")
+        #expect(try await run(["pool", "list"], on: FakeCalls()) == "no pools\n")
+        #expect(try await run(["binding", "list", "-o", "json"], on: FakeCalls()) == "{\n  \"bindings\": []\n}\n")
+    }
+
+    @Test func `keeps strings apart from what YAML reads as something else`() throws {
+        for text in ["true", "null", "1", "1.5", "", "~", "a: b", "# a", "0x1f", "täst", "line\nline", "\"", "- a"] {
+            let yaml = Document.object([("a", .string(text))]).yaml
+            #expect(try YAMLDecoder().decode([String: String].self, from: yaml)["a"] == text, "\(yaml)")
+            #expect((try? JSONDecoder().decode([String: String].self, from: Data(jsonOf(text).utf8)))?["a"] == text)
+        }
+    }
+
+    private func jsonOf(_ text: String) -> String { Document.object([("a", .string(text))]).jsonLine }
+
+    @Test func `counts ages in one unit`() {
+        for (seconds, text) in [
+            (-5, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (172_800, "2d"),
+        ] as [(Int64, String)] {
+            #expect(Sample.now.back(seconds).age(at: Sample.now) == text)
+        }
+    }
+}
+
+@Suite struct `What commands ask the server for` {
+    @Test func `filters are the server's`() async throws {
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        for (arguments, count) in [
+            (["-n", "prod"], 1), (["--node", "node-b"], 2), (["--state", "reserved"], 1),
+            (["--state", "MIGRATING"], 1),
+            (["--pool", "other"], 0), (["--name", "true"], 1), ([], 3),
+        ] {
+            let json = try await run(["binding", "list", "-o", "json"] + arguments, on: calls)
+            #expect(json.components(separatedBy: "\"owner\"").count - 1 == count, "\(arguments)")
+        }
+    }
+
+    @Test func `reserve allocates without an attachment`() async throws {
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        try await run(
+            [
+                "reserve", "default/testvm", "--network", "vm-net/eth0", "--address", "10.16.0.15", "--address",
+                "fd00::1", "--mac", "02:00:00:00:00:01", "--pool", "vm-net",
+            ], on: calls)
+        #expect(
+            calls.noted == [
+                "allocate vm default/testvm (vm-net/eth0) pool vm-net [\"10.16.0.15\", \"fd00::1\"] "
+                    + "mac 02:00:00:00:00:01 attached false"
+            ])
+    }
+
+    @Test func `release refuses what a pod carries, unless forced`() async throws {
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        for name in ["default/testvm", "default/true"] {
+            let failure = await #expect(throws: Failure.self) { try await run(["release", name], on: calls) }
+            #expect(failure?.description.contains("on node") == true)
+            #expect(failure?.hint?.contains("--force") == true)
+        }
+        #expect(calls.noted.isEmpty)
+        try await run(["release", "default/true", "--force"], on: calls)
+        let output = try await run(["release", "prod/idle"], on: calls)
+        #expect(output == "released: 10.16.0.17 of prod/idle (vm-net/eth0)\n")
+        #expect(
+            calls.noted == [
+                "release vm default/true (vm-net/eth0)", "release vm prod/idle (vm-net/eth0)",
+            ])
+    }
+
+    @Test func `transfer ends the migration that is named`() async throws {
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        try await run(["transfer", "default/testvm", "--migration", "m-1", "--commit"], on: calls)
+        try await run(["transfer", "default/testvm", "--migration", "m-2", "--abort"], on: calls)
+        #expect(
+            calls.noted == [
+                "transfer vm default/testvm (vm-net/eth0) m-1 commit(targetOwner: nil)",
+                "transfer vm default/testvm (vm-net/eth0) m-2 abort",
+            ])
+    }
+
+    @Test func `a VM with several networks needs one named`() async throws {
+        var second = try Sample.bindings()[2]
+        second.binding.owner.network = "vm-net/net1"
+        let calls = FakeCalls(bindings: [try Sample.bindings()[2], second])
+        let failure = await #expect(throws: Failure.self) { try await run(["release", "prod/idle"], on: calls) }
+        #expect(failure?.hint == "name one with --network: vm-net/eth0, vm-net/net1")
+        try await run(["release", "prod/idle", "--network", "vm-net/net1"], on: calls)
+        #expect(calls.noted == ["release vm prod/idle (vm-net/net1)"])
+    }
+
+    @Test func `pools come from a file, in its order`() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "pools-\(UUID()).yaml")
+        defer { try? FileManager.default.removeItem(at: file) }
+        try Data("[{name: b, prefixes: [{prefix: 10.1.0.0/24}]}, {name: a, prefixes: [{prefix: 10.2.0.0/24}]}]".utf8)
+            .write(to: file)
+        let calls = FakeCalls()
+        try await run(["pool", "create", "-f", file.path], on: calls)
+        try await run(["pool", "update", "-f", file.path], on: calls)
+        try await run(["pool", "delete", "a"], on: calls)
+        #expect(
+            calls.noted == [
+                "create pool b", "create pool a", "update pool b", "update pool a", "delete pool a",
+            ])
+    }
+}
+
+@Suite struct `What commands say when it fails` {
+    @Test func `an address in quarantine: who had it, and until when`() async throws {
+        let refusal = IPAMError(
+            .notFound, .addressQuarantined,
+            "10.0.0.5 is in no binding; vm default/old (vm-net/eth0) had it, others may have it from 2027-01-15T08:01:00Z",
+            metadata: ["lastOwner": "vm default/old (vm-net/eth0)", "availableAt": "2027-01-15T08:01:00Z"])
+        let failure = await #expect(throws: Failure.self) {
+            try await run(["binding", "show", "10.0.0.5"], on: FakeCalls(refusal: refusal))
+        }
+        #expect(failure?.description == refusal.message)
+        #expect(failure?.hint?.contains("vm default/old (vm-net/eth0)") == true)
+    }
+
+    @Test func `a server that does not answer: which one, and how to name another`() async throws {
+        let refusal = IPAMError(.unavailable, .noAnswer, "connection refused")
+        let failure = await #expect(throws: Failure.self) {
+            try await run(["pool", "list", "--server", "10.9.9.9:7440"], on: FakeCalls(refusal: refusal))
+        }
+        #expect(failure?.description == "no answer from the server at 10.9.9.9:7440: connection refused")
+        #expect(failure?.hint?.contains("HOLDFAST_SERVER") == true)
+    }
+
+    @Test func `a VM without binding`() async throws {
+        for line in [["binding", "show", "a/b"], ["release", "a/b"]] {
+            let failure = await #expect(throws: Failure.self) { try await run(line, on: FakeCalls()) }
+            #expect(failure?.description == "a/b has no binding")
+            #expect(failure?.hint?.contains("binding list") == true)
+        }
+    }
+}

@@ -1,0 +1,60 @@
+import Foundation
+import Testing
+
+/// The program itself, as a process.
+@Suite struct `The exit status of holdfast` {
+    @Test(arguments: [["version"], ["--help"], ["pool", "--help"], ["binding", "show", "--help"], []])
+    func `is 0 when done`(line: [String]) throws {
+        let result = try Program.run(line)
+        #expect(result.status == 0)
+        #expect(result.error.isEmpty)
+        #expect(!result.output.isEmpty)
+    }
+
+    @Test func `is 1 where no server answers, with an error and a hint of one line each`() throws {
+        let socket = FileManager.default.temporaryDirectory.appending(path: "no-\(UUID()).sock").path
+        let result = try Program.run(
+            ["pool", "list", "--timeout", "2s"], environment: ["HOLDFAST_SERVER": "unix:\(socket)"])
+        #expect(result.status == 1)
+        #expect(result.output.isEmpty)
+        let lines = result.error.split(separator: "\n")
+        #expect(lines.count == 2, "\(result.error)")
+        #expect(lines.first?.hasPrefix("error: no answer from the server at unix:\(socket)") == true, "\(result.error)")
+        #expect(lines.last?.hasPrefix("hint: ") == true, "\(result.error)")
+    }
+
+    @Test(arguments: [
+        ["pol"], ["pool", "show"], ["binding", "show", "10.0.0.300"], ["binding", "list", "--state", "gone"],
+        ["reserve", "a/b"], ["reserve", "a/b", "--network", "n", "--mac", "02:00"], ["release", "b"],
+        ["transfer", "a/b", "--migration", "m"], ["transfer", "a/b", "--migration", "m", "--commit", "--abort"],
+        ["pool", "list", "--timeout", "soon"], ["pool", "list", "-o", "xml"], ["pool", "list", "--tls-cert", "c"],
+    ])
+    func `is 2 for wrong usage`(line: [String]) throws {
+        let result = try Program.run(line)
+        #expect(result.status == 2)
+        #expect(result.output.isEmpty)
+        #expect(result.error.contains("Usage: holdfast"))
+    }
+}
+
+private enum Program {
+    static func run(
+        _ arguments: [String], environment: [String: String] = [:]
+    ) throws -> (status: Int32, output: String, error: String) {
+        let process = Process()
+        // Beside the test runner, where SwiftPM builds both.
+        process.executableURL = URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()
+            .appending(path: "holdfast")
+        process.arguments = arguments
+        process.environment = environment
+        let (output, error) = (Pipe(), Pipe())
+        (process.standardOutput, process.standardError) = (output, error)
+        try process.run()
+        // Both are far smaller than a pipe's buffer.
+        let texts = [output, error].map {
+            String(decoding: $0.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        }
+        process.waitUntilExit()
+        return (process.terminationStatus, texts[0], texts[1])
+    }
+}

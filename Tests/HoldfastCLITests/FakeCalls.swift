@@ -1,0 +1,110 @@
+import Addresses
+import IPAMAPI
+import IPAMModel
+import Synchronization
+
+@testable import holdfast
+
+/// A server with these pools and bindings, that notes what it is asked to change.
+final class FakeCalls: ServiceCalls {
+    let pools: [DescribedPool]
+    let bindings: [DescribedBinding]
+    /// What every call throws.
+    let refusal: IPAMError?
+    private let changes = Mutex<[String]>([])
+    var noted: [String] { changes.withLock { $0 } }
+
+    init(pools: [DescribedPool] = [], bindings: [DescribedBinding] = [], refusal: IPAMError? = nil) {
+        self.pools = pools
+        self.bindings = bindings
+        self.refusal = refusal
+    }
+
+    private func note(_ change: String) throws(IPAMError) {
+        if let refusal { throw refusal }
+        changes.withLock { $0.append(change) }
+    }
+
+    private var first: DescribedBinding {
+        get throws(IPAMError) {
+            guard let first = bindings.first else { throw IPAMError(.notFound, .bindingNotFound, "no binding") }
+            return first
+        }
+    }
+
+    func allocate(
+        _ request: AllocateRequest, timeout: Duration
+    ) async throws(IPAMError) -> (binding: DescribedBinding, created: Bool) {
+        try note(
+            "allocate \(request.owner.key) pool \(request.pool ?? "-") \(request.addresses.map(\.description)) "
+                + "mac \(request.mac?.description ?? "-") attached \(request.attachment != nil)")
+        return (try first, true)
+    }
+
+    func release(_ request: ReleaseRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding? {
+        guard case .binding(let owner) = request else { throw IPAMError(.internalError, .invalidField, "scope") }
+        try note("release \(owner.key)")
+        return nil
+    }
+
+    func transfer(_ request: TransferRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        try note("transfer \(request.owner.key) \(request.migrationUID) \(request.phase)")
+        return try first
+    }
+
+    func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding { try first }
+
+    func binding(holding address: IPAddress, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        if let refusal { throw refusal }
+        let holder = bindings.first { $0.binding.assignments.contains { $0.address == address } }
+        guard let holder else { throw IPAMError(.notFound, .bindingNotFound, "\(address) is in no binding") }
+        return holder
+    }
+
+    /// Two a page.
+    func bindings(
+        matching filter: BindingFilter, pageSize: Int, pageToken: String?, timeout: Duration
+    ) async throws(IPAMError) -> BindingPage {
+        if let refusal { throw refusal }
+        let matching = bindings.filter { filter.matches($0.binding) }
+        let start = pageToken.flatMap { Int($0) } ?? 0
+        let end = min(start + 2, matching.count)
+        return BindingPage(
+            bindings: Array(matching[start..<end]), nextPageToken: end < matching.count ? "\(end)" : nil)
+    }
+
+    func watch(_ filter: BindingFilter) -> AsyncStream<BindingEvent> {
+        let present = bindings.filter { filter.matches($0.binding) }
+        return AsyncStream { continuation in
+            for binding in present {
+                continuation.yield(BindingEvent(kind: .created, binding: binding, revision: 7))
+            }
+            continuation.yield(BindingEvent(kind: .synced, binding: nil, revision: 7))
+            continuation.finish()
+        }
+    }
+
+    func createPool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try note("create pool \(pool.name)")
+        return DescribedPool(pool: pool)
+    }
+
+    func updatePool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try note("update pool \(pool.name)")
+        return DescribedPool(pool: pool)
+    }
+
+    func pool(named name: String, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        guard let pool = pools.first(where: { $0.pool.name == name }) else {
+            throw IPAMError(.notFound, .poolNotFound, "there is no pool '\(name)'")
+        }
+        return pool
+    }
+
+    func pools(timeout: Duration) async throws(IPAMError) -> [DescribedPool] {
+        if let refusal { throw refusal }
+        return pools
+    }
+
+    func deletePool(named name: String, timeout: Duration) async throws(IPAMError) { try note("delete pool \(name)") }
+}

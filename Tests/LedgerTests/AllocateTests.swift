@@ -1,0 +1,251 @@
+import Addresses
+import IPAMModel
+import Ledger
+import Testing
+
+@Suite struct AllocateTests {
+    private static let net = pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"), isDefault: true)
+
+    // MARK: The state table
+
+    @Test func `an owner without a binding gets a free address, a MAC, and is bound or reserved`() throws {
+        var bench = try Bench(Self.net)
+        let bound = try bench.allocate(vm("a"), sandbox("a-1"))
+        #expect(bound.state == .bound)
+        #expect(bound.active == sandbox("a-1"))
+        #expect(
+            bound.assignments == [
+                Assignment(address: address("10.16.0.2"), prefixLength: 24, gateway: address("10.16.0.1"))
+            ])
+        #expect(bound.mac.isLocallyAdministered && !bound.mac.isMulticast)
+        let reserved = try bench.allocate(vm("b"))
+        #expect(reserved.state == .reserved)
+        #expect(reserved.addresses == ["10.16.0.3"])
+        #expect(reserved.mac != bound.mac)
+    }
+
+    @Test func `promise 2: a VM keeps its address and MAC over stops and restarts on any node`() throws {
+        var bench = try Bench(Self.net)
+        let first = try bench.allocate(vm("a"), sandbox("a-1", at: 1))
+        let restarted = try bench.allocate(vm("a"), sandbox("a-2", at: 2, node: "node-b"))
+        #expect(restarted.active == sandbox("a-2", at: 2, node: "node-b"))
+        try bench.release(sandbox("a-2"), of: vm("a"))
+        try bench.allocate(vm("b"))
+        let again = try bench.allocate(vm("a"), sandbox("a-3", at: 3))
+        #expect(again.assignments == first.assignments && again.mac == first.mac)
+        #expect(again.createdAt == first.createdAt)
+    }
+
+    @Test func `promise 4: a repeated Allocate changes nothing and says the same`() throws {
+        var bench = try Bench(Self.net)
+        let request = Command.allocate(AllocateRequest(owner: vm("a", uid: "u"), attachment: sandbox("a-1")))
+        guard case .allocated(let first, created: true) = try bench.run(request) else { throw WrongOutcome() }
+        bench.seconds += 5
+        #expect(try bench.ledger.apply(request, at: bench.now) == .allocated(first, created: false))
+        #expect(bench.ledger.pending.isEmpty)
+        #expect(bench.ledger.revision == first.revision)
+        let ahead = try bench.allocate(vm("a"))
+        #expect(ahead == first, "asked for ahead of any pod, a binding is as it is")
+    }
+
+    @Test func `a uid that was not known is filled in, and then kept`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"))
+        #expect(try bench.allocate(vm("a", uid: "u1")).owner.uid == "u1")
+        let kept = try bench.allocate(vm("a"))
+        #expect(kept.owner.uid == "u1")
+    }
+
+    @Test func `a VM made anew under the same name takes the binding over`() throws {
+        var bench = try Bench(Self.net)
+        let old = try bench.allocate(vm("a", uid: "u1"), sandbox("a-1", at: 10))
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", at: 11)))
+        let new = try bench.allocate(vm("a", uid: "u2"), sandbox("a-3", at: 12))
+        #expect(new.owner.uid == "u2")
+        #expect(new.addresses == old.addresses && new.mac == old.mac)
+        #expect(new.active == sandbox("a-3", at: 12) && new.target == nil)
+        #expect(new.endedMigration == EndedMigration(uid: "m", outcome: .aborted))
+        for late in [sandbox("a-1"), sandbox("a-2")] {
+            let refusal = bench.refusal { try $0.allocate(vm("a", uid: "u1"), late) }
+            #expect(refusal?.reason == .attachmentSuperseded)
+        }
+        let older = bench.refusal { try $0.allocate(vm("a", uid: "u3"), sandbox("a-0", at: 9)) }
+        #expect(older?.reason == .attachmentSuperseded)
+    }
+
+    @Test func `a VM made anew may ask for another address while the old one's pod is still attached`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a", uid: "u1"), sandbox("a-1"))
+        let new = try bench.allocate(vm("a", uid: "u2"), sandbox("a-2"), addresses: ["10.16.0.9"])
+        #expect(new.addresses == ["10.16.0.9"])
+        #expect(bench.ledger.freed(address("10.16.0.2"))?.lastOwner.uid == "u1")
+    }
+
+    @Test func `promise 5: an older pod than the newest is refused, one of unknown age is not`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), sandbox("a-2", at: 20))
+        let refusal = bench.refusal { try $0.allocate(vm("a"), sandbox("a-1", at: 19)) }
+        #expect(refusal?.code == .failedPrecondition && refusal?.reason == .attachmentSuperseded)
+        #expect(refusal?.metadata["podUid"] == "a-1-uid")
+        let unknown = try bench.allocate(vm("a"), sandbox("a-3"))
+        #expect(unknown.active == sandbox("a-3"))
+        let sameSecond = try bench.allocate(vm("a"), sandbox("a-4", at: 20))
+        #expect(sameSecond.active == sandbox("a-4", at: 20))
+    }
+
+    @Test func `promise 5: a pod that another replaced never comes back, in any sandbox and at any age`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), sandbox("a-1", at: 5))
+        try bench.allocate(vm("a"), sandbox("a-2", at: 5))
+        for late in [sandbox("a-1", at: 5), sandbox("a-1", 2, at: 99), sandbox("a-1", 3)] {
+            let refusal = bench.refusal { try $0.allocate(vm("a"), late) }
+            #expect(refusal?.reason == .attachmentSuperseded)
+        }
+    }
+
+    @Test func `a pod's newer sandbox takes over from its older one, and back it goes never`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), sandbox("a-1", 1, at: 5))
+        let second = try bench.allocate(vm("a"), sandbox("a-1", 2, at: 5))
+        #expect(second.active == sandbox("a-1", 2, at: 5))
+        let late = bench.refusal { try $0.allocate(vm("a"), sandbox("a-1", 1, at: 5)) }
+        #expect(late?.reason == .attachmentSuperseded)
+        try bench.release(sandbox("a-1", 2), of: vm("a"))
+        let third = try bench.allocate(vm("a"), sandbox("a-1", 3, at: 5))
+        #expect(third.active == sandbox("a-1", 3, at: 5))
+    }
+
+    @Test func `a binding remembers eight superseded attachments`() throws {
+        var bench = try Bench(Self.net)
+        for number in 1...12 { try bench.allocate(vm("a"), sandbox("a-\(number)")) }
+        let binding = try #require(bench.ledger.binding(of: vm("a").key))
+        #expect(binding.superseded.map(\.podUID) == (4...11).map { "a-\($0)-uid" })
+    }
+
+    @Test func `another address is refused while a pod is attached, and given in one commit when none is`() throws {
+        var bench = try Bench(Self.net)
+        let old = try bench.allocate(vm("a"), sandbox("a-1"))
+        for next in [sandbox("a-1"), sandbox("a-2")] {
+            let refusal = bench.refusal { try $0.allocate(vm("a"), next, addresses: ["10.16.0.9"]) }
+            #expect(refusal?.code == .failedPrecondition && refusal?.reason == .addressChange)
+            #expect(refusal?.metadata["field"] == "addresses")
+        }
+        #expect(try bench.allocate(vm("a"), sandbox("a-1"), addresses: ["10.16.0.2"]) == old)
+        try bench.release(sandbox("a-1"), of: vm("a"))
+        let moved = try bench.allocate(vm("a"), sandbox("a-2"), addresses: ["10.16.0.9"])
+        #expect(moved.addresses == ["10.16.0.9"] && moved.mac == old.mac)
+        #expect(bench.ledger.freed(address("10.16.0.2"))?.revision == moved.revision)
+        #expect(bench.ledger.binding(holding: address("10.16.0.2")) == nil)
+    }
+
+    @Test func `another MAC is refused while a pod is attached, and given when none is`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), sandbox("a-1"), mac: "02:00:00:00:00:01")
+        let refusal = bench.refusal { try $0.allocate(vm("a"), sandbox("a-1"), mac: "02:00:00:00:00:02") }
+        #expect(refusal?.code == .failedPrecondition && refusal?.reason == .macChange)
+        #expect(refusal?.metadata["field"] == "mac")
+        try bench.release(sandbox("a-1"), of: vm("a"))
+        let changed = try bench.allocate(vm("a"), mac: "02:00:00:00:00:02")
+        #expect(changed.mac.description == "02:00:00:00:00:02")
+        let taken = try bench.allocate(vm("b"), mac: "02:00:00:00:00:01")
+        #expect(taken.mac.description == "02:00:00:00:00:01")
+    }
+
+    @Test func `another pool moves a halted VM's binding, MAC and all`() throws {
+        var bench = try Bench(Self.net, pool("other", poolPrefix("10.17.0.0/24"), poolPrefix("fd17::/64")))
+        let old = try bench.allocate(vm("a"))
+        let moved = try bench.allocate(vm("a"), pool: "other")
+        #expect(moved.pool == "other" && moved.addresses == ["10.17.0.1", "fd17::1"] && moved.mac == old.mac)
+        #expect(bench.ledger.freed(address("10.16.0.2")) != nil)
+        let back = try bench.allocate(vm("a"), addresses: ["10.16.0.2"])
+        #expect(back.pool == "net" && back.addresses == ["10.16.0.2"])
+        try bench.allocate(vm("a"), sandbox("a-1"))
+        #expect(bench.refusal { try $0.allocate(vm("a"), pool: "other") }?.reason == .addressChange)
+    }
+
+    @Test func `an Allocate from the migration's target commits it, from any other newer pod aborts it`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), sandbox("a-1"))
+        try bench.transfer(vm("a"), "m1", .prepare(target: sandbox("a-2")))
+        let committed = try bench.allocate(vm("a"), sandbox("a-2"))
+        #expect(committed.active == sandbox("a-2") && committed.state == .bound)
+        #expect(committed.endedMigration == EndedMigration(uid: "m1", outcome: .committed))
+        try bench.transfer(vm("a"), "m2", .prepare(target: sandbox("a-3")))
+        #expect(try bench.allocate(vm("a"), sandbox("a-2")).state == .migrating, "the active one's repeat ends nothing")
+        let aborted = try bench.allocate(vm("a"), sandbox("a-4"))
+        #expect(aborted.active == sandbox("a-4") && aborted.target == nil)
+        #expect(aborted.endedMigration == EndedMigration(uid: "m2", outcome: .aborted))
+        #expect(bench.refusal { try $0.allocate(vm("a"), sandbox("a-3")) }?.reason == .attachmentSuperseded)
+    }
+
+    // MARK: Requests that cannot be
+
+    @Test func `promise 1: a taken address or MAC is refused, naming the holder`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), addresses: ["10.16.0.15"], mac: "02:00:00:00:00:01")
+        let refusal = bench.refusal { try $0.allocate(vm("b"), addresses: ["10.16.0.15"]) }
+        #expect(refusal?.code == .alreadyExists && refusal?.reason == .addressTaken)
+        #expect(
+            refusal?.metadata == ["field": "addresses", "address": "10.16.0.15", "holder": "vm default/a"])
+        #expect(refusal?.message.contains("vm default/a") == true)
+        let mac = bench.refusal { try $0.allocate(vm("b"), mac: "02:00:00:00:00:01") }
+        #expect(mac?.code == .alreadyExists && mac?.reason == .macTaken && mac?.metadata["holder"] == "vm default/a")
+    }
+
+    @Test(arguments: [
+        (["10.16.0.4", "10.16.0.5"], IPAMError.Reason.invalidField), (["10.99.0.1"], .addressOutsidePool),
+        (["fd00::1"], .addressOutsidePool), (["10.16.0.1"], .addressExcluded), (["10.16.0.0"], .addressExcluded),
+        (["10.16.0.255"], .addressExcluded), (["10.16.0.77"], .addressExcluded),
+    ])
+    func `an address that cannot be given is the request's fault`(addresses: [String], reason: IPAMError.Reason) throws
+    {
+        var bench = try Bench(
+            pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1", excluded: ["10.16.0.64/28"]), isDefault: true))
+        let refusal = bench.refusal { try $0.allocate(vm("a"), addresses: addresses) }
+        #expect(refusal?.code == .invalidArgument && refusal?.reason == reason)
+        #expect(refusal?.metadata["field"] == "addresses")
+    }
+
+    @Test(arguments: ["01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"])
+    func `a MAC that no interface can have is refused`(mac: String) throws {
+        var bench = try Bench(Self.net)
+        let refusal = bench.refusal { try $0.allocate(vm("a"), mac: mac) }
+        #expect(refusal?.code == .invalidArgument && refusal?.metadata["field"] == "mac")
+    }
+
+    // MARK: Which pool
+
+    @Test func `the pool is the named one, else the first that lists the namespace, else the default`() throws {
+        var bench = try Bench(
+            Self.net, pool("z", poolPrefix("10.1.0.0/24"), namespaces: ["default", "blue"]),
+            pool("y", poolPrefix("10.2.0.0/24"), namespaces: ["blue"]))
+        #expect(try bench.allocate(vm("a")).pool == "z")
+        #expect(try bench.allocate(vm("a", namespace: "blue")).pool == "y")
+        #expect(try bench.allocate(vm("a", namespace: "red")).pool == "net")
+        #expect(try bench.allocate(vm("b"), pool: "net").pool == "net")
+        #expect(try bench.allocate(vm("c"), addresses: ["10.16.0.40"]).pool == "net", "the pool that has the address")
+        #expect(bench.refusal { try $0.allocate(vm("d"), addresses: ["10.2.0.9"]) }?.reason == .addressOutsidePool)
+    }
+
+    @Test func `without a pool for the namespace the refusal says what to do`() throws {
+        var bench = try Bench(pool("p", poolPrefix("10.1.0.0/24"), namespaces: ["blue"], isDefault: true))
+        let none = bench.refusal { try $0.allocate(vm("a")) }
+        #expect(none?.code == .failedPrecondition && none?.reason == .noDefaultPool)
+        let unknown = bench.refusal { try $0.allocate(vm("a"), pool: "nope") }
+        #expect(unknown?.code == .notFound && unknown?.reason == .poolNotFound)
+        let closed = bench.refusal { try $0.allocate(vm("a"), pool: "p") }
+        #expect(closed?.code == .permissionDenied && closed?.reason == .namespaceNotAllowed)
+    }
+
+    @Test func `a namespace gets no more bindings than the pool's quota, until one is freed`() throws {
+        var bench = try Bench(pool("p", poolPrefix("10.1.0.0/24"), isDefault: true, quota: 2))
+        try bench.allocate(vm("a"))
+        try bench.allocate(vm("b"))
+        let refusal = bench.refusal { try $0.allocate(vm("c")) }
+        #expect(refusal?.code == .resourceExhausted && refusal?.reason == .quotaExceeded)
+        try bench.allocate(vm("c", namespace: "other"))
+        try bench.allocate(vm("a"), sandbox("a-1"))
+        try bench.release(vm("a"))
+        try bench.allocate(vm("c"))
+    }
+}

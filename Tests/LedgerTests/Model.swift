@@ -1,0 +1,528 @@
+import Addresses
+import IPAMModel
+import Ledger
+
+/// The ledger as DESIGN.md tells it, in the plainest way: arrays and linear scans, one step after the other, copied
+/// where a batch may be rolled back. It shares nothing with the ledger but the values of IPAMModel.
+struct Model {
+    struct Entry {
+        /// With `superseded` left empty: `late` stands for it.
+        var binding: Binding
+        /// "pod UID" for whole pods, "pod UID container" for single sandboxes; newest last, eight at most.
+        var late: [String] = []
+    }
+
+    struct Refused: Error, Equatable {
+        var reason: IPAMError.Reason
+    }
+
+    var revision: UInt64 = 0
+    var pools: [Pool] = []
+    var entries: [Entry] = []
+    /// In the order of freeing.
+    var freed: [FreedAddress] = []
+
+    /// `chosenMAC`: what the ledger chose where nobody asked for one.
+    mutating func apply(_ command: Command, at now: Timestamp, chosenMAC: MACAddress?) throws -> Outcome {
+        var next = self
+        let outcome: Outcome
+        switch command {
+        case .allocate(let request): outcome = try next.allocate(request, now, chosenMAC)
+        case .release(.binding(let owner)): outcome = next.releaseBinding(owner, now)
+        case .release(.attachment(let id, let owner, let network)):
+            outcome = .released(next.releaseAttachment(id, owner, network, now))
+        case .transfer(let request): outcome = .transferred(try next.transfer(request, now))
+        case .createPool(let pool): outcome = .pool(try next.createPool(pool))
+        case .updatePool(let pool): outcome = .pool(try next.updatePool(pool, now))
+        case .deletePool(let name): outcome = try next.deletePool(name)
+        }
+        self = next
+        return outcome
+    }
+
+    // MARK: Finding
+
+    func index(of key: OwnerKey) -> Int? { entries.firstIndex { $0.binding.owner.key == key } }
+
+    func holder(of address: IPAddress) -> Binding? {
+        entries.first { $0.binding.assignments.contains { $0.address == address } }?.binding
+    }
+
+    /// How many bindings a sandbox carries on one network: more than one only in made-up histories.
+    func count(carriedBy id: AttachmentID, network: String) -> Int {
+        entries.filter { entry in
+            entry.binding.owner.network == network
+                && [entry.binding.active, entry.binding.target].contains { $0?.containerID == id.containerID }
+        }.count
+    }
+
+    private func pool(_ name: String) -> Pool? { pools.first { $0.name == name } }
+
+    private func refuse(_ reason: IPAMError.Reason) -> Refused { Refused(reason: reason) }
+
+    static func members(of prefix: PoolPrefix) -> [IPAddress] {
+        let range = prefix.prefix.range
+        return (0...range.span).compactMap { range.lower.advanced(by: $0) }.filter { isGivable($0, prefix) }
+    }
+
+    private static func isGivable(_ address: IPAddress, _ prefix: PoolPrefix) -> Bool {
+        if address == prefix.gateway { return false }
+        if prefix.excluded.contains(where: { $0.contains(address) }) { return false }
+        let hostBits = address.family.bitWidth - prefix.prefix.length
+        if prefix.usesEdgeAddresses || hostBits <= 1 { return true }
+        if address == prefix.prefix.address { return false }
+        return !(address.family == .ipv4 && address == prefix.prefix.last)
+    }
+
+    private func isReady(_ freed: FreedAddress, _ now: Timestamp) -> Bool {
+        guard let delay = pool(freed.pool)?.reuseDelay else { return false }
+        return freed.freedAt.nanoseconds + delay.nanoseconds <= now.nanoseconds
+    }
+
+    private func free(_ family: AddressFamily, in pool: Pool, _ now: Timestamp) -> IPAddress? {
+        for prefix in pool.prefixes where prefix.prefix.family == family {
+            let unused = Self.members(of: prefix).first { address in
+                holder(of: address) == nil && !freed.contains { $0.address == address }
+            }
+            if let unused { return unused }
+            if let oldest = freed.first(where: { prefix.prefix.contains($0.address) }), isReady(oldest, now) {
+                return oldest.address
+            }
+        }
+        return nil
+    }
+
+    private func assignment(_ address: IPAddress, in pool: Pool) -> Assignment? {
+        pool.prefixes.first { $0.prefix.contains(address) }.map {
+            Assignment(address: address, prefixLength: $0.prefix.length, gateway: $0.gateway)
+        }
+    }
+
+    // MARK: Allocate
+
+    private mutating func allocate(
+        _ request: AllocateRequest, _ now: Timestamp, _ chosenMAC: MACAddress?
+    ) throws -> Outcome {
+        for family in AddressFamily.allCases where request.addresses.filter({ $0.family == family }).count > 1 {
+            throw refuse(.invalidField)
+        }
+        if let mac = request.mac, mac.bytes[0] & 1 == 1 || mac.bits == 0 { throw refuse(.invalidField) }
+        guard let index = index(of: request.owner.key) else {
+            let pool = try choosePool(request, nil)
+            try checkQuota(pool, request.owner.namespace)
+            let addresses = try choose(request, pool, kept: [], now)
+            if let mac = request.mac { try checkMAC(mac, pool.name, request.owner.key) }
+            guard let mac = request.mac ?? chosenMAC else { throw refuse(.macTaken) }
+            revision += 1
+            freed.removeAll { addresses.contains($0.address) }
+            var entry = Entry(
+                binding: Binding(
+                    owner: request.owner, pool: pool.name,
+                    assignments: addresses.compactMap { assignment($0, in: pool) }, mac: mac, revision: revision,
+                    createdAt: now, updatedAt: now))
+            if let attachment = request.attachment { Self.carry(&entry, attachment) }
+            entries.append(entry)
+            return .allocated(entry.binding, created: true)
+        }
+
+        let old = entries[index]
+        var entry = old
+        if let attachment = request.attachment, Self.isLate(attachment, entry) {
+            throw refuse(.attachmentSuperseded)
+        }
+        if !request.owner.uid.isEmpty {
+            if !entry.binding.owner.uid.isEmpty, entry.binding.owner.uid != request.owner.uid {
+                for old in [entry.binding.target, entry.binding.active].compactMap({ $0 }) {
+                    if old.podUID != request.attachment?.podUID {
+                        Self.forget(&entry, pod: old)
+                    } else if old.containerID != request.attachment?.containerID {
+                        Self.forget(&entry, sandbox: old)
+                    }
+                }
+                if entry.binding.target != nil { Self.endMigration(&entry, .aborted) }
+                entry.binding.active = nil
+            }
+            entry.binding.owner.uid = request.owner.uid
+        }
+        try change(&entry, request, now)
+        if let attachment = request.attachment, entry.binding.active?.id != attachment.id {
+            Self.carry(&entry, attachment)
+        }
+        if entry.binding == old.binding, entry.late == old.late {
+            return .allocated(old.binding, created: false)
+        }
+        revision += 1
+        let addresses = entry.binding.assignments.map(\.address)
+        freed.removeAll { addresses.contains($0.address) }
+        for gone in old.binding.assignments.map(\.address) where !addresses.contains(gone) {
+            freed.append(
+                FreedAddress(
+                    address: gone, pool: old.binding.pool, lastOwner: old.binding.owner, freedAt: now,
+                    revision: revision))
+        }
+        return .allocated(store(entry, index, now), created: false)
+    }
+
+    private func change(_ entry: inout Entry, _ request: AllocateRequest, _ now: Timestamp) throws {
+        let binding = entry.binding
+        let held = binding.assignments.map(\.address)
+        if let name = request.pool, pool(name) == nil { throw refuse(.poolNotFound) }
+        let otherAddress = request.addresses.contains { !held.contains($0) }
+        let otherPool = request.pool.map { $0 != binding.pool } ?? false
+        let otherMAC = request.mac.map { $0 != binding.mac } ?? false
+        let isAttached = binding.active != nil || binding.target != nil
+        if isAttached, otherAddress || otherPool { throw refuse(.addressChange) }
+        if isAttached, otherMAC { throw refuse(.macChange) }
+        let mac = request.mac ?? binding.mac
+        if otherAddress || otherPool {
+            let pool = try choosePool(request, binding.pool)
+            if pool.name != binding.pool { try checkQuota(pool, binding.owner.namespace) }
+            try checkMAC(mac, pool.name, binding.owner.key)
+            let addresses = try choose(request, pool, kept: pool.name == binding.pool ? held : [], now)
+            entry.binding.pool = pool.name
+            entry.binding.assignments = addresses.compactMap { assignment($0, in: pool) }
+        } else if otherMAC {
+            try checkMAC(mac, binding.pool, binding.owner.key)
+        }
+        entry.binding.mac = mac
+    }
+
+    private func choosePool(_ request: AllocateRequest, _ current: String?) throws -> Pool {
+        let namespace = request.owner.namespace
+        func open(_ pool: Pool) -> Bool { pool.namespaces.isEmpty || pool.namespaces.contains(namespace) }
+        if let name = request.pool {
+            guard let pool = pool(name) else { throw refuse(.poolNotFound) }
+            guard open(pool) else { throw refuse(.namespaceNotAllowed) }
+            return pool
+        }
+        var usual = current.flatMap(pool)
+        if usual == nil { usual = pools.sorted { $0.name < $1.name }.first { $0.namespaces.contains(namespace) } }
+        if usual == nil { usual = pools.first { $0.isDefault && open($0) } }
+        if let first = request.addresses.first {
+            func has(_ pool: Pool) -> Bool { pool.prefixes.contains { $0.prefix.contains(first) } }
+            if usual.map(has) != true, let other = pools.first(where: has), open(other) { return other }
+        }
+        guard let usual else { throw refuse(.noDefaultPool) }
+        return usual
+    }
+
+    private func checkQuota(_ pool: Pool, _ namespace: String) throws {
+        let count = entries.filter { $0.binding.pool == pool.name && $0.binding.owner.namespace == namespace }.count
+        if pool.namespaceQuota > 0, count >= pool.namespaceQuota { throw refuse(.quotaExceeded) }
+    }
+
+    private func checkMAC(_ mac: MACAddress, _ pool: String, _ key: OwnerKey) throws {
+        let other = entries.contains {
+            $0.binding.pool == pool && $0.binding.mac == mac && $0.binding.owner.key != key
+        }
+        if other { throw refuse(.macTaken) }
+    }
+
+    private func choose(
+        _ request: AllocateRequest, _ pool: Pool, kept: [IPAddress], _ now: Timestamp
+    ) throws -> [IPAddress] {
+        for address in request.addresses where !kept.contains(address) {
+            guard let prefix = pool.prefixes.first(where: { $0.prefix.contains(address) }) else {
+                throw refuse(.addressOutsidePool)
+            }
+            if !Self.isGivable(address, prefix) { throw refuse(.addressExcluded) }
+            if let holder = holder(of: address), holder.owner.key != request.owner.key { throw refuse(.addressTaken) }
+            if let freed = freed.first(where: { $0.address == address }), freed.lastOwner.key != request.owner.key,
+                !isReady(freed, now)
+            {
+                throw refuse(.addressQuarantined)
+            }
+        }
+        var chosen: [IPAddress] = []
+        for family in [AddressFamily.ipv4, .ipv6] where pool.prefixes.contains(where: { $0.prefix.family == family }) {
+            if let asked = request.addresses.first(where: { $0.family == family }) {
+                chosen.append(asked)
+            } else if let old = kept.first(where: { $0.family == family }) {
+                chosen.append(old)
+            } else if kept.isEmpty {
+                guard let address = free(family, in: pool, now) else { throw refuse(.poolExhausted) }
+                chosen.append(address)
+            }
+        }
+        return chosen
+    }
+
+    // MARK: Who carries it
+
+    static func isLate(_ attachment: Attachment, _ entry: Entry) -> Bool {
+        if entry.late.contains(attachment.podUID) { return true }
+        if entry.late.contains("\(attachment.podUID) \(attachment.containerID)") { return true }
+        if entry.binding.active?.podUID == attachment.podUID { return false }
+        if entry.binding.target?.podUID == attachment.podUID { return false }
+        guard let newest = entry.binding.newestAttachment, let createdAt = attachment.createdAt else { return false }
+        return createdAt < newest
+    }
+
+    private static func remember(_ entry: inout Entry, _ id: String) {
+        entry.late.removeAll { $0 == id }
+        entry.late.append(id)
+        if entry.late.count > 8 { entry.late.removeFirst() }
+    }
+
+    private static func forget(_ entry: inout Entry, pod: Attachment) {
+        entry.late.removeAll { $0.hasPrefix(pod.podUID + " ") }
+        remember(&entry, pod.podUID)
+    }
+
+    private static func forget(_ entry: inout Entry, sandbox: Attachment) {
+        remember(&entry, "\(sandbox.podUID) \(sandbox.containerID)")
+    }
+
+    private static func endMigration(_ entry: inout Entry, _ outcome: MigrationOutcome) {
+        entry.binding.endedMigration = EndedMigration(uid: entry.binding.migrationUID, outcome: outcome)
+        entry.binding.migrationUID = ""
+        entry.binding.target = nil
+    }
+
+    /// `attachment`, which is not the active one, becomes it.
+    private static func carry(_ entry: inout Entry, _ attachment: Attachment) {
+        if let active = entry.binding.active {
+            if active.podUID == attachment.podUID {
+                forget(&entry, sandbox: active)
+            } else {
+                forget(&entry, pod: active)
+            }
+        }
+        if let target = entry.binding.target {
+            if target.id == attachment.id {
+                endMigration(&entry, .committed)
+            } else if target.podUID == attachment.podUID {
+                forget(&entry, sandbox: target)
+                endMigration(&entry, .committed)
+            } else {
+                forget(&entry, pod: target)
+                endMigration(&entry, .aborted)
+            }
+        }
+        entry.binding.active = attachment
+        if let createdAt = attachment.createdAt {
+            if let newest = entry.binding.newestAttachment, newest > createdAt { return }
+            entry.binding.newestAttachment = createdAt
+        }
+    }
+
+    private mutating func store(_ entry: Entry, _ index: Int, _ now: Timestamp) -> Binding {
+        entries[index] = entry
+        entries[index].binding.revision = revision
+        entries[index].binding.updatedAt = now
+        return entries[index].binding
+    }
+
+    // MARK: Release
+
+    private mutating func free(_ index: Int, _ now: Timestamp) {
+        revision += 1
+        let binding = entries.remove(at: index).binding
+        for assignment in binding.assignments {
+            freed.append(
+                FreedAddress(
+                    address: assignment.address, pool: binding.pool, lastOwner: binding.owner, freedAt: now,
+                    revision: revision))
+        }
+    }
+
+    private mutating func releaseBinding(_ owner: Owner, _ now: Timestamp) -> Outcome {
+        if let index = index(of: owner.key) {
+            let uid = entries[index].binding.owner.uid
+            if uid.isEmpty || owner.uid.isEmpty || uid == owner.uid { free(index, now) }
+        }
+        return .released(nil)
+    }
+
+    private mutating func releaseAttachment(
+        _ id: AttachmentID, _ owner: Owner?, _ network: String, _ now: Timestamp
+    ) -> Binding? {
+        func isMeant(_ attachment: Attachment?) -> Bool {
+            guard let attachment, attachment.containerID == id.containerID else { return false }
+            return id.podUID.isEmpty || id.podUID == attachment.podUID
+        }
+        let found = entries.firstIndex { entry in
+            if let owner { return entry.binding.owner.key == owner.key }
+            return entry.binding.owner.network == network
+                && (isMeant(entry.binding.active) || isMeant(entry.binding.target))
+        }
+        guard let index = found else { return nil }
+        var entry = entries[index]
+        if isMeant(entry.binding.target), let target = entry.binding.target {
+            Self.forget(&entry, pod: target)
+            Self.endMigration(&entry, .aborted)
+        } else if isMeant(entry.binding.active) {
+            if let target = entry.binding.target {
+                Self.carry(&entry, target)
+            } else if entry.binding.owner.kind == .pod {
+                free(index, now)
+                return nil
+            } else {
+                entry.binding.active = nil
+            }
+        } else {
+            return entry.binding
+        }
+        revision += 1
+        return store(entry, index, now)
+    }
+
+    // MARK: Transfer
+
+    private mutating func transfer(_ request: TransferRequest, _ now: Timestamp) throws -> Binding {
+        let uid = request.migrationUID
+        let own = index(of: request.owner.key)
+        if case .commit(let targetOwner?) = request.phase, targetOwner.key != request.owner.key,
+            let there = index(of: targetOwner.key),
+            entries[there].binding.endedMigration == EndedMigration(uid: uid, outcome: .committed),
+            own.map({ entries[$0].binding.migrationUID != uid && entries[$0].binding.endedMigration?.uid != uid })
+                ?? true
+        {
+            return entries[there].binding
+        }
+        guard let index = own else { throw refuse(.bindingNotFound) }
+        let old = entries[index]
+        if !old.binding.owner.uid.isEmpty, !request.owner.uid.isEmpty, old.binding.owner.uid != request.owner.uid {
+            throw refuse(.bindingNotFound)
+        }
+        var entry = old
+        let isOpen = old.binding.target != nil && old.binding.migrationUID == uid
+        let ended = old.binding.endedMigration?.uid == uid ? old.binding.endedMigration?.outcome : nil
+        switch request.phase {
+        case .prepare(let target):
+            if ended != nil { throw refuse(.migrationEnded) }
+            if isOpen, old.binding.target?.id == target.id { return old.binding }
+            if Self.isLate(target, old) { throw refuse(.attachmentSuperseded) }
+            if isOpen, old.binding.target?.podUID != target.podUID { throw refuse(.migrationTarget) }
+            if old.binding.active?.podUID == target.podUID { throw refuse(.migrationTarget) }
+            if let open = old.binding.target {
+                if open.podUID == target.podUID {
+                    if open.id != target.id { Self.forget(&entry, sandbox: open) }
+                } else {
+                    Self.forget(&entry, pod: open)
+                }
+                if !isOpen { Self.endMigration(&entry, .aborted) }
+            }
+            entry.binding.target = target
+            entry.binding.migrationUID = uid
+        case .commit(let targetOwner):
+            if isOpen, let target = entry.binding.target {
+                Self.carry(&entry, target)
+            } else if ended == .aborted {
+                throw refuse(.migrationEnded)
+            } else if ended == nil {
+                throw refuse(.migrationUnknown)
+            }
+            if let targetOwner {
+                if targetOwner.key != old.binding.owner.key {
+                    if self.index(of: targetOwner.key) != nil { throw refuse(.ownerHasBinding) }
+                    if targetOwner.namespace != old.binding.owner.namespace, let pool = pool(old.binding.pool) {
+                        if !pool.namespaces.isEmpty, !pool.namespaces.contains(targetOwner.namespace) {
+                            throw refuse(.namespaceNotAllowed)
+                        }
+                        try checkQuota(pool, targetOwner.namespace)
+                    }
+                    entry.binding.owner = targetOwner
+                } else if !targetOwner.uid.isEmpty {
+                    entry.binding.owner = targetOwner
+                }
+            }
+        case .abort:
+            if isOpen, let target = entry.binding.target {
+                Self.forget(&entry, pod: target)
+                Self.endMigration(&entry, .aborted)
+            } else if ended == .committed {
+                throw refuse(.migrationEnded)
+            } else if ended == nil {
+                throw refuse(.migrationUnknown)
+            }
+        }
+        if entry.binding == old.binding { return old.binding }
+        revision += 1
+        return store(entry, index, now)
+    }
+
+    // MARK: Pools
+
+    private func check(_ pool: Pool) throws {
+        if pool.prefixes.isEmpty { throw refuse(.invalidField) }
+        for (index, prefix) in pool.prefixes.enumerated() {
+            if let gateway = prefix.gateway, !prefix.prefix.contains(gateway) { throw refuse(.invalidField) }
+            if pool.prefixes[..<index].contains(where: { $0.prefix.overlaps(prefix.prefix) }) {
+                throw refuse(.poolOverlap)
+            }
+        }
+        for other in pools where other.name != pool.name {
+            for theirs in other.prefixes where pool.prefixes.contains(where: { $0.prefix.overlaps(theirs.prefix) }) {
+                throw refuse(.poolOverlap)
+            }
+        }
+        if pool.isDefault, pools.contains(where: { $0.isDefault && $0.name != pool.name }) {
+            throw refuse(.defaultPoolExists)
+        }
+    }
+
+    private mutating func createPool(_ pool: Pool) throws -> Pool {
+        var new = pool
+        if let old = self.pool(pool.name) {
+            new.revision = old.revision
+            if new == old { return old }
+            throw refuse(.poolExists)
+        }
+        try check(pool)
+        revision += 1
+        new.revision = revision
+        pools.append(new)
+        return new
+    }
+
+    private mutating func updatePool(_ pool: Pool, _ now: Timestamp) throws -> Pool {
+        guard let index = pools.firstIndex(where: { $0.name == pool.name }) else { throw refuse(.poolNotFound) }
+        var new = pool
+        new.revision = pools[index].revision
+        if new == pools[index] { return new }
+        if pool.revision != 0, pool.revision != pools[index].revision { throw refuse(.poolChanged) }
+        try check(pool)
+        func canHold(_ address: IPAddress) -> Bool {
+            pool.prefixes.contains { $0.prefix.contains(address) && Self.isGivable(address, $0) }
+        }
+        for entry in entries where entry.binding.pool == pool.name {
+            if !entry.binding.assignments.allSatisfy({ canHold($0.address) }) { throw refuse(.poolInUse) }
+        }
+        revision += 1
+        new.revision = revision
+        pools[index] = new
+        freed.removeAll { $0.pool == pool.name && !canHold($0.address) }
+        for position in entries.indices where entries[position].binding.pool == pool.name {
+            var entry = entries[position]
+            entry.binding.assignments = entry.binding.assignments.compactMap { assignment($0.address, in: new) }
+            if entry.binding != entries[position].binding { _ = store(entry, position, now) }
+        }
+        return new
+    }
+
+    private mutating func deletePool(_ name: String) throws -> Outcome {
+        guard let index = pools.firstIndex(where: { $0.name == name }) else { return .poolDeleted }
+        if entries.contains(where: { $0.binding.pool == name }) { throw refuse(.poolInUse) }
+        revision += 1
+        pools.remove(at: index)
+        freed.removeAll { $0.pool == name }
+        return .poolDeleted
+    }
+
+    // MARK: Usage
+
+    func usage(of name: String, at now: Timestamp) -> [PrefixUsage] {
+        guard let pool = pool(name) else { return [] }
+        return pool.prefixes.map { prefix in
+            let members = Self.members(of: prefix)
+            let holders = members.compactMap(holder(of:))
+            let reserved = holders.filter { $0.active == nil && $0.target == nil }.count
+            let waiting = freed.filter { prefix.prefix.contains($0.address) && !isReady($0, now) }.count
+            return PrefixUsage(
+                prefix: prefix.prefix, total: UInt64(members.count), bound: UInt64(holders.count - reserved),
+                reserved: UInt64(reserved), quarantined: UInt64(waiting),
+                free: UInt64(members.count - holders.count - waiting))
+        }
+    }
+}

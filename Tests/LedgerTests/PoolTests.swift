@@ -1,0 +1,148 @@
+import Addresses
+import IPAMModel
+import Ledger
+import Testing
+
+@Suite struct PoolTests {
+    private static let net = pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"), isDefault: true)
+
+    @Test func `a pool is made once, and an identical repeat says the same`() throws {
+        var bench = try Bench(Self.net)
+        let revision = bench.ledger.revision
+        guard case .pool(let again) = try bench.run(.createPool(Self.net)) else { throw WrongOutcome() }
+        #expect(again == bench.ledger.pool(named: "net") && again.revision == revision)
+        #expect(bench.ledger.revision == revision)
+        let other = pool("net", poolPrefix("10.17.0.0/24"))
+        let refusal = bench.refusal { try $0.run(.createPool(other)) }
+        #expect(refusal?.code == .alreadyExists && refusal?.reason == .poolExists)
+    }
+
+    @Test(arguments: [
+        (pool("p"), "pool.prefixes"), (pool("", poolPrefix("10.0.0.0/24")), "pool.name"),
+        (pool("p", poolPrefix("10.0.0.0/24", gateway: "10.0.1.1")), "pool.prefixes[0].gateway"),
+        (pool("p", poolPrefix("10.0.0.0/24", gateway: "fd00::1")), "pool.prefixes[0].gateway"),
+        (
+            pool("p", poolPrefix("fd00::/64"), poolPrefix("10.0.0.0/24", gateway: "10.0.0.0")),
+            "pool.prefixes[1].gateway"
+        ),
+        (pool("p", poolPrefix("10.0.0.0/24", excluded: ["10.0.0.250..10.0.1.3"])), "pool.prefixes[0].excluded"),
+        (pool("p", poolPrefix("10.0.0.0/24", excluded: ["fd00::1"])), "pool.prefixes[0].excluded"),
+    ])
+    func `a pool that makes no sense is refused, naming the field`(pool: Pool, field: String) throws {
+        var bench = try Bench()
+        let refusal = bench.refusal { try $0.run(.createPool(pool)) }
+        #expect(refusal?.code == .invalidArgument && refusal?.metadata["field"] == field)
+    }
+
+    @Test func `promise 1: prefixes overlap neither within a pool nor between pools`() throws {
+        var bench = try Bench(Self.net)
+        let within = pool("p", poolPrefix("10.0.0.0/24"), poolPrefix("10.0.0.128/25"))
+        #expect(bench.refusal { try $0.run(.createPool(within)) }?.reason == .poolOverlap)
+        let between = pool("p", poolPrefix("fd00::/64"), poolPrefix("10.0.0.0/8"))
+        let refusal = bench.refusal { try $0.run(.createPool(between)) }
+        #expect(refusal?.code == .alreadyExists && refusal?.reason == .poolOverlap)
+        #expect(refusal?.metadata["pool"] == "net" && refusal?.metadata["prefix"] == "10.0.0.0/8")
+        try bench.run(.createPool(pool("p", poolPrefix("10.17.0.0/16"))))
+        let grown = pool("p", poolPrefix("10.16.0.0/15"))
+        #expect(bench.refusal { try $0.run(.updatePool(grown)) }?.reason == .poolOverlap)
+    }
+
+    @Test func `there is one default pool at most`() throws {
+        var bench = try Bench(Self.net)
+        let second = pool("p", poolPrefix("10.0.0.0/24"), isDefault: true)
+        let refusal = bench.refusal { try $0.run(.createPool(second)) }
+        #expect(refusal?.code == .failedPrecondition && refusal?.metadata["pool"] == "net")
+        try bench.run(.updatePool(pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"))))
+        try bench.run(.createPool(second))
+        #expect(try bench.allocate(vm("a")).pool == "p")
+    }
+
+    @Test func `an update is based on the revision it names, and its repeat is no change`() throws {
+        var bench = try Bench(Self.net)
+        let first = try #require(bench.ledger.pool(named: "net")).revision
+        let changed = pool("net", poolPrefix("10.16.0.0/16", gateway: "10.16.0.1"), isDefault: true, revision: first)
+        guard case .pool(let updated) = try bench.run(.updatePool(changed)) else { throw WrongOutcome() }
+        #expect(updated.revision == first + 1)
+        #expect(try bench.run(.updatePool(changed)) == .pool(updated))
+        var stale = changed
+        stale.namespaceQuota = 7
+        let refusal = bench.refusal { try $0.run(.updatePool(stale)) }
+        #expect(refusal?.code == .aborted && refusal?.reason == .poolChanged)
+        stale.revision = 0
+        try bench.run(.updatePool(stale))
+        let missing = bench.refusal { try $0.run(.updatePool(pool("nope", poolPrefix("10.0.0.0/24")))) }
+        #expect(missing?.code == .notFound && missing?.reason == .poolNotFound)
+    }
+
+    @Test func `bindings follow their pool's new prefix and gateway`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), sandbox("a-1"))
+        try bench.run(.updatePool(pool("net", poolPrefix("10.16.0.0/16", gateway: "10.16.9.9"), isDefault: true)))
+        let binding = try #require(bench.ledger.binding(of: vm("a").key))
+        #expect(
+            binding.assignments == [
+                Assignment(address: address("10.16.0.2"), prefixLength: 16, gateway: address("10.16.9.9"))
+            ])
+        #expect(binding.revision == bench.ledger.revision && binding.active == sandbox("a-1"))
+        #expect(try bench.allocate(vm("b")).addresses == ["10.16.0.1"], "the old gateway is free now")
+        #expect(try bench.allocate(vm("c")).addresses == ["10.16.0.3"])
+    }
+
+    @Test(arguments: [
+        poolPrefix("10.16.0.128/25"), poolPrefix("10.16.0.0/24", gateway: "10.16.0.2"),
+        poolPrefix("10.16.0.0/24", gateway: "10.16.0.1", excluded: ["10.16.0.0/30"]),
+    ])
+    func `an update that takes a held address out of the pool is refused, naming the holder`(prefix: PoolPrefix) throws
+    {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"))
+        let refusal = bench.refusal { try $0.run(.updatePool(pool("net", prefix, isDefault: true))) }
+        #expect(refusal?.code == .failedPrecondition && refusal?.reason == .poolInUse)
+        #expect(refusal?.metadata["holder"] == "vm default/a" && refusal?.metadata["address"] == "10.16.0.2")
+    }
+
+    @Test func `freed addresses that an update leaves outside are dropped, the others wait on`() throws {
+        var bench = try Bench(Self.net)
+        for name in ["a", "b", "c"] { try bench.allocate(vm(name)) }
+        for name in ["a", "b", "c"] { try bench.release(vm(name)) }
+        let update = Command.updatePool(
+            pool("net", poolPrefix("10.16.0.0/28", gateway: "10.16.0.1", excluded: ["10.16.0.3"]), isDefault: true))
+        _ = try bench.ledger.apply(update, at: bench.now)
+        #expect(bench.ledger.pending.contains(.removeFreed(address("10.16.0.3"))))
+        bench.ledger.commit()
+        #expect(bench.ledger.freed(address("10.16.0.2")) != nil)
+        #expect(bench.ledger.freed(address("10.16.0.3")) == nil)
+        #expect(bench.ledger.usage(ofPool: "net", at: bench.now).map(\.quarantined) == [2])
+        #expect(try bench.allocate(vm("d")).addresses == ["10.16.0.5"])
+    }
+
+    @Test func `a pool is deleted once it has no bindings, and a missing one is deleted already`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"))
+        let refusal = bench.refusal { try $0.run(.deletePool(name: "net")) }
+        #expect(refusal?.code == .failedPrecondition && refusal?.reason == .poolInUse)
+        #expect(refusal?.metadata["holder"] == "vm default/a")
+        try bench.release(vm("a"))
+        #expect(try bench.run(.deletePool(name: "net")) == .poolDeleted)
+        #expect(bench.ledger.pool(named: "net") == nil && bench.ledger.pools.isEmpty)
+        #expect(bench.ledger.freed(address("10.16.0.2")) == nil)
+        let revision = bench.ledger.revision
+        #expect(try bench.run(.deletePool(name: "net")) == .poolDeleted)
+        #expect(bench.ledger.revision == revision)
+        #expect(bench.refusal { try $0.allocate(vm("a")) }?.reason == .noDefaultPool)
+    }
+
+    @Test func `usage tells bound, reserved, quarantined and free, prefix by prefix`() throws {
+        var bench = try Bench(pool("p", poolPrefix("10.0.0.0/29"), poolPrefix("fd00::/125"), isDefault: true))
+        try bench.allocate(vm("a"), sandbox("a-1"))
+        try bench.allocate(vm("b"))
+        try bench.allocate(vm("c"))
+        try bench.release(vm("c"))
+        let now = try #require(bench.ledger.usage(ofPool: "p", at: bench.now).first)
+        #expect(now.total == 6 && now.bound == 1 && now.reserved == 1 && now.quarantined == 1 && now.free == 3)
+        bench.seconds += 60
+        let later = bench.ledger.usage(ofPool: "p", at: bench.now)
+        #expect(later.map(\.quarantined) == [0, 0] && later.map(\.free) == [4, 5])
+        #expect(bench.ledger.usage(ofPool: "nope", at: bench.now).isEmpty)
+    }
+}

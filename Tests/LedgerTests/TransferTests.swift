@@ -1,0 +1,167 @@
+import Addresses
+import IPAMModel
+import Ledger
+import Testing
+
+@Suite struct TransferTests {
+    /// VM a, carried by pod a-1 (made at 10).
+    private func bench() throws -> Bench {
+        var bench = try Bench(pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"), isDefault: true))
+        try bench.allocate(vm("a", uid: "u"), sandbox("a-1", at: 10))
+        return bench
+    }
+
+    @Test func `PREPARE opens the migration, and says the same when repeated`() throws {
+        var bench = try bench()
+        let open = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", at: 11)))
+        #expect(open.state == .migrating && open.migrationUID == "m")
+        #expect(open.active == sandbox("a-1", at: 10) && open.target == sandbox("a-2", at: 11))
+        bench.seconds += 1
+        #expect(try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", at: 11))) == open)
+        #expect(bench.ledger.revision == open.revision)
+    }
+
+    @Test func `PREPARE works on a binding whose source attachment was lost`() throws {
+        var bench = try bench()
+        try bench.release(sandbox("a-1"), of: vm("a"))
+        let open = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2")))
+        #expect(open.state == .migrating && open.active == nil)
+        #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: nil)).active == sandbox("a-2"))
+    }
+
+    @Test func `a newer sandbox of the target's pod is the target then, another pod is not`() throws {
+        var bench = try bench()
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", 1)))
+        let moved = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", 2)))
+        #expect(moved.target == sandbox("a-2", 2) && moved.migrationUID == "m")
+        let late = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", 1))) }
+        #expect(late?.reason == .attachmentSuperseded)
+        let other = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-3"))) }
+        #expect(other?.code == .failedPrecondition && other?.reason == .migrationTarget)
+        let own = bench.refusal { try $0.transfer(vm("a"), "n", .prepare(target: sandbox("a-1", 2))) }
+        #expect(own?.reason == .migrationTarget, "a pod is not source and target at once")
+    }
+
+    @Test func `a newer migration ends the older, whose messages come too late then`() throws {
+        var bench = try bench()
+        try bench.transfer(vm("a"), "m1", .prepare(target: sandbox("a-2")))
+        let second = try bench.transfer(vm("a"), "m2", .prepare(target: sandbox("a-3")))
+        #expect(second.migrationUID == "m2" && second.target == sandbox("a-3"))
+        #expect(second.endedMigration == EndedMigration(uid: "m1", outcome: .aborted))
+        let prepare = bench.refusal { try $0.transfer(vm("a"), "m1", .prepare(target: sandbox("a-2"))) }
+        #expect(prepare?.reason == .migrationEnded)
+        let commit = bench.refusal { try $0.transfer(vm("a"), "m1", .commit(targetOwner: nil)) }
+        #expect(commit?.reason == .migrationEnded && commit?.metadata["outcome"] == "aborted")
+        #expect(try bench.transfer(vm("a"), "m1", .abort) == second)
+        try bench.transfer(vm("a"), "m3", .prepare(target: sandbox("a-4")))
+        let older = bench.refusal { try $0.transfer(vm("a"), "m1", .prepare(target: sandbox("a-2"))) }
+        #expect(older?.reason == .attachmentSuperseded)
+    }
+
+    @Test func `a target that is superseded, or older than the newest pod, is refused`() throws {
+        var bench = try bench()
+        try bench.allocate(vm("a"), sandbox("a-2", at: 12))
+        let superseded = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-1", at: 99))) }
+        #expect(superseded?.reason == .attachmentSuperseded)
+        let older = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-0", at: 11))) }
+        #expect(older?.reason == .attachmentSuperseded)
+    }
+
+    @Test func `COMMIT makes the target active, again the same, and ABORT then is refused`() throws {
+        var bench = try bench()
+        let open = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", at: 11)))
+        let done = try bench.transfer(vm("a"), "m", .commit(targetOwner: nil))
+        #expect(done.active == open.target && done.target == nil && done.migrationUID.isEmpty)
+        #expect(done.addresses == open.addresses && done.mac == open.mac)
+        #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: nil)) == done)
+        #expect(try bench.release(sandbox("a-1"), of: vm("a")) == done, "the source's DEL comes late")
+        let abort = bench.refusal { try $0.transfer(vm("a"), "m", .abort) }
+        #expect(abort?.code == .failedPrecondition && abort?.reason == .migrationEnded)
+        #expect(
+            bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-2"))) }?.reason == .migrationEnded
+        )
+        #expect(bench.refusal { try $0.allocate(vm("a"), sandbox("a-1", at: 10)) }?.reason == .attachmentSuperseded)
+    }
+
+    @Test func `ABORT drops the target, again the same, and COMMIT then is refused`() throws {
+        var bench = try bench()
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", at: 11)))
+        let done = try bench.transfer(vm("a"), "m", .abort)
+        #expect(done.active == sandbox("a-1", at: 10) && done.target == nil && done.state == .bound)
+        #expect(try bench.transfer(vm("a"), "m", .abort) == done)
+        let commit = bench.refusal { try $0.transfer(vm("a"), "m", .commit(targetOwner: nil)) }
+        #expect(commit?.reason == .migrationEnded)
+        #expect(bench.refusal { try $0.allocate(vm("a"), sandbox("a-2", at: 11)) }?.reason == .attachmentSuperseded)
+        let source = try bench.allocate(vm("a"), sandbox("a-1", 2, at: 10))
+        #expect(source.active == sandbox("a-1", 2, at: 10), "an aborted target does not lock the source out")
+    }
+
+    @Test func `COMMIT and ABORT of a migration that nobody knows are refused`() throws {
+        var bench = try bench()
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2")))
+        for phase in [TransferPhase.commit(targetOwner: nil), .abort] {
+            let refusal = bench.refusal { try $0.transfer(vm("a"), "x", phase) }
+            #expect(refusal?.code == .failedPrecondition && refusal?.reason == .migrationUnknown)
+            let unnamed = bench.refusal { try $0.transfer(vm("a"), "", phase) }
+            #expect(unnamed?.code == .invalidArgument && unnamed?.metadata["field"] == "migration_uid")
+        }
+    }
+
+    @Test func `an owner without a binding, or a VM that is gone, has nothing to move`() throws {
+        var bench = try bench()
+        for owner in [vm("b"), vm("a", uid: "other"), vm("a", network: "net/eth9")] {
+            let refusal = bench.refusal { try $0.transfer(owner, "m", .prepare(target: sandbox("b-2"))) }
+            #expect(refusal?.code == .notFound && refusal?.reason == .bindingNotFound)
+        }
+    }
+
+    @Test func `COMMIT with a target owner moves the binding there, and again says the same`() throws {
+        var bench = try bench()
+        let open = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("b-1")))
+        let commit = TransferPhase.commit(targetOwner: vm("b", uid: "ub"))
+        let moved = try bench.transfer(vm("a"), "m", commit)
+        #expect(moved.owner == vm("b", uid: "ub") && moved.addresses == open.addresses && moved.mac == open.mac)
+        #expect(bench.ledger.binding(of: vm("a").key) == nil)
+        #expect(bench.ledger.binding(holding: address("10.16.0.2"))?.owner.name == "b")
+        #expect(try bench.transfer(vm("a"), "m", commit) == moved)
+        try bench.allocate(vm("a"))
+        #expect(try bench.transfer(vm("a"), "m", commit) == moved, "though the old owner has a new binding by now")
+    }
+
+    @Test func `a store hears that the old owner's binding is gone before it hears of the new owner's`() throws {
+        var bench = try bench()
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("b-1")))
+        let commit = TransferRequest(owner: vm("a"), migrationUID: "m", phase: .commit(targetOwner: vm("b")))
+        _ = try bench.ledger.apply(.transfer(commit), at: bench.now)
+        let owners = bench.ledger.pending.map { change in
+            switch change {
+            case .removeBinding(let binding): "-\(binding.owner.name)"
+            case .putBinding(let binding): "+\(binding.owner.name)"
+            default: "?"
+            }
+        }
+        #expect(owners == ["-a", "+b"])
+    }
+
+    @Test func `COMMIT to an owner who has a binding, or to a namespace that may not, changes nothing`() throws {
+        var bench = try bench()
+        try bench.allocate(vm("b"))
+        let open = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2")))
+        let refusal = bench.refusal { try $0.transfer(vm("a"), "m", .commit(targetOwner: vm("b"))) }
+        #expect(refusal?.code == .alreadyExists && refusal?.reason == .ownerHasBinding)
+        try bench.run(
+            .updatePool(pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"), namespaces: ["default"])))
+        let foreign = vm("c", namespace: "foreign")
+        #expect(
+            bench.refusal { try $0.transfer(vm("a"), "m", .commit(targetOwner: foreign)) }?.reason
+                == .namespaceNotAllowed)
+        #expect(bench.ledger.binding(of: vm("a").key) == open)
+    }
+
+    @Test func `a COMMIT whose migration ended by itself still moves the binding to its target owner`() throws {
+        var bench = try bench()
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("b-1")))
+        try bench.release(sandbox("a-1"), of: vm("a"))
+        #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: vm("b"))).owner == vm("b"))
+    }
+}

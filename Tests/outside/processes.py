@@ -1,0 +1,82 @@
+"""Starts the project's programs as a user would, and ends them by their process ID."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEADLINE = 30.0
+
+
+def binaries():
+    """HOLDFAST_BIN, else a build of this repository."""
+    if given := os.environ.get("HOLDFAST_BIN"):
+        return (REPOSITORY / given).resolve()
+    builds = [REPOSITORY / ".build/debug", REPOSITORY / ".build/release"]
+    return next((build for build in builds if (build / "holdfast-server").exists()), builds[0])
+
+
+def environment():
+    """Ours without HOLDFAST_… variables, which are the programs' flags."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+
+
+def wait_until(what, condition, deadline=DEADLINE):
+    end = time.monotonic() + deadline
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {deadline} s in vain until {what}"
+        time.sleep(0.02)
+    return value
+
+
+class Server:
+    """A holdfast-server on its own store. `addresses`: what it says it listens on."""
+
+    def __init__(self, folder: Path, *arguments, listen=("127.0.0.1:0",), store="ledger.sqlite"):
+        self.folder = folder
+        self.log = folder / "server.log"
+        self.command = [str(binaries() / "holdfast-server"), "--store", f"sqlite:{folder / store}", *arguments]
+        for address in listen:
+            self.command += ["--listen", address]
+        self.process = None
+        self.output = folder / "server.out"
+
+    def start(self):
+        with open(self.output, "wb") as output, open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=output, stderr=log, stdin=subprocess.DEVNULL, env=environment())
+        wait_until("the server says where it listens", lambda: self.addresses or self.process.poll() is not None)
+        assert self.process.poll() is None, f"the server ended at once:\n{self.log.read_text()}"
+        return self
+
+    @property
+    def addresses(self):
+        lines = self.output.read_text().splitlines()
+        return [line.removeprefix("listening on ") for line in lines if line.startswith("listening on ")]
+
+    @property
+    def target(self):
+        return self.addresses[0]
+
+    def stop(self, how=signal.SIGTERM):
+        """Ends it; gives back its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server did not end within {DEADLINE} s:\n{self.log.read_text()[-4000:]}")
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+
+def run(program, *arguments, **options):
+    return subprocess.run(
+        [str(binaries() / program), *arguments], env=environment(), capture_output=True, text=True, timeout=DEADLINE,
+        **options)

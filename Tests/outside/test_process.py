@@ -1,0 +1,150 @@
+"""holdfast-server as a process: where it listens, how it ends, what it refuses."""
+
+import signal
+import stat
+
+import grpc
+import pytest
+from client import Client, launcher, vm
+from conftest import POOL
+from processes import Server, run, wait_until
+
+
+def serves(target):
+    client = Client(target)
+    try:
+        return client.call("Pools.ListPools")["pools"] == []
+    finally:
+        client.close()
+
+
+def test_the_first_line_says_where_it_listens(server):
+    lines = server.output.read_text().splitlines()
+    assert lines[0].startswith("listening on 127.0.0.1:") and not lines[0].endswith(":0")
+    assert serves(server.target)
+
+
+def test_it_listens_on_a_unix_socket_and_a_port_at_once(tmp_path):
+    server = Server(tmp_path, listen=(f"unix:{tmp_path}/holdfast.sock", "127.0.0.1:0")).start()
+    try:
+        assert server.addresses[0] == f"unix:{tmp_path}/holdfast.sock"
+        assert stat.S_ISSOCK((tmp_path / "holdfast.sock").stat().st_mode)
+        assert all(serves(address) for address in server.addresses) and len(server.addresses) == 2
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_socket_that_a_killed_server_left_behind_is_in_nobodys_way(tmp_path):
+    server = Server(tmp_path, listen=(f"unix:{tmp_path}/holdfast.sock",)).start()
+    server.stop(signal.SIGKILL)
+    server.start()
+    assert serves(server.target)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_in_good_order(server, client, how):
+    watch = client.watch()
+    watch.until_synced()
+    assert server.stop(how) == 0
+    with pytest.raises(Exception) as error:
+        watch.next()
+    assert error.value.code in ("UNAVAILABLE", "CANCELLED")
+
+
+def test_calls_that_it_has_at_sigterm_are_answered(server, client):
+    """Each call is answered with its effect, or refused without; afterwards the store has what was acknowledged."""
+    method = client.channel.unary_unary("/holdfast.ipam.v1.IPAM/Allocate")
+    futures = {}
+    for number in range(200):
+        request = client.request("IPAM.Allocate", {"owner": vm(f"vm-{number}"), "attachment": launcher(1)})
+        futures[f"vm-{number}"] = method.future(request.SerializeToString(), timeout=20)
+        if number == 100:
+            server.process.send_signal(signal.SIGTERM)
+    codes = {name: future.code() for name, future in futures.items()}
+    assert set(codes.values()) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert server.stop() == 0
+    server.start()
+    after = Client(server.target)
+    kept = {binding["owner"]["name"] for binding in after.bindings(page_size=1000)}
+    after.close()
+    assert {name for name, code in codes.items() if code == grpc.StatusCode.OK} <= kept
+
+
+def test_a_second_server_on_the_same_store_is_refused(server, tmp_path):
+    second = run("holdfast-server", "--store", f"sqlite:{tmp_path}/ledger.sqlite", "--listen", "127.0.0.1:0")
+    assert second.returncode == 1
+    assert "ledger.sqlite" in second.stderr and "another" in second.stderr.lower()
+    assert serves(server.target)
+
+
+def test_a_port_that_is_taken_is_refused(server, tmp_path):
+    (tmp_path / "other").mkdir()
+    second = run("holdfast-server", "--store", f"sqlite:{tmp_path}/other/ledger.sqlite", "--listen", server.target)
+    assert second.returncode == 1
+    assert server.target in second.stderr
+
+
+def test_a_damaged_store_is_a_clear_error_and_never_an_empty_ledger(server, client, tmp_path):
+    client.allocate(vm())
+    server.stop()
+    store = tmp_path / "ledger.sqlite"
+    data = bytearray(store.read_bytes())
+    assert len(data) > 8192
+    data[4096:] = b"\xa5" * (len(data) - 4096)
+    store.write_bytes(data)
+    for suffix in ("-wal", "-shm"):
+        (tmp_path / f"ledger.sqlite{suffix}").unlink(missing_ok=True)
+    done = run("holdfast-server", "--store", f"sqlite:{store}", "--listen", "127.0.0.1:0")
+    assert done.returncode == 1
+    assert "ledger.sqlite" in done.stderr and "listening" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--no-such-flag"], ["--store", "postgres:somewhere"], ["--log-level", "loud"], ["--listen", "0.0.0.0:7440"]])
+def test_wrong_usage_is_status_2(arguments):
+    done = run("holdfast-server", *arguments)
+    assert done.returncode == 2 and done.stderr.strip()
+
+
+@pytest.mark.parametrize("program", ["holdfast-server", "holdfast-agent", "holdfast"])
+def test_help_explains(program):
+    done = run(program, "--help")
+    assert done.returncode == 0 and "USAGE" in done.stdout
+
+
+def test_a_wrong_pools_file_is_refused_with_the_fields_name(tmp_path):
+    pools = tmp_path / "pools.yaml"
+    pools.write_text("- name: vm-net\n  prefixes:\n    - prefix: 10.16.0.1/16\n")
+    done = run("holdfast-server", "--store", f"sqlite:{tmp_path}/l.sqlite", "--listen", "127.0.0.1:0",
+               "--pools", str(pools))
+    assert done.returncode == 1 and "prefix" in done.stderr and "10.16.0.0/16" in done.stderr
+
+
+def test_a_changed_pools_file_is_applied(tmp_path):
+    pools = tmp_path / "pools.yaml"
+    pools.write_text("- name: vm-net\n  prefixes: [{prefix: 10.16.0.0/24}]\n")
+    server = Server(tmp_path, "--pools", str(pools)).start()
+    client = Client(server.target)
+    try:
+        draft = tmp_path / "draft.yaml"
+        draft.write_text("- name: vm-net\n  namespace_quota: 5\n  prefixes: [{prefix: 10.16.0.0/24}]\n")
+        draft.replace(pools)
+        wait_until("the pool has its quota",
+                   lambda: client.call("Pools.GetPool", {"name": "vm-net"})["namespace_quota"] == 5)
+    finally:
+        client.close()
+        assert server.stop() == 0
+
+
+def test_acknowledged_changes_outlive_sigkill(server, client):
+    acknowledged = {}
+    for number in range(30):
+        binding = client.allocate(vm(f"vm-{number}"), launcher(1))["binding"]
+        acknowledged[binding["owner"]["name"]] = binding
+    server.stop(signal.SIGKILL)
+    server.start()
+    after = Client(server.target)
+    assert {b["owner"]["name"]: b for b in after.bindings(page_size=1000)} == acknowledged
+    assert after.call("Pools.GetPool", {"name": POOL["name"]})["usage"][0]["bound"] == 30
+    after.close()
