@@ -89,7 +89,10 @@ extension NetworkConfiguration {
         if let pool { ipam["pool"] = .string(pool) }
         ipam["socket"] = .string(socket)
         delegate["ipam"] = .object(ipam)
-        if let previous = json["prevResult"] { delegate["prevResult"] = previous }
+        if let previous = json["prevResult"]?.object {
+            let own = delegate["cniVersion"]?.string.flatMap(CNIVersion.init) ?? version
+            delegate["prevResult"] = .object(previous.result(inVersion: own))
+        }
         var args = json["args"]?.object ?? [:]
         var runtime = json["runtimeConfig"]?.object ?? [:]
         if let mac {

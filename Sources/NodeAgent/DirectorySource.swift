@@ -11,11 +11,17 @@ import Synchronization
 package final class DirectorySource: ObjectSource {
     private let path: String
     private let log: Logger
-    private let files = Mutex<[String: File]>([:])
+    private let known = Mutex(Known())
 
     package init(path: String, log: Logger) {
         self.path = path
         self.log = log
+    }
+
+    /// What was read last.
+    private struct Known {
+        var files: [String: File] = [:]
+        var isUnreadable = false
     }
 
     /// A file as it was read last.
@@ -35,29 +41,27 @@ package final class DirectorySource: ObjectSource {
         var changedAtNanoseconds: Int
     }
 
-    package func read() async -> Reading {
-        var objects = ClusterObjects()
-        let names: [String]
+    package func read() async -> Reading { known.withLock { read(&$0) } }
+
+    private func read(_ known: inout Known) -> Reading {
+        var reading = Reading(objects: ClusterObjects(), isComplete: true)
         do {
-            names = try FileManager.default.contentsOfDirectory(atPath: path).filter(Self.isManifest).sorted()
-        } catch {
-            log.error("the directory of manifests cannot be read", metadata: ["path": "\(path)", "error": "\(error)"])
-            return Reading(objects: objects, isComplete: false)
-        }
-        return files.withLock { files in
-            var isComplete = true
-            var present: [String: File] = [:]
-            for name in names {
-                guard let file = file(named: name, known: files[name]) else {
-                    isComplete = false
-                    continue
-                }
-                present[name] = file
-                if let object = file.object { objects.insert(object) } else { isComplete = false }
+            var files: [String: File] = [:]
+            for name in try FileManager.default.contentsOfDirectory(atPath: path).filter(Self.isManifest).sorted() {
+                let file = file(named: name, known: known.files[name])
+                files[name] = file
+                if let object = file?.object { reading.objects.insert(object) } else { reading.isComplete = false }
             }
-            files = present
-            return Reading(objects: objects, isComplete: isComplete)
+            known = Known(files: files)
+        } catch {
+            if !known.isUnreadable {
+                log.error(
+                    "the directory of manifests cannot be read", metadata: ["path": "\(path)", "error": "\(error)"])
+            }
+            known.isUnreadable = true
+            reading = Reading(objects: ClusterObjects(), isComplete: false)
         }
+        return reading
     }
 
     private static func isManifest(_ name: String) -> Bool {

@@ -57,6 +57,8 @@ package struct Reconciliation: Sendable {
             failure = error
         }
         if let failure {
+            // The agent's own end is no failure.
+            if Task.isCancelled { return }
             log.log(
                 level: migrationBackOff.isFailing ? .debug : .warning, "migrations not settled, trying on",
                 metadata: ["error": "\(failure.message)"])
@@ -102,6 +104,7 @@ package struct Reconciliation: Sendable {
                 }
             } catch {
                 isDone = false
+                if Task.isCancelled { return }
                 log.warning(
                     "a deleted VM's addresses not released",
                     metadata: ["vm": "\(machine.namespace)/\(machine.name)", "error": "\(error.message)"])

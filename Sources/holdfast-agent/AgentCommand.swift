@@ -54,7 +54,11 @@ struct AgentCommand: AsyncParsableCommand {
         let services = ServiceGroup(
             services: [ReconciliationService(reconciliation), application],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
-        try await services.run()
+        do {
+            try await services.run()
+        } catch {
+            throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
+        }
         await ipam.close()
     }
 

@@ -23,6 +23,12 @@ struct AgentConnection: ~Copyable {
         guard path.utf8.count < capacity else { throw ConnectionError("the path has more than \(capacity - 1) bytes") }
         unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
         let number = descriptor.number
+        // Bounds connecting to an agent that takes no more connections, and writing to one that does not read.
+        var patience = timeval(tv_sec: max(1, Int((deadline - .now).components.seconds)), tv_usec: 0)
+        let size = socklen_t(MemoryLayout<timeval>.size)
+        guard unsafe setsockopt(number, SOL_SOCKET, SO_SNDTIMEO, &patience, size) == 0 else {
+            throw ConnectionError(systemError())
+        }
         let result = unsafe withUnsafePointer(to: address) {
             unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 unsafe connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
@@ -35,11 +41,10 @@ struct AgentConnection: ~Copyable {
         let head =
             "POST \(path) HTTP/1.1\r\nHost: holdfast-agent\r\nContent-Type: application/json\r\n"
             + "Content-Length: \(body.count)\r\nConnection: close\r\n\r\n"
-        try wait(for: Int16(POLLOUT))
         guard descriptor.writeAll(Array(head.utf8) + body) else { throw ConnectionError(systemError()) }
         var bytes: [UInt8] = []
         while true {
-            try wait(for: Int16(POLLIN))
+            try waitForAnswer()
             guard let chunk = descriptor.read() else { throw ConnectionError(systemError()) }
             if chunk.isEmpty { return try Self.reply(bytes) }
             bytes += chunk
@@ -47,12 +52,12 @@ struct AgentConnection: ~Copyable {
     }
 
     /// Throws at the deadline.
-    private func wait(for events: Int16) throws(ConnectionError) {
+    private func waitForAnswer() throws(ConnectionError) {
         while true {
             let left = (deadline - ContinuousClock.now).components
             let milliseconds = left.seconds * 1000 + left.attoseconds / 1_000_000_000_000_000
             guard milliseconds > 0 else { throw ConnectionError("no answer in time") }
-            var request = pollfd(fd: descriptor.number, events: events, revents: 0)
+            var request = pollfd(fd: descriptor.number, events: Int16(POLLIN), revents: 0)
             let ready = unsafe poll(&request, 1, Int32(clamping: milliseconds))
             if ready > 0 { return }
             if ready < 0, errno != EINTR { throw ConnectionError(systemError()) }

@@ -114,6 +114,15 @@ struct PluginTests {
             host.runs[0].environment["CNI_ARGS"] == "IgnoreUnknown=1;K8S_POD_NAME=web;K8S_POD_NAMESPACE=default")
     }
 
+    @Test func `a delegate is told the previous result in its own version`() throws {
+        host.answer.body = Array("{}".utf8)
+        let previous = #""prevResult":{"cniVersion":"1.0.0","ips":[{"address":"fd00::5/64"}]},"#
+        _ = run("DEL", main.replacing("\"delegate\":{", with: previous + "\"delegate\":{\"cniVersion\":\"0.4.0\","))
+        #expect(
+            host.runs[0].input["prevResult"]
+                == ["cniVersion": "0.4.0", "ips": [["address": "fd00::5/64", "version": "6"]]])
+    }
+
     @Test func `DEL of a delegate that fails leaves the address to its interface`() throws {
         host.outcome = ProcessOutcome(status: 1, output: Array(#"{"code":7,"msg":"no bridge"}"#.utf8))
         let (output, status) = run("DEL", main)
