@@ -24,6 +24,14 @@ package struct IPAddress: Hashable, Sendable {
     }
 }
 
+extension IPAddress {
+    /// One word for IPv4: the ledger looks up addresses on its hottest path.
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(UInt64(truncatingIfNeeded: bits))
+        if family == .ipv6 { hasher.combine(UInt64(truncatingIfNeeded: bits >> 64)) }
+    }
+}
+
 extension IPAddress: Comparable {
     /// IPv4 comes before IPv6.
     package static func < (a: Self, b: Self) -> Bool {

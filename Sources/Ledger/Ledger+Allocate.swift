@@ -17,20 +17,29 @@ extension Ledger {
     }
 
     private mutating func create(for request: AllocateRequest, at now: Timestamp) throws(IPAMError) -> Binding {
+        var (binding, index) = try propose(for: request, at: now)
+        if let attachment = request.attachment { binding.activate(attachment) }
+        let revision = nextRevision()
+        binding.id = revision
+        take(binding.assignments.map(\.address), in: index)
+        return add(binding, revision: revision, at: now)
+    }
+
+    /// A new owner's binding, and its pool's index. Apart from `create`, so that no copy of the pool is left when that
+    /// changes it: a copy would make every change copy the pool's dictionaries.
+    private func propose(
+        for request: AllocateRequest, at now: Timestamp
+    ) throws(IPAMError) -> (binding: Binding, poolIndex: Int) {
         let key = request.owner.key
         let index = try choosePool(for: request, current: nil)
         guard let space = spaces[index] else { throw .poolNotFound(request.pool ?? "") }
         try checkQuota(of: space, namespace: key.namespace)
         let addresses = try chooseAddresses(in: index, requested: request.addresses, keeping: [], for: key, at: now)
         if let mac = request.mac { try checkFree(mac, in: space, for: key) }
-        let revision = nextRevision()
-        take(addresses, in: index)
-        var binding = Binding(
-            id: revision, owner: request.owner, pool: space.pool.name,
-            assignments: addresses.compactMap(space.assignment),
-            mac: request.mac ?? space.freeMAC(for: key), revision: revision, createdAt: now, updatedAt: now)
-        if let attachment = request.attachment { binding.activate(attachment) }
-        return add(binding, revision: revision, at: now)
+        let binding = Binding(
+            owner: request.owner, pool: space.pool.name, assignments: addresses.compactMap(space.assignment),
+            mac: request.mac ?? space.freeMAC(for: key), revision: 0, createdAt: now, updatedAt: now)
+        return (binding, index)
     }
 
     /// The owner's binding, carried by the request's attachment. Its addresses and MAC change only on request, and only

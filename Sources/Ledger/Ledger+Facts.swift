@@ -192,14 +192,3 @@ extension Binding {
         [active?.containerID, target?.containerID].compactMap { $0.flatMap { $0.isEmpty ? nil : $0 } }
     }
 }
-
-extension Dictionary where Value == [Int] {
-    fileprivate mutating func add(_ slot: Int, of key: Key) {
-        if self[key]?.contains(slot) != true { self[key, default: []].append(slot) }
-    }
-
-    fileprivate mutating func remove(_ slot: Int, of key: Key) {
-        self[key]?.removeAll { $0 == slot }
-        if self[key]?.isEmpty == true { self[key] = nil }
-    }
-}

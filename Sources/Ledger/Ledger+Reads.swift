@@ -109,7 +109,7 @@ extension Ledger {
     private func candidates(namespace: String, name: String) -> [Int] {
         var candidates = Set(batch.firstTouch.keys)
         for kind in OwnerKind.allCases {
-            candidates.formUnion(owners[ObjectKey(kind: kind, namespace: namespace, name: name)] ?? [])
+            candidates.formUnion(owners[ObjectKey(kind: kind, namespace: namespace, name: name)]?.all ?? [])
         }
         return candidates.sorted()
     }

@@ -12,9 +12,9 @@ package struct Ledger: Sendable {
     var slots: [Binding?] = []
     var vacantSlots: [Int] = []
     /// Where to find them, by owner (one slot for each NIC), by address, and by an attachment's container.
-    var owners: [ObjectKey: [Int]] = [:]
+    var owners: [ObjectKey: Slots] = [:]
     var holders: [IPAddress: Int] = [:]
-    var containers: [String: [Int]] = [:]
+    var containers: [String: Slots] = [:]
 
     var spaces: [PoolSpace?] = []
     var spaceIndexes: [String: Int] = [:]

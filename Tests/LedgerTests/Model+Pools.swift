@@ -1,0 +1,87 @@
+import Addresses
+import IPAMModel
+import Ledger
+
+extension Model {
+    private func check(_ pool: Pool) throws {
+        if pool.prefixes.isEmpty { throw refuse(.invalidField) }
+        for (index, prefix) in pool.prefixes.enumerated() {
+            if let gateway = prefix.gateway, !prefix.prefix.contains(gateway) { throw refuse(.invalidField) }
+            if pool.prefixes[..<index].contains(where: { $0.prefix.overlaps(prefix.prefix) }) {
+                throw refuse(.poolOverlap)
+            }
+        }
+        for other in pools where other.name != pool.name {
+            for theirs in other.prefixes where pool.prefixes.contains(where: { $0.prefix.overlaps(theirs.prefix) }) {
+                throw refuse(.poolOverlap)
+            }
+        }
+        if pool.isDefault, pools.contains(where: { $0.isDefault && $0.name != pool.name }) {
+            throw refuse(.defaultPoolExists)
+        }
+    }
+
+    mutating func createPool(_ pool: Pool) throws -> Pool {
+        var new = pool
+        if let old = self.pool(pool.name) {
+            new.revision = old.revision
+            if new == old { return old }
+            throw refuse(.poolExists)
+        }
+        try check(pool)
+        revision += 1
+        new.revision = revision
+        pools.append(new)
+        return new
+    }
+
+    mutating func updatePool(_ pool: Pool, _ now: Timestamp) throws -> Pool {
+        guard let index = pools.firstIndex(where: { $0.name == pool.name }) else { throw refuse(.poolNotFound) }
+        var new = pool
+        new.revision = pools[index].revision
+        if new == pools[index] { return new }
+        if pool.revision != 0, pool.revision != pools[index].revision { throw refuse(.poolChanged) }
+        try check(pool)
+        func canHold(_ address: IPAddress) -> Bool {
+            pool.prefixes.contains { $0.prefix.contains(address) && Self.isGivable(address, $0) }
+        }
+        for entry in entries where entry.binding.pool == pool.name {
+            if !entry.binding.assignments.allSatisfy({ canHold($0.address) }) { throw refuse(.poolInUse) }
+        }
+        revision += 1
+        new.revision = revision
+        pools[index] = new
+        freed.removeAll { $0.pool == pool.name && !canHold($0.address) }
+        for position in entries.indices where entries[position].binding.pool == pool.name {
+            var entry = entries[position]
+            entry.binding.assignments = entry.binding.assignments.compactMap { assignment($0.address, in: new) }
+            if entry.binding != entries[position].binding { _ = store(entry, position, now) }
+        }
+        return new
+    }
+
+    mutating func deletePool(_ name: String) throws -> Outcome {
+        guard let index = pools.firstIndex(where: { $0.name == name }) else { return .poolDeleted }
+        if entries.contains(where: { $0.binding.pool == name }) { throw refuse(.poolInUse) }
+        revision += 1
+        pools.remove(at: index)
+        freed.removeAll { $0.pool == name }
+        return .poolDeleted
+    }
+
+    // MARK: Usage
+
+    func usage(of name: String, at now: Timestamp) -> [PrefixUsage] {
+        guard let pool = pool(name) else { return [] }
+        return pool.prefixes.map { prefix in
+            let members = Self.members(of: prefix)
+            let holders = members.compactMap(holder(of:))
+            let reserved = holders.filter { $0.active == nil && $0.target == nil }.count
+            let waiting = freed.filter { prefix.prefix.contains($0.address) && !isReady($0, now) }.count
+            return PrefixUsage(
+                prefix: prefix.prefix, total: UInt64(members.count), bound: UInt64(holders.count - reserved),
+                reserved: UInt64(reserved), quarantined: UInt64(waiting),
+                free: UInt64(members.count - holders.count - waiting))
+        }
+    }
+}
