@@ -26,7 +26,7 @@ test: setup
 
 test-swift: setup
 	swift build --build-tests
-	swift test --skip-build
+	swift test --skip-build --no-parallel
 
 test-outside: build
 	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/outside

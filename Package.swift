@@ -3,13 +3,13 @@ import PackageDescription
 
 // Warnings are errors in CI, and not for who builds with another compiler than ours.
 let ci: [SwiftSetting] = Context.environment["HOLDFAST_CI"] == nil ? [] : [.treatAllWarnings(as: .error)]
-let settings: [SwiftSetting] =
+let testSettings: [SwiftSetting] =
     ci + [
         .enableUpcomingFeature("ExistentialAny"),
         .enableUpcomingFeature("InternalImportsByDefault"),
         .enableUpcomingFeature("MemberImportVisibility"),
-        .strictMemorySafety(),
     ]
+let settings = testSettings + [.strictMemorySafety()]
 
 // Listed from the ground up: a target imports only what stands above it in this list.
 let package = Package(
@@ -121,24 +121,26 @@ let package = Package(
             ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
 
         // Tests
-        .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: settings),
-        .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: settings),
-        .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: settings),
-        .testTarget(name: "KubeVirtTests", dependencies: ["KubeVirt", "IPAMModel", "Addresses"], swiftSettings: settings),
+        .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: testSettings),
+        .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: testSettings),
+        .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: testSettings),
         .testTarget(
-            name: "IPAMAPITests", dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC"], swiftSettings: settings),
+            name: "KubeVirtTests", dependencies: ["KubeVirt", "IPAMModel", "Addresses"], swiftSettings: testSettings),
         .testTarget(
-            name: "LedgerTests", dependencies: ["Ledger", "IPAMModel", "Addresses"], swiftSettings: settings),
+            name: "IPAMAPITests", dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC"],
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "LedgerTests", dependencies: ["Ledger", "IPAMModel", "Addresses"], swiftSettings: testSettings),
         .target(
             name: "StoreConformance", dependencies: ["LedgerStore", "Ledger", "IPAMModel", "Addresses"],
-            path: "Tests/StoreConformance", swiftSettings: settings),
+            path: "Tests/StoreConformance", swiftSettings: testSettings),
         .testTarget(
             name: "LedgerStoreTests",
             dependencies: [
                 "LedgerStore", "StoreConformance", "Ledger", "IPAMModel", "Addresses",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
-            swiftSettings: settings),
+            swiftSettings: testSettings),
         .testTarget(
             name: "HoldfastCLITests",
             dependencies: [
@@ -146,7 +148,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ],
-            exclude: ["Golden"], swiftSettings: settings),
+            exclude: ["Golden"], swiftSettings: testSettings),
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
@@ -155,12 +157,12 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-            ], swiftSettings: settings),
+            ], swiftSettings: testSettings),
         .testTarget(
             name: "IPAMServiceTests",
             dependencies: [
                 "IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses", "holdfast-server",
-            ], swiftSettings: settings),
+            ], swiftSettings: testSettings),
     ],
     swiftLanguageModes: [.v6]
 )

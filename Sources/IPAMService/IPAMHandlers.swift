@@ -7,7 +7,7 @@ package import RPC
 /// The service holdfast.ipam.v1.IPAM: decode, hand to the writer or read, encode.
 extension Writer {
     package var ipamService: RPCService {
-        var service = RPCService(unsafe cmessages_holdfast_ipam_v1_ipam())
+        var service = unsafe RPCService(cmessages_holdfast_ipam_v1_ipam())
         // Changes answer from the writer's thread once their batch is durable.
         unsafe service.unary(
             decode: { (message: UnsafePointer<Wire.AllocateRequest>) throws(RPCStatus) in

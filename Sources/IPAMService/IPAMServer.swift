@@ -4,7 +4,7 @@ import Ledger
 package import LedgerStore
 package import Logging
 package import RPC
-package import ServiceLifecycle
+import ServiceLifecycle
 
 /// The whole service in one process: store, ledger, writer and RPC server.
 package struct IPAMServer: Service {

@@ -7,7 +7,7 @@ package import RPC
 /// The service holdfast.ipam.v1.Pools.
 extension Writer {
     package var poolsService: RPCService {
-        var service = RPCService(unsafe cmessages_holdfast_ipam_v1_pools())
+        var service = unsafe RPCService(cmessages_holdfast_ipam_v1_pools())
         unsafe service.unary(
             decode: { (message: UnsafePointer<Wire.CreatePoolRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe Pool(message.pointee.pool) }

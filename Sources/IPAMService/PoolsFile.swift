@@ -3,7 +3,7 @@ import IPAMAPI
 package import IPAMModel
 import Ledger
 package import Logging
-package import ServiceLifecycle
+import ServiceLifecycle
 
 /// `--pools FILE`: pools that the file names are created or updated, at start and when the file changes; pools that it
 /// does not name stay as they are.

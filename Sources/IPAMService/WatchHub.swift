@@ -1,5 +1,5 @@
 package import IPAMAPI
-package import Ledger
+import Ledger
 import Synchronization
 
 /// A committed change of a binding.

@@ -25,7 +25,7 @@ enum ChannelArguments {
                 }
             }
             defer {
-                for index in unsafe arguments.indices {
+                for index in arguments.indices {
                     if unsafe arguments[index].type == GRPC_ARG_STRING { unsafe free(arguments[index].value.string) }
                     unsafe free(arguments[index].key)
                 }

@@ -7,7 +7,7 @@ import Synchronization
 package class Completion: @unchecked Sendable {
     // @unchecked: a class that is inherited from cannot be checked; each subclass says why it is safe.
 
-    /// Called once for every tag that was given to the core, on the queue's thread.
+    /// Called once for every tag that was given to the core, on a thread of the queue's.
     func completed(_ operation: Int, success: Bool) { preconditionFailure("a completion says what it does") }
 
     /// The tag to start an operation (0...7) with. Retains the completion until the tag comes back, or is taken back.
@@ -33,7 +33,7 @@ package class Completion: @unchecked Sendable {
     }
 }
 
-/// A completion queue of the core and the thread that polls it.
+/// A completion queue of the core and the threads that poll it.
 ///
 /// Nothing may be started on it after `shutdown`: the core ends the process then. Whoever uses it counts what it has
 /// open and shuts it when that is nothing.
@@ -41,6 +41,7 @@ package class Completion: @unchecked Sendable {
     // @unchecked: the core synchronises the queue itself, and the pointer never changes.
     let raw: OpaquePointer
     private let name: String
+    private let running = Atomic(0)
     private let ended = Latch()
 
     init(name: String) {
@@ -49,11 +50,15 @@ package class Completion: @unchecked Sendable {
         self.name = name
     }
 
-    /// A real thread: it blocks in the core, where the cooperative pool's threads must not.
-    func start() {
-        Thread.run(name: name) { [self] in
-            while poll() {}
-            ended.open()
+    /// Real threads: they block in the core, where the cooperative pool's must not. With more than one, completions of
+    /// one call may come at the same time.
+    func start(threads: Int) {
+        running.store(threads, ordering: .relaxed)
+        for index in 0..<threads {
+            Thread.run(name: "\(name)-\(index)") { [self] in
+                while poll() {}
+                if running.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { ended.open() }
+            }
         }
     }
 
@@ -69,10 +74,10 @@ package class Completion: @unchecked Sendable {
 
     func shutdown() { unsafe grpc_completion_queue_shutdown(raw) }
 
-    /// Returns when the thread has taken the last event.
+    /// Returns when the threads have taken the last event.
     func wait() async { await ended.wait() }
 
-    /// Only after the thread has ended, or was never started.
+    /// Only after the threads have ended, or were never started.
     func destroy() { unsafe grpc_completion_queue_destroy(raw) }
 }
 

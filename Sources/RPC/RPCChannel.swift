@@ -46,7 +46,7 @@ import Synchronization
         }
         unsafe self.channel = unsafe channel
         queue = CompletionQueue(name: "rpc-client")
-        queue.start()
+        queue.start(threads: 1)
     }
 
     /// One request, one answer. Throws the status that the server answered with, UNAVAILABLE where it cannot be reached,

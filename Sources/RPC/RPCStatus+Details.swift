@@ -4,16 +4,16 @@ import CMessages
 extension RPCStatus {
     static let detailsKey = "grpc-status-details-bin"
     private static let errorInfoType = "type.googleapis.com/google.rpc.ErrorInfo"
-    /// All headers of an answer together must stay under the peer's limit, 8 KiB unless it was told otherwise.
+    /// All headers of an answer together must stay under the peer's limit, 8 KiB unless it was told otherwise; on the wire
+    /// a byte of text may take three, and three bytes of details four.
     private static let largestMessage = 1024
-    private static let largestDetails = 4096
+    private static let largestDetails = 3072
 
     /// The message as it is sent: cut where a peer would refuse the headers for their size.
     var sentMessage: String {
         guard message.utf8.count > Self.largestMessage else { return message }
-        var cut = message
-        while cut.utf8.count > Self.largestMessage - 3 { cut.removeLast() }
-        return cut + "..."
+        // Decoding repairs a character that was cut through.
+        return String(decoding: message.utf8.prefix(Self.largestMessage - 3), as: UTF8.self) + "..."
     }
 
     /// google.rpc.Status in bytes, or nil where there is nothing that code and message do not say.

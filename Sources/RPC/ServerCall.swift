@@ -144,6 +144,8 @@ import Synchronization
             }
         }
         state.withLock { if $0.phase == .open { $0.task = task } }
+        // The end may have been reported, on another thread, before the task was there to be told.
+        if cancelled.load(ordering: .acquiring) { task.cancel() }
     }
 
     /// Answers each request as it comes, until the client sends no more.

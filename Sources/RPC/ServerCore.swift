@@ -2,16 +2,16 @@ import CGRPC
 
 /// A running server of the core, with everything that must end with it, in the order in which that must be.
 @safe final class ServerCore: Sendable {
-    /// Calls offered for each method and polling thread; the core queues what comes beyond them.
+    /// Calls offered for each method; the core queues what comes beyond them.
     private static let slots = 16
 
     // nonisolated(unsafe): the core synchronises it itself.
     nonisolated(unsafe) private let server: OpaquePointer
-    private let pollers: [ServerPoller]
+    private let poller: ServerPoller
 
-    private init(_ server: OpaquePointer, _ pollers: [ServerPoller]) {
+    private init(_ server: OpaquePointer) {
         unsafe self.server = unsafe server
-        self.pollers = pollers
+        poller = unsafe ServerPoller(server: server)
     }
 
     static func start(
@@ -31,10 +31,7 @@ import CGRPC
             (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, .number(5_000)),
         ]) { unsafe grpc_server_create($0, nil) }
         guard let server = unsafe server else { throw .state("the core made no server") }
-        let pollers = (0..<max(1, configuration.pollingThreads)).map { index in
-            unsafe ServerPoller(name: "rpc-server-\(index)", server: unsafe server)
-        }
-        let core = unsafe ServerCore(server, pollers)
+        let core = unsafe ServerCore(server)
         var addresses: [String] = []
         for listener in configuration.listeners {
             do throws(RPCError) {
@@ -44,7 +41,12 @@ import CGRPC
                 throw error
             }
         }
-        core.run(entries.map { core.route($0) } + [.unknownMethod])
+        let routes = entries.map { core.route($0) } + [.unknownMethod]
+        unsafe grpc_server_start(server)
+        for route in routes {
+            for _ in 0..<route.slots { core.poller.arm(route) }
+        }
+        core.poller.queue.start(threads: max(1, configuration.pollingThreads))
         return (core, addresses)
     }
 
@@ -71,19 +73,9 @@ import CGRPC
             handler: entry.handler)
     }
 
-    private func run(_ routes: [ServerRoute]) {
-        unsafe grpc_server_start(server)
-        for poller in pollers {
-            for route in routes {
-                for _ in 0..<route.slots { poller.arm(route) }
-            }
-            poller.queue.start()
-        }
-    }
-
     func shutdown(grace: Duration) async {
         let drained = ShutdownTag()
-        unsafe grpc_server_shutdown_and_notify(server, pollers[0].queue.raw, drained.tag(0))
+        unsafe grpc_server_shutdown_and_notify(server, poller.queue.raw, drained.tag(0))
         let cancelling = Task {
             do { try await Task.sleep(for: grace) } catch { return }
             unsafe grpc_server_cancel_all_calls(server)
@@ -92,21 +84,24 @@ import CGRPC
         cancelling.cancel()
         // It must not speak of a server that is destroyed.
         await cancelling.value
-        for poller in pollers { poller.callEnded() }
-        for poller in pollers { await poller.queue.wait() }
-        unsafe grpc_server_destroy(server)
-        for poller in pollers { poller.queue.destroy() }
+        poller.callEnded()
+        await poller.queue.wait()
+        destroy()
     }
 
-    /// For a server that never ran: no thread polls its queues, so this one does.
+    /// For a server that never ran: no thread polls its queue, so this one does.
     private func discard() {
         let drained = ShutdownTag()
-        unsafe grpc_server_shutdown_and_notify(server, pollers[0].queue.raw, drained.tag(0))
-        _ = pollers[0].queue.poll()
-        for poller in pollers { poller.callEnded() }
-        for poller in pollers { while poller.queue.poll() {} }
+        unsafe grpc_server_shutdown_and_notify(server, poller.queue.raw, drained.tag(0))
+        _ = poller.queue.poll()
+        poller.callEnded()
+        while poller.queue.poll() {}
+        destroy()
+    }
+
+    private func destroy() {
         unsafe grpc_server_destroy(server)
-        for poller in pollers { poller.queue.destroy() }
+        poller.queue.destroy()
     }
 }
 

@@ -9,12 +9,15 @@ import Synchronization
     var registered: UnsafeMutableRawPointer?
     /// Whether the core reads the request before it reports the call.
     var readsRequest: Bool
-    /// Calls that wait in the core for their client, for each polling thread.
+    /// Calls that wait in the core for their client.
     var slots: Int
     var handler: RPCService.Handler
 }
 
-/// One polling thread of a server with its completion queue, and the count of calls that use it.
+/// A server's completion queue with its polling threads, and the count of calls that use it.
+///
+/// One queue for all threads: with one each, what one thread reads from a connection may belong to the queue of another,
+/// and going there costs. Measured with two threads and 64 calls in flight: 11 us of CPU a call against 14.
 @safe final class ServerPoller: Sendable {
     let queue: CompletionQueue
     /// Calls that still owe or are owed a tag, and one for the server's own tag. Nothing can be started on the queue
@@ -23,8 +26,8 @@ import Synchronization
     // nonisolated(unsafe): the core synchronises the server itself, and outlives every call of this poller.
     nonisolated(unsafe) private let server: OpaquePointer
 
-    init(name: String, server: OpaquePointer) {
-        queue = CompletionQueue(name: name)
+    init(server: OpaquePointer) {
+        queue = CompletionQueue(name: "rpc-server")
         unsafe self.server = unsafe server
         unsafe grpc_server_register_completion_queue(server, queue.raw, nil)
     }

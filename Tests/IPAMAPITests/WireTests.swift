@@ -13,7 +13,7 @@ import Testing
         createdAt: Timestamp(nanoseconds: -1_500_000_000))
 
     @Test("a request comes back as it was sent") func requests() throws {
-        let arena = unsafe MessageArena()
+        let arena = MessageArena()
         let mac = MACAddress("02:00:0a:10:00:0f")
         let addresses = ["10.16.0.15", "fd00::15"].compactMap(IPAddress.init)
         for request in [
@@ -41,7 +41,7 @@ import Testing
     }
 
     @Test("a binding, a page, an event and a pool come back as they were sent") func answers() throws {
-        let arena = unsafe MessageArena()
+        let arena = MessageArena()
         let address = try #require(IPAddress("10.16.0.15"))
         let prefix = try #require(IPPrefix("10.16.0.0/16"))
         let described = DescribedBinding(

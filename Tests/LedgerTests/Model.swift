@@ -117,7 +117,7 @@ struct Model {
             freed.removeAll { addresses.contains($0.address) }
             var entry = Entry(
                 binding: Binding(
-                    owner: request.owner, pool: pool.name,
+                    id: revision, owner: request.owner, pool: pool.name,
                     assignments: addresses.compactMap { assignment($0, in: pool) }, mac: mac, revision: revision,
                     createdAt: now, updatedAt: now))
             if let attachment = request.attachment { Self.carry(&entry, attachment) }

@@ -3,63 +3,63 @@ import RPC
 
 extension RPCChannel {
     func check(_ service: String) async throws -> UInt32 {
-        try await unary(
+        unsafe try await unary(
             cmessages_grpc_health_v1_health(), service, encode: encodeHealth,
             decode: { (response: UnsafePointer<Grpc__Health__V1__HealthCheckResponse>) throws(RPCStatus) in
-                UInt32(response.pointee.status.rawValue)
+                unsafe UInt32(response.pointee.status.rawValue)
             }, timeout: .seconds(30))
     }
 
     func watchHealth(_ service: String) -> RPCResponses<UInt32> {
-        serverStreaming(
+        unsafe serverStreaming(
             cmessages_grpc_health_v1_health(), service, encode: encodeHealth,
             decode: { (response: UnsafePointer<Grpc__Health__V1__HealthCheckResponse>) throws(RPCStatus) in
-                UInt32(response.pointee.status.rawValue)
+                unsafe UInt32(response.pointee.status.rawValue)
             })
     }
 
     func allocate(_ mode: String, _ name: String) async throws -> String {
-        try await unary(
+        unsafe try await unary(
             cmessages_holdfast_ipam_v1_ipam(), (mode, name),
             encode: { (input, arena) in
-                let request = arena.make(Holdfast__Ipam__V1__AllocateRequest.self)
-                request.pointee.pool = arena.string(input.0)
-                request.pointee.owner = arena.make(Holdfast__Ipam__V1__Owner.self)
-                request.pointee.owner.pointee.name = arena.string(input.1)
-                return request
+                let request = unsafe arena.make(Holdfast__Ipam__V1__AllocateRequest.self)
+                unsafe request.pointee.pool = unsafe arena.string(input.0)
+                unsafe request.pointee.owner = unsafe arena.make(Holdfast__Ipam__V1__Owner.self)
+                unsafe request.pointee.owner.pointee.name = unsafe arena.string(input.1)
+                return unsafe request
             },
             decode: { (response: UnsafePointer<Holdfast__Ipam__V1__AllocateResponse>) throws(RPCStatus) in
-                try text(response.pointee.binding?.pointee.mac, "binding.mac")
+                unsafe try text(response.pointee.binding?.pointee.mac, "binding.mac")
             }, timeout: .seconds(30))
     }
 
     func release(
         _ mode: String, metadata: RPCMetadata = RPCMetadata(), timeout: Duration = .seconds(30)
     ) async throws -> String {
-        try await unary(
+        unsafe try await unary(
             cmessages_holdfast_ipam_v1_ipam(), mode,
             encode: { (mode, arena) in
-                let request = arena.make(Holdfast__Ipam__V1__ReleaseRequest.self)
-                request.pointee.owner = arena.make(Holdfast__Ipam__V1__Owner.self)
-                request.pointee.owner.pointee.name = arena.string(mode)
-                return request
+                let request = unsafe arena.make(Holdfast__Ipam__V1__ReleaseRequest.self)
+                unsafe request.pointee.owner = unsafe arena.make(Holdfast__Ipam__V1__Owner.self)
+                unsafe request.pointee.owner.pointee.name = unsafe arena.string(mode)
+                return unsafe request
             },
             decode: { (response: UnsafePointer<Holdfast__Ipam__V1__ReleaseResponse>) throws(RPCStatus) in
-                try text(response.pointee.binding?.pointee.mac, "binding.mac")
+                unsafe try text(response.pointee.binding?.pointee.mac, "binding.mac")
             }, metadata: metadata, timeout: timeout)
     }
 
     func watch(_ mode: String, _ count: Int, timeout: Duration? = nil) -> RPCResponses<UInt64> {
-        serverStreaming(
+        unsafe serverStreaming(
             cmessages_holdfast_ipam_v1_ipam(), (mode, count),
             encode: { (input, arena) in
-                let request = arena.make(Holdfast__Ipam__V1__WatchBindingsRequest.self)
-                request.pointee.pool = arena.string(input.0)
-                request.pointee.name = arena.string("\(input.1)")
-                return request
+                let request = unsafe arena.make(Holdfast__Ipam__V1__WatchBindingsRequest.self)
+                unsafe request.pointee.pool = unsafe arena.string(input.0)
+                unsafe request.pointee.name = unsafe arena.string("\(input.1)")
+                return unsafe request
             },
             decode: { (event: UnsafePointer<Holdfast__Ipam__V1__BindingEvent>) throws(RPCStatus) in
-                event.pointee.revision
+                unsafe event.pointee.revision
             }, timeout: timeout)
     }
 }
@@ -67,9 +67,9 @@ extension RPCChannel {
 private func encodeHealth(
     _ service: String, _ arena: borrowing MessageArena
 ) -> UnsafeMutablePointer<Grpc__Health__V1__HealthCheckRequest> {
-    let request = arena.make(Grpc__Health__V1__HealthCheckRequest.self)
-    request.pointee.service = arena.string(service)
-    return request
+    let request = unsafe arena.make(Grpc__Health__V1__HealthCheckRequest.self)
+    unsafe request.pointee.service = unsafe arena.string(service)
+    return unsafe request
 }
 
 /// An echo server on a free port and a channel to it, both gone afterwards.

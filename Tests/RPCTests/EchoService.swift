@@ -7,36 +7,36 @@ import RPC
 /// - Release (async) does what `owner.name` says.
 /// - WatchBindings (streaming) sends as many events as `name` says, as `pool` says.
 enum EchoService {
-    static var descriptor: UnsafePointer<ProtobufCServiceDescriptor> { cmessages_holdfast_ipam_v1_ipam() }
+    static var descriptor: UnsafePointer<ProtobufCServiceDescriptor> { unsafe cmessages_holdfast_ipam_v1_ipam() }
 
     static func make(_ probe: Probe) -> RPCService {
-        var service = RPCService(cmessages_holdfast_ipam_v1_ipam())
-        service.unary(decode: Self.decodeAllocate, encode: Self.encodeAllocate) { request, call, reply in
+        var service = unsafe RPCService(cmessages_holdfast_ipam_v1_ipam())
+        unsafe service.unary(decode: Self.decodeAllocate, encode: Self.encodeAllocate) { request, call, reply in
             allocate(request, call, reply, probe)
         }
-        service.unary(decode: Self.decodeRelease, encode: Self.encodeRelease) {
+        unsafe service.unary(decode: Self.decodeRelease, encode: Self.encodeRelease) {
             (mode, call) async throws(RPCStatus) in
             probe.add("started")
             defer { probe.add("ended") }
             return try await release(mode, call, probe)
         }
-        service.serverStreaming(decode: Self.decodeWatch, encode: Self.encodeEvent) {
+        unsafe service.serverStreaming(decode: Self.decodeWatch, encode: Self.encodeEvent) {
             (request, call, writer) async throws(RPCStatus) in
             probe.add("started")
             defer { probe.add("ended") }
             try await watch(request, writer, probe)
         }
-        service.unary(
+        unsafe service.unary(
             decode: { (_: UnsafePointer<Holdfast__Ipam__V1__TransferRequest>) throws(RPCStatus) in },
-            encode: { (_, arena) in arena.make(Holdfast__Ipam__V1__TransferResponse.self) },
+            encode: { (_, arena) in unsafe arena.make(Holdfast__Ipam__V1__TransferResponse.self) },
             complete: { (_, _, reply) in reply.succeed(()) })
-        service.unary(
+        unsafe service.unary(
             decode: { (_: UnsafePointer<Holdfast__Ipam__V1__GetBindingRequest>) throws(RPCStatus) in },
-            encode: { (_, arena) in arena.make(Holdfast__Ipam__V1__Binding.self) },
+            encode: { (_, arena) in unsafe arena.make(Holdfast__Ipam__V1__Binding.self) },
             complete: { (_, _, reply) in reply.succeed(()) })
-        service.unary(
+        unsafe service.unary(
             decode: { (_: UnsafePointer<Holdfast__Ipam__V1__ListBindingsRequest>) throws(RPCStatus) in },
-            encode: { (_, arena) in arena.make(Holdfast__Ipam__V1__ListBindingsResponse.self) },
+            encode: { (_, arena) in unsafe arena.make(Holdfast__Ipam__V1__ListBindingsResponse.self) },
             complete: { (_, _, reply) in reply.succeed(()) })
         return service
     }
@@ -53,6 +53,12 @@ enum EchoService {
                     .alreadyExists, "taken: ✓",
                     errorInfo: .init(
                         reason: "ADDRESS_TAKEN", domain: "holdfast", metadata: ["holder": "vm-1", "a": "ü"])))
+        case "long":
+            reply.fail(
+                RPCStatus(
+                    .internalError, String(repeating: "ü", count: 100_000),
+                    errorInfo: .init(
+                        reason: "LONG", domain: "holdfast", metadata: ["key": String(repeating: "x", count: 100_000)])))
         case "drop": break
         case "twice":
             reply.succeed(request.name)
@@ -127,44 +133,44 @@ enum EchoService {
     static let decodeAllocate:
         @Sendable (UnsafePointer<Holdfast__Ipam__V1__AllocateRequest>) throws(RPCStatus) -> Allocate = {
             (request) throws(RPCStatus) in
-            Allocate(
+            unsafe Allocate(
                 mode: try text(request.pointee.pool, "pool"),
                 name: try text(request.pointee.owner?.pointee.name, "owner.name"))
         }
     static let encodeAllocate:
         @Sendable (String, borrowing MessageArena) -> UnsafeMutablePointer<Holdfast__Ipam__V1__AllocateResponse> = {
             (name, arena) in
-            let response = arena.make(Holdfast__Ipam__V1__AllocateResponse.self)
-            response.pointee.binding = arena.make(Holdfast__Ipam__V1__Binding.self)
-            response.pointee.binding.pointee.mac = arena.string(name)
-            return response
+            let response = unsafe arena.make(Holdfast__Ipam__V1__AllocateResponse.self)
+            unsafe response.pointee.binding = unsafe arena.make(Holdfast__Ipam__V1__Binding.self)
+            unsafe response.pointee.binding.pointee.mac = unsafe arena.string(name)
+            return unsafe response
         }
     static let decodeRelease:
         @Sendable (UnsafePointer<Holdfast__Ipam__V1__ReleaseRequest>) throws(RPCStatus) -> String = {
-            (request) throws(RPCStatus) in try text(request.pointee.owner?.pointee.name, "owner.name")
+            (request) throws(RPCStatus) in unsafe try text(request.pointee.owner?.pointee.name, "owner.name")
         }
     static let encodeRelease:
         @Sendable (String, borrowing MessageArena) -> UnsafeMutablePointer<Holdfast__Ipam__V1__ReleaseResponse> = {
             (name, arena) in
-            let response = arena.make(Holdfast__Ipam__V1__ReleaseResponse.self)
-            response.pointee.binding = arena.make(Holdfast__Ipam__V1__Binding.self)
-            response.pointee.binding.pointee.mac = arena.string(name)
-            return response
+            let response = unsafe arena.make(Holdfast__Ipam__V1__ReleaseResponse.self)
+            unsafe response.pointee.binding = unsafe arena.make(Holdfast__Ipam__V1__Binding.self)
+            unsafe response.pointee.binding.pointee.mac = unsafe arena.string(name)
+            return unsafe response
         }
     static let decodeWatch:
         @Sendable (UnsafePointer<Holdfast__Ipam__V1__WatchBindingsRequest>) throws(RPCStatus) -> Allocate = {
             (request) throws(RPCStatus) in
-            Allocate(mode: try text(request.pointee.pool, "pool"), name: try text(request.pointee.name, "name"))
+            unsafe Allocate(mode: try text(request.pointee.pool, "pool"), name: try text(request.pointee.name, "name"))
         }
     static let encodeEvent:
         @Sendable (UInt64, borrowing MessageArena) -> UnsafeMutablePointer<Holdfast__Ipam__V1__BindingEvent> = {
             (revision, arena) in
-            let event = arena.make(Holdfast__Ipam__V1__BindingEvent.self)
-            event.pointee.revision = revision
+            let event = unsafe arena.make(Holdfast__Ipam__V1__BindingEvent.self)
+            unsafe event.pointee.revision = revision
             if revision == .max {
-                event.pointee.binding = arena.make(Holdfast__Ipam__V1__Binding.self)
-                event.pointee.binding.pointee.mac = arena.string(ballast)
+                unsafe event.pointee.binding = unsafe arena.make(Holdfast__Ipam__V1__Binding.self)
+                unsafe event.pointee.binding.pointee.mac = unsafe arena.string(ballast)
             }
-            return event
+            return unsafe event
         }
 }

@@ -8,7 +8,7 @@ import Testing
     }
 
     @Test func `a method without a handler stops the server, and is named`() {
-        let service = RPCService(EchoService.descriptor)
+        let service = unsafe RPCService(EchoService.descriptor)
         #expect {
             try RPCServer(configuration: .init(listeners: []), services: [service])
         } throws: {
@@ -20,11 +20,11 @@ import Testing
 
     @Test func `a handler that fits no method, or is there twice, stops the server`() {
         var twice = EchoService.make(Probe())
-        twice.unary(
+        unsafe twice.unary(
             decode: EchoService.decodeRelease, encode: EchoService.encodeRelease,
             complete: { (_, _, reply) in reply.succeed("") })
         var stray = EchoService.make(Probe())
-        stray.unary(
+        unsafe stray.unary(
             decode: EchoService.decodeRelease, encode: EchoService.encodeEvent,
             complete: { (_, _, reply) in reply.succeed(1) })
         for service in [twice, stray] {

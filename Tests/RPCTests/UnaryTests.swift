@@ -29,6 +29,17 @@ import Testing
         }
     }
 
+    @Test func `an error with too much to say arrives, cut`() async throws {
+        try await withEcho { _, channel, _ in
+            await #expect { try await channel.allocate("long", "") } throws: {
+                guard let status = $0 as? RPCStatus else { return false }
+                return status.code == .internalError && status.message.hasPrefix("üü")
+                    && status.message.hasSuffix("...")
+                    && status.errorInfo == .init(reason: "LONG", domain: "holdfast")
+            }
+        }
+    }
+
     @Test func `a reply that is dropped answers INTERNAL, and only the first answer counts`() async throws {
         try await withEcho { _, channel, _ in
             await #expect { try await channel.allocate("drop", "") } throws: {

@@ -5,9 +5,9 @@ import Testing
 
 @Suite struct WireTextTests {
     private func decode<M: ProtobufMessage>(_ type: M.Type, _ bytes: [UInt8]) throws(RPCStatus) {
-        let result = bytes.withUnsafeBufferPointer { bytes -> Result<Void, RPCStatus> in
+        let result = unsafe bytes.withUnsafeBufferPointer { bytes -> Result<Void, RPCStatus> in
             do throws(RPCStatus) {
-                return .success(try MessageDecoder<M>().decode(bytes) { (_) throws(RPCStatus) in })
+                return unsafe .success(try MessageDecoder<M>().decode(bytes) { (_) throws(RPCStatus) in })
             } catch {
                 return .failure(error)
             }
@@ -36,16 +36,16 @@ import Testing
                 throws: RPCStatus(
                     .invalidArgument, "\(name): must be UTF-8 without NUL",
                     errorInfo: .init(reason: "INVALID_FIELD", domain: "holdfast", metadata: ["field": name]))
-            ) { try decode(Holdfast__Ipam__V1__AllocateRequest.self, bytes) }
+            ) { try unsafe decode(Holdfast__Ipam__V1__AllocateRequest.self, bytes) }
         }
         let nested = field(1, field(2, field(3, bad)))
-        #expect { try decode(Holdfast__Ipam__V1__CreatePoolRequest.self, nested) } throws: {
+        #expect { try unsafe decode(Holdfast__Ipam__V1__CreatePoolRequest.self, nested) } throws: {
             ($0 as? RPCStatus)?.errorInfo?.metadata["field"] == "pool.prefixes.excluded"
         }
-        #expect { try decode(Google__Rpc__ErrorInfo.self, field(3, field(1, bad))) } throws: {
+        #expect { try unsafe decode(Google__Rpc__ErrorInfo.self, field(3, field(1, bad))) } throws: {
             ($0 as? RPCStatus)?.errorInfo?.metadata["field"] == "metadata.key"
         }
-        #expect { try decode(Holdfast__Ipam__V1__GetBindingRequest.self, field(2, bad)) } throws: {
+        #expect { try unsafe decode(Holdfast__Ipam__V1__GetBindingRequest.self, field(2, bad)) } throws: {
             ($0 as? RPCStatus)?.errorInfo?.metadata["field"] == "address"
         }
     }
@@ -53,17 +53,18 @@ import Testing
     @Test func `good text, bytes fields and unknown fields pass`() throws {
         let good = ["", "a", "ü", "😀", "\u{10ffff}", "\u{7f}"].map { Array($0.utf8) }
         for text in good {
-            try decode(Holdfast__Ipam__V1__AllocateRequest.self, field(1, field(3, text)) + field(4, text))
+            try unsafe decode(
+                Holdfast__Ipam__V1__AllocateRequest.self, field(1, field(3, text)) + field(4, text))
         }
-        try decode(Google__Protobuf__Any.self, field(2, [0, 0xff]))
-        try decode(Holdfast__Ipam__V1__AllocateRequest.self, field(15, [0, 0xff]))
-        try decode(Holdfast__Ipam__V1__AllocateRequest.self, [])
+        try unsafe decode(Google__Protobuf__Any.self, field(2, [0, 0xff]))
+        try unsafe decode(Holdfast__Ipam__V1__AllocateRequest.self, field(15, [0, 0xff]))
+        try unsafe decode(Holdfast__Ipam__V1__AllocateRequest.self, [])
     }
 
     @Test func `bytes that are no message are refused, however they are cut`() {
         let message = field(1, field(3, Array("name".utf8)) + [0x08, 0x81, 0x01]) + field(3, Array("pool".utf8))
         for count in 1..<message.count where count != message.count - 6 {
-            #expect { try decode(Holdfast__Ipam__V1__AllocateRequest.self, Array(message[..<count])) } throws: {
+            #expect { try unsafe decode(Holdfast__Ipam__V1__AllocateRequest.self, Array(message[..<count])) } throws: {
                 ($0 as? RPCStatus)?.code == .invalidArgument
             }
         }
@@ -72,32 +73,36 @@ import Testing
             let noise = (0..<Int.random(in: 1...40, using: &generator)).map { _ in
                 UInt8.random(in: 0...255, using: &generator)
             }
-            do { try decode(Holdfast__Ipam__V1__ListBindingsResponse.self, noise) } catch { continue }
+            do { try unsafe decode(Holdfast__Ipam__V1__ListBindingsResponse.self, noise) } catch { continue }
         }
     }
 
     @Test func `a small message that would grow without bound is refused`() {
         let bytes = [UInt8](repeating: 0, count: 600_000).enumerated().map { $0.offset % 2 == 0 ? UInt8(0x0a) : 0 }
-        #expect { try decode(Holdfast__Ipam__V1__ListBindingsResponse.self, bytes) } throws: {
+        #expect { try unsafe decode(Holdfast__Ipam__V1__ListBindingsResponse.self, bytes) } throws: {
             ($0 as? RPCStatus)?.code == .resourceExhausted
         }
     }
 
     @Test func `bad text in a request is refused over the wire`() async throws {
         try await withEcho { _, channel, _ in
-            await #expect {
-                try await channel.unary(
-                    cmessages_holdfast_ipam_v1_ipam(), (),
-                    encode: { (_, arena) in
-                        let request = arena.make(Holdfast__Ipam__V1__TransferRequest.self)
-                        request.pointee.owner = arena.make(Holdfast__Ipam__V1__Owner.self)
-                        request.pointee.owner.pointee.name = arena.string("abc")
-                        request.pointee.owner.pointee.name[1] = -1
-                        return request
-                    },
-                    decode: { (_: UnsafePointer<Holdfast__Ipam__V1__TransferResponse>) throws(RPCStatus) in },
-                    timeout: .seconds(30))
-            } throws: { ($0 as? RPCStatus)?.errorInfo?.metadata["field"] == "owner.name" }
+            await #expect { try await sendBadName(channel) } throws: {
+                ($0 as? RPCStatus)?.errorInfo?.metadata["field"] == "owner.name"
+            }
         }
+    }
+
+    private func sendBadName(_ channel: RPCChannel) async throws {
+        unsafe try await channel.unary(
+            cmessages_holdfast_ipam_v1_ipam(), (),
+            encode: { (_, arena) in
+                let request = unsafe arena.make(Holdfast__Ipam__V1__TransferRequest.self)
+                unsafe request.pointee.owner = unsafe arena.make(Holdfast__Ipam__V1__Owner.self)
+                unsafe request.pointee.owner.pointee.name = unsafe arena.string("abc")
+                unsafe request.pointee.owner.pointee.name[1] = -1
+                return unsafe request
+            },
+            decode: { (_: UnsafePointer<Holdfast__Ipam__V1__TransferResponse>) throws(RPCStatus) in },
+            timeout: .seconds(30))
     }
 }

@@ -66,7 +66,7 @@ extension DNS {
 func strings(
     _ texts: [String], _ arena: borrowing MessageArena
 ) -> (Int, UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) {
-    guard !texts.isEmpty else { return unsafe (0, nil) }
+    guard !texts.isEmpty else { return (0, nil) }
     return unsafe (texts.count, arena.array(texts.count) { unsafe arena.string(texts[$0]) })
 }
 
@@ -85,7 +85,7 @@ func messages<Message, Value>(
     guard let field = unsafe field else { return values }
     values.reserveCapacity(count)
     for index in 0..<count {
-        if let message = unsafe field[index]?.pointee { values.append(try unsafe value(message, index)) }
+        if let message = unsafe field[index]?.pointee { values.append(try value(message, index)) }
     }
     return values
 }

@@ -1,6 +1,6 @@
 import CMessages
-package import IPAMModel
-package import RPC
+import IPAMModel
+import RPC
 
 // Every string that reaches this file has been checked by RPC: valid UTF-8, no NUL inside.
 

@@ -1,5 +1,5 @@
 package import Addresses
-package import CMessages
+import CMessages
 package import IPAMModel
 package import RPC
 
