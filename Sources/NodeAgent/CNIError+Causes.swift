@@ -3,8 +3,8 @@ package import IPAMModel
 package import KubeVirt
 
 extension CNIError {
-    /// The service's refusal as the runtime is told it. What a repetition may mend has code 11, as kubelet repeats anyway
-    /// but shows it as such.
+    /// The service's refusal as the runtime is told it: code 11 where the service could not be asked, else a code of our
+    /// own, with the reason and its facts as details.
     package init(_ error: IPAMError) {
         let code: Code =
             switch error.code {
@@ -17,30 +17,11 @@ extension CNIError {
             case .permissionDenied, .unauthenticated: .notPermitted
             case .internalError: .internalFailure
             }
-        let facts = error.metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-        let reason = ([error.reason.rawValue] + facts).joined(separator: " ")
-        self.init(code, error.message, details: "\(reason): \(Self.advice(error.reason, error.code))")
-    }
-
-    private static func advice(_ reason: IPAMError.Reason, _ code: IPAMError.Code) -> String {
-        switch reason {
-        case .addressTaken, .macTaken:
-            "ask for another one in the annotation, or release the holder's (holdfast release)"
-        case .addressQuarantined: "it was freed a moment ago; the runtime's next try may have it"
-        case .addressOutsidePool, .addressExcluded: "ask for an address that the pool gives, or name another pool"
-        case .poolNotFound: "create the pool (holdfast pool create), or correct its name in the network or annotation"
-        case .noDefaultPool: "name a pool in the network's configuration, or make one the default"
-        case .namespaceNotAllowed: "use a pool that the namespace may use, or add the namespace to the pool"
-        case .poolExhausted: "add a prefix to the pool, or release bindings that nobody needs (holdfast binding list)"
-        case .quotaExceeded: "raise the pool's quota, or release bindings of the namespace"
-        case .addressChange, .macChange: "stop the VM before its address or MAC is changed"
-        case .attachmentSuperseded: "a newer pod carries this VM; this one has come too late"
-        case .bindingNotFound: "a migration's target gets no new address: its source must have one"
-        default:
-            code == .unavailable || code == .aborted
-                ? "see whether holdfast-server runs; the runtime tries again by itself"
-                : "see the agent's and the server's logs"
-        }
+        // The server's words say what to do; of a server that is away nobody but the agent can.
+        let facts = error.metadata.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
+        let advice =
+            code == .tryAgainLater ? "; see whether holdfast-server runs; the runtime tries again by itself" : ""
+        self.init(code, error.message, details: error.reason.rawValue + facts + advice)
     }
 
     package init(_ error: IdentityError) {

@@ -124,6 +124,34 @@ struct BridgeTests {
         }
     }
 
+    @Test func `addresses of both families, MAC and pool are those of the annotations`() async throws {
+        try await NodeFixture.run { fixture in
+            try fixture.write(
+                """
+                apiVersion: v1
+                kind: Pod
+                metadata:
+                  name: web
+                  uid: uid-web
+                  annotations:
+                    ovn.kubernetes.io/ip_address: 10.17.0.15,fd00::15
+                    ovn.kubernetes.io/mac_address: 02:00:00:00:00:0f
+                    ovn.kubernetes.io/logical_switch: other
+                """, to: "web.yaml")
+            let netns = try fixture.makeNamespace()
+            let configuration = configuration(.asMain, fixture, bridge: fixture.bridgeName())
+            try fixture.runtime("ADD", configuration: configuration, container: "c1", netns: netns, pod: "web")
+                .requireSuccess()
+            let link = try Interface(in: netns)
+            #expect(link.addresses == ["10.17.0.15/16", "fd00::15/64"])
+            #expect(link.mac == "02:00:00:00:00:0f")
+            #expect(link.routes.first == "default via 10.17.0.1")
+            #expect(
+                try Executable.run(["ip", "-n", netns, "-6", "route", "show", "default"]).output
+                    .hasPrefix("default via fd00::1 "))
+        }
+    }
+
     // CNI 1.1, section 4, "DEL": succeeds "even if some resources are missing".
     @Test(arguments: Way.allCases)
     func `DEL succeeds when namespace, pod and binding are gone already`(way: Way) async throws {
@@ -190,7 +218,9 @@ struct Interface: Equatable {
         for line in lines {
             let words = line.split(separator: " ")
             if words.first == "link/ether" { mac = String(words[1]) }
-            if words.first == "inet" { addresses.append(String(words[1])) }
+            if words.first == "inet" || words.first == "inet6" && words.contains("global") {
+                addresses.append(String(words[1]))
+            }
         }
         routes = try Executable.run(["ip", "-n", netns, "route"]).requireSuccess().split(separator: "\n").map { line in
             let words = line.split(separator: " ")
