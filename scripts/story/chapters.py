@@ -8,6 +8,11 @@ from .stage import REPOSITORY, wait_until
 STATIC = "10.16.0.15"
 
 
+def words(identity):
+    """An IP and MAC address as text."""
+    return " ".join(str(part) for part in identity)
+
+
 class Machine:
     """A VM of the story, the pods that stand for it now, and the identity it was first seen with."""
 
@@ -31,7 +36,6 @@ class Story:
         self.kubelet = Kubelet(stage)
         self.machines = {}
         self.failures = []
-        self.moves = 0
 
     def check(self, holds, claim):
         if not holds:
@@ -51,8 +55,8 @@ class Story:
                 continue
             held = (binding["assignments"][0]["address"], binding["mac"])
             machine.identity = machine.identity or held
-            self.check(
-                held == machine.identity, f"{machine.name} is {held} in the ledger, and was {machine.identity} before")
+            self.check(held == machine.identity,
+                       f"{machine.name} is {words(held)} in the ledger, and was {words(machine.identity)} before")
             state = binding["state"].removeprefix("BINDING_STATE_")
             if not machine.pods:
                 rows.append([machine.name, "-", "(no pod)", held[0], held[1], "-", state])
@@ -60,7 +64,8 @@ class Story:
                     self.check(not self.wire.ping(held[0])[0], f"{held[0]} answers, and no pod has it")
             for pod in machine.pods:
                 seen = self._interface(pod, held)
-                self.check(seen == machine.identity, f"{pod.name} on {pod.node} has {seen}, not {machine.identity}")
+                self.check(seen == machine.identity,
+                           f"{pod.name} on {pod.node} has {words(seen)}, not {words(machine.identity)}")
                 answers = self._answers(machine, pod)
                 paint = green if seen == machine.identity else red
                 rows.append([machine.name, pod.node, pod.name, (seen[0], paint), (seen[1], paint), answers, state])
@@ -150,7 +155,6 @@ class Story:
         self._shut_down(machine)
         self._launch(machine, "node-b")
         self._point_wire(machine, machine.pod)
-        self.moves += 1
         self.show()
         say(f"{old.name} is gone, and {machine.pod.name} on another node is a new pod with a new UID. A pod's address "
             "would have gone with it; the guest comes back with the one that its clients, firewall rules and DNS know.")
@@ -180,7 +184,6 @@ class Story:
         # KubeVirt may leave the ended source pod for days. Its DEL comes late, and must not undo anything.
         self.kubelet.stop(source)
         self.cluster.remove(source.manifest)
-        self.moves += 1
         self.show()
         said = ""
         if pinging:
@@ -229,7 +232,6 @@ class Story:
             "that is off, and nobody else gets it.")
         self._launch(machine, "node-b")
         self._point_wire(machine, machine.pod)
-        self.moves += 1
         self.show()
         say("Started again, with what it had before.")
 
@@ -285,7 +287,7 @@ class Story:
     def verdict(self):
         if self.failures:
             title("Addresses NOT held")
-            for failure in self.failures:
+            for failure in dict.fromkeys(self.failures):
                 say(red(f"- {failure}"), 2)
             return False
         title("Addresses held")
