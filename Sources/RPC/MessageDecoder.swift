@@ -19,7 +19,10 @@ import CMessages
         guard let message = unsafe protobuf_c_message_unpack(descriptor, &allocator, bytes.count, bytes.baseAddress)
         else {
             if arena.isExhausted { throw RPCStatus(.resourceExhausted, "the message needs too much memory") }
-            throw RPCStatus(.invalidArgument, unsafe "not a \(String(cString: descriptor.pointee.name)) message")
+            let name = unsafe String(cString: descriptor.pointee.name)
+            throw RPCStatus(
+                .invalidArgument, "not a \(name) message",
+                errorInfo: RPCStatus.ErrorInfo(reason: "INVALID_MESSAGE", domain: "holdfast"))
         }
         return unsafe try body(UnsafeRawPointer(message).assumingMemoryBound(to: M.self))
     }

@@ -1,7 +1,8 @@
 import CGRPC
 import Synchronization
 
-/// A gRPC server: its own services, and health and reflection beside them.
+/// A gRPC server: its own services, and health and reflection beside them. Once started it runs until `shutdown`, whether
+/// or not anybody holds it.
 package final class RPCServer: Sendable {
     package struct Listener: Sendable {
         /// `127.0.0.1:7440`, `[::1]:0` (any free port), `unix:/path`.

@@ -7,32 +7,32 @@
 
     /// Stands in for Synchronization's Mutex, whose locking the sanitizer does not see on Linux: it would call all that is
     /// under one a race. A POSIX mutex it knows.
-    package struct Mutex<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
+    @safe package struct Mutex<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
         // @unchecked: the value is only touched under the lock.
         private let lock: UnsafeMutablePointer<pthread_mutex_t>
         private let value: UnsafeMutablePointer<Value>
 
         package init(_ initial: consuming sending Value) {
-            lock = .allocate(capacity: 1)
-            lock.initialize(to: pthread_mutex_t())
-            pthread_mutex_init(lock, nil)
-            value = .allocate(capacity: 1)
-            value.initialize(to: initial)
+            unsafe lock = .allocate(capacity: 1)
+            unsafe lock.initialize(to: pthread_mutex_t())
+            unsafe pthread_mutex_init(lock, nil)
+            unsafe value = .allocate(capacity: 1)
+            unsafe value.initialize(to: initial)
         }
 
         deinit {
-            pthread_mutex_destroy(lock)
-            lock.deallocate()
-            value.deinitialize(count: 1)
-            value.deallocate()
+            unsafe pthread_mutex_destroy(lock)
+            unsafe lock.deallocate()
+            unsafe value.deinitialize(count: 1)
+            unsafe value.deallocate()
         }
 
         package func withLock<Result: ~Copyable, E>(
             _ body: (inout sending Value) throws(E) -> sending Result
         ) throws(E) -> sending Result {
-            pthread_mutex_lock(lock)
-            defer { pthread_mutex_unlock(lock) }
-            return try body(&value.pointee)
+            unsafe pthread_mutex_lock(lock)
+            defer { unsafe pthread_mutex_unlock(lock) }
+            return unsafe try body(&value.pointee)
         }
     }
 

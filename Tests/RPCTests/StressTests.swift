@@ -2,18 +2,6 @@ import RPC
 import Testing
 
 @Suite struct StressTests {
-    /// xorshift64*, so that a seed makes the same run again.
-    private struct Generator: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state ^= state >> 12
-            state ^= state << 25
-            state ^= state >> 27
-            return state &* 0x2545_F491_4F6C_DD1D
-        }
-    }
-
     @Test func `64 clients at once that cancel, time out, let go and vanish leave nothing behind`() async throws {
         let seed = UInt64.random(in: 1 ... .max)
         print("stress seed \(seed)")
@@ -27,7 +15,7 @@ import Testing
             for worker in 0..<64 {
                 let channel = channels[worker % channels.count]
                 group.addTask {
-                    var generator = Generator(state: seed &+ UInt64(worker) &* 0x9E37_79B9_7F4A_7C15 | 1)
+                    var generator = SeededGenerator(state: seed &+ UInt64(worker) &* 0x9E37_79B9_7F4A_7C15 | 1)
                     for _ in 0..<60 { await Self.step(channel, address, probe, &generator) }
                 }
             }
@@ -45,7 +33,7 @@ import Testing
     }
 
     private static func step(
-        _ channel: RPCChannel, _ address: String, _ probe: Probe, _ generator: inout Generator
+        _ channel: RPCChannel, _ address: String, _ probe: Probe, _ generator: inout SeededGenerator
     ) async {
         let pause = Duration.microseconds(Int.random(in: 0...3000, using: &generator))
         let text = "text \(Int.random(in: 0...1_000_000, using: &generator))"
