@@ -15,7 +15,7 @@ build-release: setup
 
 # The product's story on this machine, told in a minute.
 demo: build-release
-	@.venv/bin/python scripts/demo
+	@scripts/demo
 
 # Both run even when the first fails, so that one run shows everything.
 test: setup
