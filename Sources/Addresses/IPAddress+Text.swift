@@ -81,7 +81,17 @@ extension IPAddress: LosslessStringConvertible {
     package var description: String {
         switch family {
         case .ipv4:
-            return "\(bits >> 24 & 255).\(bits >> 16 & 255).\(bits >> 8 & 255).\(bits & 255)"
+            var text: [UInt8] = []
+            text.reserveCapacity(15)
+            let bits = UInt32(truncatingIfNeeded: bits)
+            for shift: UInt32 in [24, 16, 8, 0] {
+                let octet = UInt8(truncatingIfNeeded: bits >> shift)
+                if octet >= 100 { text.append(UInt8(ascii: "0") + octet / 100) }
+                if octet >= 10 { text.append(UInt8(ascii: "0") + octet / 10 % 10) }
+                text.append(UInt8(ascii: "0") + octet % 10)
+                if shift > 0 { text.append(UInt8(ascii: ".")) }
+            }
+            return String(decoding: text, as: UTF8.self)
         case .ipv6:
             let groups = (0..<8).map { UInt16(truncatingIfNeeded: bits >> UInt128(112 - $0 * 16)) }
             if bits >> 32 == 0xffff { return "::ffff:\(IPAddress(family: .ipv4, bits: bits))" }

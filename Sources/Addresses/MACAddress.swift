@@ -38,6 +38,18 @@ extension MACAddress: LosslessStringConvertible {
 
     /// "02:00:0a:10:00:0f".
     package var description: String {
-        bytes.map { $0 < 16 ? "0" + String($0, radix: 16) : String($0, radix: 16) }.joined(separator: ":")
+        var text: [UInt8] = []
+        text.reserveCapacity(17)
+        for shift in stride(from: 40, through: 0, by: -8) {
+            let byte = UInt8(truncatingIfNeeded: bits >> UInt64(shift))
+            text.append(Self.digit(byte >> 4))
+            text.append(Self.digit(byte & 15))
+            if shift > 0 { text.append(UInt8(ascii: ":")) }
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    private static func digit(_ value: UInt8) -> UInt8 {
+        value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
     }
 }

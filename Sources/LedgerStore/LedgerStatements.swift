@@ -8,12 +8,10 @@ import Ledger
 enum LedgerStatements {
     /// On a conflict with the binding's own row only: an address of another binding is an error, never replaced.
     private static let putBinding = """
-        INSERT INTO bindings (id, kind, namespace, name, network, pool, ipv4, ipv6, mac, state, node, pod, record)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO bindings (id, namespace, name, ipv4, ipv6, record) VALUES (?, ?, ?, ?, ?, ?)
         ON CONFLICT (id) DO UPDATE SET
-            kind = excluded.kind, namespace = excluded.namespace, name = excluded.name, network = excluded.network,
-            pool = excluded.pool, ipv4 = excluded.ipv4, ipv6 = excluded.ipv6, mac = excluded.mac,
-            state = excluded.state, node = excluded.node, pod = excluded.pod, record = excluded.record
+            namespace = excluded.namespace, name = excluded.name, ipv4 = excluded.ipv4, ipv6 = excluded.ipv6,
+            record = excluded.record
         """
     private static let removeBinding = "DELETE FROM bindings WHERE id = ?"
     private static let putFreed = "INSERT OR REPLACE INTO freed (address, pool, last_owner, record) VALUES (?, ?, ?, ?)"
@@ -32,12 +30,10 @@ enum LedgerStatements {
     static func run(_ change: Change, in db: Database) throws {
         switch change {
         case .putBinding(let binding):
-            let (key, active) = (binding.owner.key, binding.active)
             try run(
-                putBinding, in: db, Int64(bitPattern: binding.id), key.kind.text, key.namespace, key.name, key.network,
-                binding.pool,
+                putBinding, in: db, Int64(bitPattern: binding.id), binding.owner.namespace, binding.owner.name,
                 binding.address(.ipv4).map { Data($0.bytes) }, binding.address(.ipv6).map { Data($0.bytes) },
-                Data(binding.mac.bytes), binding.state.text, active?.node, active?.pod, Data(binding.record))
+                Data(binding.record))
         case .removeBinding(let binding):
             try run(removeBinding, in: db, Int64(bitPattern: binding.id))
         case .putFreed(let freed):
@@ -62,25 +58,6 @@ enum LedgerStatements {
 extension Binding {
     fileprivate func address(_ family: AddressFamily) -> IPAddress? {
         assignments.lazy.map(\.address).first { $0.family == family }
-    }
-}
-
-extension OwnerKind {
-    fileprivate var text: String {
-        switch self {
-        case .virtualMachine: "vm"
-        case .pod: "pod"
-        }
-    }
-}
-
-extension BindingState {
-    fileprivate var text: String {
-        switch self {
-        case .reserved: "reserved"
-        case .bound: "bound"
-        case .migrating: "migrating"
-        }
     }
 }
 

@@ -28,17 +28,10 @@ enum SQLiteSchema {
 
         CREATE TABLE bindings (
             id INTEGER PRIMARY KEY,
-            kind TEXT NOT NULL CHECK (kind IN ('vm', 'pod')),
             namespace TEXT NOT NULL,
             name TEXT NOT NULL,
-            network TEXT NOT NULL,
-            pool TEXT NOT NULL,
             ipv4 BLOB CHECK (length(ipv4) = 4),
             ipv6 BLOB CHECK (length(ipv6) = 16),
-            mac BLOB NOT NULL CHECK (length(mac) = 6),
-            state TEXT NOT NULL,
-            node TEXT,
-            pod TEXT,
             record BLOB NOT NULL
         ) STRICT;
 
@@ -53,9 +46,7 @@ enum SQLiteSchema {
         ) STRICT, WITHOUT ROWID;
 
         CREATE VIEW readable_bindings AS
-        SELECT kind, namespace, name, network, pool, \(textOfIPv4) AS ipv4, \(textOfIPv6) AS ipv6,
-            \(textOfMAC) AS mac, state, node, pod
-        FROM bindings;
+        SELECT namespace, name, \(textOfIPv4) AS ipv4, \(textOfIPv6) AS ipv6 FROM bindings;
         """
     ]
 
@@ -68,8 +59,6 @@ enum SQLiteSchema {
 
     /// "fd00:0010:…", not shortened.
     private static let textOfIPv6 = "iif(ipv6 IS NULL, NULL, \(colons(column: "ipv6", digits: 4, groups: 8)))"
-
-    private static let textOfMAC = colons(column: "mac", digits: 2, groups: 6)
 
     private static func colons(column: String, digits: Int, groups: Int) -> String {
         let parts = (0..<groups).map { "substr(hex(\(column)), \($0 * digits + 1), \(digits))" }

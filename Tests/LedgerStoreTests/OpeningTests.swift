@@ -81,13 +81,13 @@ import Testing
         try store.commit([.putBinding(binding), .putBinding(dual)], revision: 2)
         let reader = try DatabaseQueue(path: path)
         let rows = try reader.read { db in
-            try Row.fetchAll(db, sql: "SELECT name, ipv4, ipv6, mac, state, node FROM readable_bindings ORDER BY name")
-                .map { row in (0..<6).map { String.fromDatabaseValue(row[$0]) ?? "-" }.joined(separator: " ") }
+            try Row.fetchAll(db, sql: "SELECT namespace, name, ipv4, ipv6 FROM readable_bindings ORDER BY name")
+                .map { row in (0..<4).map { String.fromDatabaseValue(row[$0]) ?? "-" }.joined(separator: " ") }
         }
         #expect(
             rows == [
-                "pod-1 - fd00:0010:0016:0000:0000:0000:0000:000f 02:00:0a:10:ab:1f reserved -",
-                "vm-3 10.16.0.15 - 02:00:0a:10:00:0f bound node-a",
+                "default pod-1 - fd00:0010:0016:0000:0000:0000:0000:000f",
+                "default vm-3 10.16.0.15 -",
             ])
         try reader.close()
         try store.commit([.removeBinding(binding)], revision: 3)
