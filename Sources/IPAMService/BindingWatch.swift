@@ -10,7 +10,7 @@ struct BindingWatch: ~Copyable {
     private let writer: Writer
     private let filter: BindingFilter
     private let id: Int
-    private let events: AsyncStream<[LedgerEvent]>
+    private let events: AsyncStream<LedgerEvent>
     private let revision: UInt64
     /// What the watcher has been sent and not seen freed, with its revision: decides CREATED, UPDATED, FREED or nothing.
     private var known: [OwnerKey: UInt64] = [:]
@@ -27,7 +27,8 @@ struct BindingWatch: ~Copyable {
 
     deinit { writer.watches.unsubscribe(id) }
 
-    /// Returns when the caller's task is cancelled; throws what `send` throws, and ABORTED when the watcher is too slow.
+    /// Returns when the caller's task is cancelled; throws what `send` throws, UNAVAILABLE when the server stops, and
+    /// ABORTED when the watcher is too slow.
     mutating func run<Failure: Error>(
         failure: (IPAMError) -> Failure, send: (BindingEvent) async throws(Failure) -> Void
     ) async throws(Failure) {
@@ -45,11 +46,10 @@ struct BindingWatch: ~Copyable {
         } while token != nil
         try await send(BindingEvent(kind: .synced, binding: nil, revision: revision))
 
-        for await batch in events {
-            for event in batch {
-                if let event = seen(event) { try await send(event) }
-            }
+        for await event in events {
+            if let event = seen(event) { try await send(event) }
         }
+        if writer.watches.isClosed { throw failure(.shuttingDown) }
         if !Task.isCancelled {
             throw failure(
                 IPAMError(

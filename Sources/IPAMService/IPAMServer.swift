@@ -45,8 +45,16 @@ package struct IPAMServer: Service {
     package func run() async throws {
         let addresses = try rpc.start()
         onListening(addresses)
+        // A server whose store takes no changes says so to who asks for its health.
+        let health = Task {
+            for await failure in writer.storeStates {
+                for service in rpc.health.services { rpc.health.set(service, failure == nil ? .serving : .notServing) }
+            }
+        }
         try? await gracefulShutdown()
+        health.cancel()
         logger.info("shutting down")
+        writer.watches.close()
         await rpc.shutdown(grace: Self.grace)
         writer.close()
         store.close()

@@ -37,27 +37,40 @@ package struct PoolsFile: Service {
             var applied = first
             while (try? await Task.sleep(for: Self.interval)) != nil {
                 guard let content = FileManager.default.contents(atPath: path), content != applied else { continue }
-                applied = content
                 do throws(IPAMError) {
                     try await apply(content)
+                    applied = content
                 } catch {
+                    // Said once; but what only the store refused is tried again.
+                    if !error.isRetryable { applied = content }
                     logger.error("pools file refused", metadata: ["file": "\(path)", "error": "\(error.message)"])
                 }
             }
         }
     }
 
+    /// A pool may be refused for what another pool of the file still has: the default's place, or a prefix that moves. So
+    /// what was refused is tried again for as long as other pools get through.
     private func apply(_ content: Data) async throws(IPAMError) {
-        for pool in try PoolManifest.parse(content, source: path) {
-            do throws(IPAMError) {
-                let exists = try writer.pools().contains { $0.pool.name == pool.name }
-                _ = try await writer.submit(exists ? .updatePool(pool) : .createPool(pool))
-                logger.info("pool applied", metadata: ["pool": "\(pool.name)", "file": "\(path)"])
-            } catch {
-                throw IPAMError(
-                    error.code, error.reason, "\(path): pool '\(pool.name)': \(error.message)", metadata: error.metadata
-                )
+        var waiting = try PoolManifest.parse(content, source: path)
+        while true {
+            var refused: [(pool: Pool, error: IPAMError)] = []
+            for pool in waiting {
+                do throws(IPAMError) {
+                    let exists = try writer.read { ledger, _ in ledger.pool(named: pool.name) != nil }
+                    _ = try await writer.submit(exists ? .updatePool(pool) : .createPool(pool))
+                    logger.info("pool applied", metadata: ["pool": "\(pool.name)", "file": "\(path)"])
+                } catch {
+                    refused.append((pool, error))
+                }
             }
+            guard let (pool, error) = refused.first else { return }
+            if refused.count == waiting.count {
+                throw IPAMError(
+                    error.code, error.reason, "\(path): pool '\(pool.name)': \(error.message)",
+                    metadata: error.metadata)
+            }
+            waiting = refused.map(\.pool)
         }
     }
 }

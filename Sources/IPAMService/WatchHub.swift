@@ -18,26 +18,28 @@ package enum LedgerEvent: Sendable {
     }
 }
 
-/// Hands every committed batch to whoever watches. A watcher that falls too far behind is cut off, so that it costs
+/// Hands every committed change to whoever watches. A watcher that falls too far behind is cut off, so that it costs
 /// the writer nothing.
 package final class WatchHub: Sendable {
-    /// Batches that wait for a watcher at most.
-    package static let bufferedBatches = 4096
+    /// Events that wait for a watcher at most.
+    package static let bufferedEvents = 16_384
 
     private struct State: Sendable {
         var nextID = 0
-        var watchers: [Int: AsyncStream<[LedgerEvent]>.Continuation] = [:]
+        var watchers: [Int: AsyncStream<LedgerEvent>.Continuation] = [:]
+        var isClosed = false
     }
 
     private let state = Mutex(State())
 
-    /// Every batch published after this call, in order. The stream ends when the watcher is too slow or leaves.
-    package func subscribe() -> (id: Int, events: AsyncStream<[LedgerEvent]>) {
+    /// Every event published after this call, in order. The stream ends when the watcher is too slow or leaves, and when
+    /// the hub is closed.
+    package func subscribe() -> (id: Int, events: AsyncStream<LedgerEvent>) {
         let (events, continuation) = AsyncStream.makeStream(
-            of: [LedgerEvent].self, bufferingPolicy: .bufferingOldest(Self.bufferedBatches))
+            of: LedgerEvent.self, bufferingPolicy: .bufferingOldest(Self.bufferedEvents))
         let id = state.withLock { state in
             state.nextID += 1
-            state.watchers[state.nextID] = continuation
+            if state.isClosed { continuation.finish() } else { state.watchers[state.nextID] = continuation }
             return state.nextID
         }
         return (id, events)
@@ -47,14 +49,24 @@ package final class WatchHub: Sendable {
         state.withLock { $0.watchers.removeValue(forKey: id) }?.finish()
     }
 
+    /// Ends every watch, also those that begin later: the server stops, and a watch would hold it up.
+    package func close() {
+        state.withLock { state in
+            state.isClosed = true
+            for watcher in state.watchers.values { watcher.finish() }
+            state.watchers = [:]
+        }
+    }
+
+    package var isClosed: Bool { state.withLock(\.isClosed) }
+
     /// `events` is asked for only where somebody watches.
     func publish(_ events: () -> [LedgerEvent]) {
         state.withLock { state in
             guard !state.watchers.isEmpty else { return }
-            let events = events()
-            guard !events.isEmpty else { return }
-            for (id, watcher) in state.watchers {
-                if case .dropped = watcher.yield(events) {
+            for event in events() {
+                for (id, watcher) in state.watchers {
+                    guard case .dropped = watcher.yield(event) else { continue }
                     watcher.finish()
                     state.watchers[id] = nil
                 }

@@ -40,12 +40,18 @@ package final class Writer: Sendable {
     private let clock: LedgerClock
     private let logger: Logger
     package let watches = WatchHub()
+    /// Why the store takes no changes, or nil once it does again; the newest only.
+    package let storeStates: AsyncStream<String?>
+    private let storeState: AsyncStream<String?>.Continuation
+    /// Touched on the writer's thread only, through `serial`.
+    private let isFailing = Atomic(false)
 
     package init(_ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger) {
         self.ledger = Mutex(ledger)
         self.store = store
         self.clock = clock
         self.logger = logger
+        (storeStates, storeState) = AsyncStream.makeStream(of: String?.self, bufferingPolicy: .bufferingNewest(1))
     }
 
     /// Answers through `complete`, on the writer's thread, once the command's changes are durable or it is refused.
@@ -57,7 +63,7 @@ package final class Writer: Sendable {
             return (false, !queue.isDraining)
         }
         if refused {
-            complete(.failure(IPAMError(.unavailable, .shuttingDown, "the server is shutting down: try again")))
+            complete(.failure(.shuttingDown))
         } else if wake {
             serial.async { self.drain() }
         }
@@ -104,11 +110,10 @@ package final class Writer: Sendable {
             return (results, ledger.pending, ledger.revision)
         }
         do {
-            if !changes.isEmpty { try store.commit(changes, revision: revision) }
+            if !changes.isEmpty { try commit(changes, revision) }
         } catch {
             // Also those that were refused: what refused them may have been a change that is now undone.
             ledger.withLock { $0.rollback() }
-            logger.error("commit failed", metadata: ["error": "\(error)", "changes": "\(changes.count)"])
             let failure = IPAMError(
                 .unavailable, .storeUnavailable,
                 "the store did not take the change (\(error)): nothing was changed, try again")
@@ -122,6 +127,43 @@ package final class Writer: Sendable {
         }
         for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
     }
+}
+
+// MARK: - The store's state
+
+extension Writer {
+    private static let probeInterval = DispatchTimeInterval.seconds(1)
+
+    private func commit(_ changes: [Change], _ revision: UInt64) throws(StoreError) {
+        do throws(StoreError) {
+            try store.commit(changes, revision: revision)
+        } catch {
+            logger.error("commit failed", metadata: ["error": "\(error)", "changes": "\(changes.count)"])
+            if !isFailing.exchange(true, ordering: .relaxed) {
+                storeState.yield("\(error)")
+                serial.asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
+            }
+            throw error
+        }
+        if isFailing.exchange(false, ordering: .relaxed) {
+            logger.notice("the store takes changes again")
+            storeState.yield(nil)
+        }
+    }
+
+    /// A server that says that it cannot serve gets no calls that would show that it can again: so it tries by itself.
+    private func probe() {
+        guard isFailing.load(ordering: .relaxed) else { return }
+        do throws(StoreError) {
+            try commit([], ledger.withLock(\.committedRevision))
+        } catch {
+            serial.asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
+        }
+    }
+}
+
+extension IPAMError {
+    static let shuttingDown = IPAMError(.unavailable, .shuttingDown, "the server is shutting down: try again")
 }
 
 extension Answer {

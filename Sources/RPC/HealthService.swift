@@ -20,6 +20,9 @@ package final class HealthService: Sendable {
         state = Mutex(State(statuses: statuses))
     }
 
+    /// Every service, and "" for the server as a whole.
+    package var services: [String] { state.withLock { Array($0.statuses.keys) } }
+
     /// "" is the server as a whole. Ignored once the server stops.
     package func set(_ service: String, _ status: Status) {
         state.withLock { state in

@@ -175,6 +175,37 @@ private final class Replies: Sendable {
         }
     }
 
+    @Test("the store's state is told: failing, and well again without any call") func storeStates() async throws {
+        try await withServer { client, store, writer in
+            store.mood.withLock { $0.fails = true }
+            let error = await #expect(throws: IPAMError.self) {
+                try await client.allocate(AllocateRequest(owner: owner("vm")), timeout: Self.timeout)
+            }
+            #expect(error?.reason == .storeUnavailable)
+            var states = writer.storeStates.makeAsyncIterator()
+            let failing = await states.next()
+            #expect(failing??.contains("the disk is gone") == true)
+            store.mood.withLock { $0.fails = false }
+            let well = await states.next()
+            #expect(well == .some(nil))
+        }
+    }
+
+    @Test("a server that stops ends its watches at once, and says so") func watchAtShutdown() async throws {
+        try await withServer { client, _, writer in
+            var events = client.watch(BindingFilter()).makeAsyncIterator()
+            let first = try await events.next()
+            #expect(first?.kind == .synced)
+            writer.watches.close()
+            do throws(IPAMError) {
+                while try await events.next() != nil {}
+                Issue.record("the watch ended well")
+            } catch {
+                #expect(error.code == .unavailable && error.reason == .shuttingDown)
+            }
+        }
+    }
+
     @Test("a watch sends the present state, SYNCED, then changes in revision order, through its filter")
     func watch() async throws {
         try await withServer { client, _, _ in
