@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up all they need themselves: see scripts/setup.
-.PHONY: build build-release demo test test-swift test-outside bench format lint generate clean setup
+.PHONY: build build-release install demo test test-swift test-outside bench format lint generate clean setup
 
 sources := Package.swift Sources Tests Benchmarks
 
@@ -13,16 +13,20 @@ build-release: setup
 	swift build -c release
 	swift build -c release --product holdfast-cni -Xswiftc -static-executable --scratch-path .build-static
 
+# After `make build-release`, as whoever may write there.
+PREFIX ?= /usr/local
+CNI_BIN ?= /opt/cni/bin
+install:
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(CNI_BIN)
+	install $(addprefix .build/release/,holdfast-server holdfast-agent holdfast) $(DESTDIR)$(PREFIX)/bin
+	install .build-static/release/holdfast-cni $(DESTDIR)$(CNI_BIN)
+
 # The product's story on this machine, told in a minute.
 demo: build-release
 	@scripts/demo
 
-# Both run even when the first fails, so that one run shows everything.
 test: setup
-	@status=0; \
-	$(MAKE) --no-print-directory test-swift || status=1; \
-	$(MAKE) --no-print-directory test-outside || status=1; \
-	exit $$status
+	@scripts/test
 
 test-swift: setup
 	swift build --build-tests
@@ -44,4 +48,4 @@ generate: setup
 	scripts/generate
 
 clean:
-	rm -rf .build .build-static .venv
+	rm -rf .build .build-* .venv

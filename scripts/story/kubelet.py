@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from .stage import DEADLINE, environment
+from .stage import DEADLINE, REPOSITORY, environment
 from .wire import BRIDGE, NAMESPACES
 
 PLUGINS = "/usr/lib/cni"
@@ -18,11 +18,13 @@ class Kubelet:
         self.stage = stage
 
     def _network(self, node, as_ipam):
-        """The network as /etc/cni/net.d or a NetworkAttachmentDefinition has it, in one of the two ways of use."""
-        own = {"type": "holdfast-cni", "pool": "vm-net", "socket": str(self.stage.socket(node))}
-        bridge = {"type": "bridge", "bridge": BRIDGE}
-        network = bridge | {"ipam": own} if as_ipam else own | {"delegate": bridge}
-        return {"cniVersion": "1.0.0", "name": "vm-net"} | network
+        """The network as the container runtime reads it from /etc/cni/net.d, in one of the two ways of use; the socket
+        is this story's own, as there are two nodes on one machine."""
+        file = REPOSITORY / "examples" / ("10-vm-net-ipam.conflist" if as_ipam else "10-vm-net.conflist")
+        network = json.loads(file.read_text())
+        [plugin] = network["plugins"]
+        (plugin["ipam"] if as_ipam else plugin)["socket"] = str(self.stage.socket(node))
+        return {"cniVersion": network["cniVersion"], "name": network["name"]} | plugin
 
     def start(self, pod, as_ipam=False):
         """Sets the pod's network up. Without namespaces only the address plugin is called, as `bridge` would call it."""
