@@ -83,7 +83,7 @@ package struct HTTPServer: Service {
     private static func reason(_ error: any Error) -> String {
         switch error {
         case let error as IOError: unsafe String(cString: strerror(error.errnoCode))
-        case is SocketAddressError: "no such host"
+        case is SocketAddressError.UnknownHost: "no such host"
         default: "\(error)"
         }
     }

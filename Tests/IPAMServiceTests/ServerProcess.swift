@@ -78,8 +78,13 @@ final class ServerProcess {
     /// Sends `signal` and waits for the end; the exit status, or nil where a signal ended it.
     @discardableResult
     func kill(_ signal: Int32) -> Int32? {
+        send(signal)
+        return waitUntilExit()
+    }
+
+    /// Waits for an end that nobody asked for; the exit status, or nil where a signal ended it.
+    func waitUntilExit() -> Int32? {
         guard let process else { return nil }
-        Foundation.kill(process.processIdentifier, signal)
         process.waitUntilExit()
         self.process = nil
         return process.terminationReason == .exit ? process.terminationStatus : nil
