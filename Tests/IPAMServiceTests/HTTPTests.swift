@@ -160,7 +160,7 @@ import Testing
         let server = try ServerProcess()
         server.http = "127.0.0.1:\(port)"
         // gRPC may have said before that it listens.
-        let status = startFailure(of: server)?.status ?? server.waitUntilExit()
+        let status = startFailure(of: server)?.status ?? server.waitForFailure()
         #expect(status == 1)
         #expect(
             server.logText.contains("error: cannot listen on 127.0.0.1:\(port) (--http): Address already in use"))

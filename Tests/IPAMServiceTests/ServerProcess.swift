@@ -82,8 +82,17 @@ final class ServerProcess {
         return waitUntilExit()
     }
 
-    /// Waits for an end that nobody asked for; the exit status, or nil where a signal ended it.
-    func waitUntilExit() -> Int32? {
+    /// Waits for an end that nobody asked for; the exit status, or nil where it goes on after 20 s.
+    func waitForFailure() -> Int32? {
+        let deadline = ContinuousClock.now + .seconds(20)
+        while process?.isRunning == true {
+            if ContinuousClock.now > deadline { return nil }
+            usleep(20_000)
+        }
+        return waitUntilExit()
+    }
+
+    private func waitUntilExit() -> Int32? {
         guard let process else { return nil }
         process.waitUntilExit()
         self.process = nil
