@@ -13,7 +13,8 @@ import UnixSignals
 enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
-            variables: ["listen", "store", "pools", "tls-cert", "tls-key", "tls-client-ca"] + LogOptions.variables,
+            variables: ["listen", "http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca"]
+                + LogOptions.variables,
             flags: ["insecure"])
     }
 }
@@ -23,10 +24,19 @@ struct HoldfastServer: AsyncParsableCommand {
         commandName: "holdfast-server",
         abstract: "Owns the addresses of virtual machines: Allocate, Release and Transfer over gRPC.",
         discussion:
-            "Each flag can also be given as a variable: --listen as HOLDFAST_LISTEN, --tls-cert as HOLDFAST_TLS_CERT.")
+            "Each flag can also be given as a variable: --listen as HOLDFAST_LISTEN, --tls-cert as HOLDFAST_TLS_CERT.",
+        version: "0.1.0")
+
+    private static let defaultHTTP = "127.0.0.1:9440"
 
     @Option(help: "HOST:PORT or unix:PATH; may be given several times.")
     var listen: [String] = ["127.0.0.1:7440"]
+
+    @Option(
+        help: ArgumentHelp(
+            "Where /metrics, /healthz and /readyz are, or off. (default: \(defaultHTTP), unless it is taken)",
+            valueName: "host:port"))
+    var http: String?
 
     @Option(help: "Where the ledger is durable: sqlite:PATH.")
     var store = "sqlite:/var/lib/holdfast/ledger.sqlite"
@@ -40,9 +50,26 @@ struct HoldfastServer: AsyncParsableCommand {
 
     func validate() throws {
         _ = try storePath
-        for address in listen where !ListenAddress.isLocal(address) && tls.tlsCert == nil && !tls.insecure {
+        _ = try httpAddress
+        for address in listen where !isLocal(address) && tls.tlsCert == nil && !tls.insecure {
             throw ValidationError(
                 "--listen \(address) can be reached from outside: give --tls-cert and --tls-key, or say --insecure")
+        }
+    }
+
+    /// Whether nobody outside this machine can reach it.
+    private func isLocal(_ address: String) -> Bool {
+        address.hasPrefix("unix:") || HostPort(address)?.isLoopback == true
+    }
+
+    /// Nil: off.
+    private var httpAddress: HostPort? {
+        get throws {
+            if http == "off" { return nil }
+            guard let address = HostPort(http ?? Self.defaultHTTP) else {
+                throw ValidationError("--http \(http ?? ""): give HOST:PORT (IPv6 as [::1]:PORT), or off")
+            }
+            return address
         }
     }
 
@@ -59,6 +86,8 @@ struct HoldfastServer: AsyncParsableCommand {
         let logger = logging.logger("holdfast-server")
         do {
             let credentials = try tls.credentials
+            let readiness = Readiness()
+            try makeFolder(of: try storePath)
             let server = try IPAMServer(
                 store: try SQLiteStore(path: try storePath),
                 rpc: RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) }),
@@ -66,10 +95,18 @@ struct HoldfastServer: AsyncParsableCommand {
             ) { addresses in
                 for address in addresses { print("listening on \(address)") }
                 fflush(nil)
+                readiness.set(nil)
             }
-            var services: [any Service] = [server]
+            // They end in the order from last to first.
+            var services: [any Service] = [server, readiness]
             if let pools {
                 services.insert(try await PoolsFile(path: pools, writer: server.writer, logger: logger), at: 0)
+            }
+            if let address = try httpAddress {
+                services.insert(
+                    HTTPServer(
+                        host: address.host, port: Int(address.port), isOptional: http == nil, writer: server.writer,
+                        readiness: readiness, version: Self.configuration.version, logger: logger), at: 0)
             }
             try await ServiceGroup(
                 configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
@@ -80,6 +117,19 @@ struct HoldfastServer: AsyncParsableCommand {
             throw Failure(error.message)
         } catch let error as RPCError {
             throw Failure("\(error)")
+        }
+    }
+
+    /// For the server's user alone, where it is missing. Throws `Failure`.
+    private func makeFolder(of file: String) throws {
+        let folder = URL(filePath: file).deletingLastPathComponent().path
+        do {
+            try FileManager.default.createDirectory(
+                atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw Failure(
+                "the folder \(folder) of the ledger cannot be made: \(error.localizedDescription)",
+                hint: "make it for the user that runs the server, or name another place with --store sqlite:PATH")
         }
     }
 }

@@ -42,11 +42,3 @@ struct TLSOptions: ParsableArguments {
         }
     }
 }
-
-enum ListenAddress {
-    /// Whether nobody outside this machine can reach it: a unix socket or a loopback address.
-    static func isLocal(_ address: String) -> Bool {
-        address.hasPrefix("unix:") || address.hasPrefix("127.") || address.hasPrefix("localhost:")
-            || address.hasPrefix("[::1]:")
-    }
-}

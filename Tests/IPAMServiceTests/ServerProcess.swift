@@ -7,6 +7,13 @@ final class ServerProcess {
     let folder: URL
     private var process: Process?
     var pools: String?
+    /// `--http`; nil: the flag is not given. Off, so that suites side by side do not want the same port.
+    var http: String? = "off"
+    var logLevel = "warning"
+    /// Beside the socket, which is always there.
+    var listen: [String] = []
+    /// Of the ledger, inside `folder`.
+    var storeFolder = "."
 
     init(pools: String? = nil) throws {
         folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-\(UUID().uuidString.prefix(8))")
@@ -20,6 +27,10 @@ final class ServerProcess {
         try? FileManager.default.removeItem(at: folder)
     }
 
+    private var log: URL { folder.appending(path: "server.log") }
+
+    var logText: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
+
     var socket: String { "unix:\(folder.path)/server.sock" }
 
     /// Beside the test runner, where SwiftPM builds both.
@@ -32,10 +43,12 @@ final class ServerProcess {
         let process = Process()
         process.executableURL = Self.binary
         process.arguments = [
-            "--listen", socket, "--store", "sqlite:\(folder.path)/ledger.sqlite", "--log-level", "warning",
+            "--listen", socket, "--store", "sqlite:\(folder.path)/\(storeFolder)/ledger.sqlite", "--log-level",
+            logLevel,
         ]
+        for address in listen { process.arguments? += ["--listen", address] }
+        if let http { process.arguments? += ["--http", http] }
         if pools != nil { process.arguments? += ["--pools", folder.appending(path: "pools.yaml").path] }
-        let log = folder.appending(path: "server.log")
         if !FileManager.default.fileExists(atPath: log.path) { try Data().write(to: log) }
         let handle = try FileHandle(forWritingTo: log)
         try handle.seekToEnd()
@@ -47,8 +60,7 @@ final class ServerProcess {
         let first = output.fileHandleForReading.availableData
         guard String(decoding: first, as: UTF8.self).hasPrefix("listening on \(socket)") else {
             process.waitUntilExit()
-            throw StartFailure(
-                log: (try? String(contentsOf: log, encoding: .utf8)) ?? "", status: process.terminationStatus)
+            throw StartFailure(log: logText, status: process.terminationStatus)
         }
     }
 
@@ -57,11 +69,31 @@ final class ServerProcess {
         let status: Int32
     }
 
+    /// Sends `signal` and does not wait.
+    func send(_ signal: Int32) {
+        guard let process else { return }
+        Foundation.kill(process.processIdentifier, signal)
+    }
+
     /// Sends `signal` and waits for the end; the exit status, or nil where a signal ended it.
     @discardableResult
     func kill(_ signal: Int32) -> Int32? {
+        send(signal)
+        return waitUntilExit()
+    }
+
+    /// Waits for an end that nobody asked for; the exit status, or nil where it goes on after 20 s.
+    func waitForFailure() -> Int32? {
+        let deadline = ContinuousClock.now + .seconds(20)
+        while process?.isRunning == true {
+            if ContinuousClock.now > deadline { return nil }
+            usleep(20_000)
+        }
+        return waitUntilExit()
+    }
+
+    private func waitUntilExit() -> Int32? {
         guard let process else { return nil }
-        Foundation.kill(process.processIdentifier, signal)
         process.waitUntilExit()
         self.process = nil
         return process.terminationReason == .exit ? process.terminationStatus : nil
