@@ -15,12 +15,13 @@ package struct IPAMServer: Service {
     private let store: any LedgerStore
     private let rpc: RPCServer
     private let logger: Logger
+    private let readiness: Readiness
     private let onListening: @Sendable ([String]) -> Void
 
     /// Loads the ledger and binds the listeners; answers only once it runs. `onListening` gets the bound addresses.
     package init(
-        store: any LedgerStore, rpc configuration: RPCServer.Configuration, wallClock: Timestamp, logger: Logger,
-        onListening: @escaping @Sendable ([String]) -> Void
+        store: any LedgerStore, rpc configuration: RPCServer.Configuration, wallClock: Timestamp, readiness: Readiness,
+        logger: Logger, onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         let snapshot = try store.load()
         let newest = max(
@@ -34,6 +35,7 @@ package struct IPAMServer: Service {
             ])
         self.store = store
         self.logger = logger
+        self.readiness = readiness
         self.onListening = onListening
         writer = Writer(
             try Ledger(snapshot), store: store, clock: LedgerClock(wallClock: wallClock, notBefore: newest),
@@ -44,10 +46,12 @@ package struct IPAMServer: Service {
     /// Serves until graceful shutdown: then takes no more calls, answers those it has, and closes the store.
     package func run() async throws {
         let addresses = try rpc.start()
+        readiness.set(nil)
         onListening(addresses)
         // A server whose store takes no changes says so to who asks for its health.
         let health = Task {
             for await failure in writer.storeStates {
+                readiness.set(failure)
                 for service in rpc.health.services { rpc.health.set(service, failure == nil ? .serving : .notServing) }
             }
         }

@@ -91,11 +91,12 @@ struct HoldfastServer: AsyncParsableCommand {
             let server = try IPAMServer(
                 store: try SQLiteStore(path: try storePath),
                 rpc: RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) }),
-                wallClock: Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000)), logger: logger
+                wallClock: Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000)),
+                readiness: readiness,
+                logger: logger
             ) { addresses in
                 for address in addresses { print("listening on \(address)") }
                 fflush(nil)
-                readiness.set(nil)
             }
             // They end in the order from last to first.
             var services: [any Service] = [server, readiness]

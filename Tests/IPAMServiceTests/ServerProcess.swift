@@ -53,15 +53,29 @@ final class ServerProcess {
         let handle = try FileHandle(forWritingTo: log)
         try handle.seekToEnd()
         process.standardError = handle
-        let output = Pipe()
-        process.standardOutput = output
+        let output = folder.appending(path: "server.out")
+        try Data().write(to: output)
+        process.standardOutput = try FileHandle(forWritingTo: output)
         try process.run()
         self.process = process
-        let first = output.fileHandleForReading.availableData
-        guard String(decoding: first, as: UTF8.self).hasPrefix("listening on \(socket)") else {
-            process.waitUntilExit()
-            throw StartFailure(log: logText, status: process.terminationStatus)
+        _ = wait {
+            let text = (try? String(contentsOf: output, encoding: .utf8)) ?? ""
+            return text.hasPrefix("listening on \(self.socket)\n") || !process.isRunning
         }
+        guard let text = try? String(contentsOf: output, encoding: .utf8), text.hasPrefix("listening on \(socket)")
+        else {
+            throw StartFailure(log: logText, status: process.isRunning ? -1 : process.terminationStatus)
+        }
+    }
+
+    /// Whether `condition` came true within 20 s.
+    private func wait(until condition: () -> Bool) -> Bool {
+        let deadline = ContinuousClock.now + .seconds(20)
+        while !condition() {
+            if ContinuousClock.now > deadline { return false }
+            usleep(2_000)
+        }
+        return true
     }
 
     struct StartFailure: Error {
@@ -83,18 +97,14 @@ final class ServerProcess {
     }
 
     /// Waits for an end that nobody asked for; the exit status, or nil where it goes on after 20 s.
-    func waitForFailure() -> Int32? {
-        let deadline = ContinuousClock.now + .seconds(20)
-        while process?.isRunning == true {
-            if ContinuousClock.now > deadline { return nil }
-            usleep(20_000)
-        }
-        return waitUntilExit()
-    }
+    func waitForFailure() -> Int32? { waitUntilExit() }
 
     private func waitUntilExit() -> Int32? {
         guard let process else { return nil }
-        process.waitUntilExit()
+        guard wait(until: { !process.isRunning }) else {
+            Issue.record("holdfast-server does not end")
+            return nil
+        }
         self.process = nil
         return process.terminationReason == .exit ? process.terminationStatus : nil
     }
