@@ -25,20 +25,21 @@ import Synchronization
         RPCRuntime.start()
         guard let core = unsafe credentials.makeCore() else { throw .credentials("certificate or key cannot be used") }
         defer { unsafe grpc_channel_credentials_release(core) }
-        var options: [(key: String, value: ChannelArguments.Value)] = [
-            (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: maxMessageBytes))),
-            (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
-            // A server that vanished without a word is noticed while calls wait for it.
-            (GRPC_ARG_KEEPALIVE_TIME_MS, .number(10_000)),
-            (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(5_000)),
-            (GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, .number(0)),
-            // The server is on our own network and comes back soon.
-            (GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, .number(200)),
-            (GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, .number(1_000)),
-            (GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, .number(5_000)),
-            // What two channels to one target share would couple their ends.
-            ("grpc.use_local_subchannel_pool", .number(1)),
-        ]
+        var options: [(key: String, value: ChannelArguments.Value)] =
+            ChannelArguments.withoutCompression + [
+                (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: maxMessageBytes))),
+                (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
+                // A server that vanished without a word is noticed while calls wait for it.
+                (GRPC_ARG_KEEPALIVE_TIME_MS, .number(10_000)),
+                (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(5_000)),
+                (GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, .number(0)),
+                // The server is on our own network and comes back soon.
+                (GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, .number(200)),
+                (GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, .number(1_000)),
+                (GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, .number(5_000)),
+                // What two channels to one target share would couple their ends.
+                ("grpc.use_local_subchannel_pool", .number(1)),
+            ]
         if let name = credentials.serverName { options.append((GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, .text(name))) }
         guard let channel = unsafe ChannelArguments.with(options, { unsafe grpc_channel_create(target, core, $0) })
         else {

@@ -19,17 +19,19 @@ import CGRPC
     ) throws(RPCError) -> (ServerCore, [String]) {
         RPCRuntime.start()
         for listener in configuration.listeners { try ListenAddress(text: listener.address).check() }
-        let server: OpaquePointer? = unsafe ChannelArguments.with([
-            (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: configuration.maxMessageBytes))),
-            // Two servers on one port would share its connections, and neither would know.
-            (GRPC_ARG_ALLOW_REUSEPORT, .number(0)),
-            (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
-            // A client that vanished without a word is noticed, so that its streams end.
-            (GRPC_ARG_KEEPALIVE_TIME_MS, .number(30_000)),
-            (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(20_000)),
-            (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(1)),
-            (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, .number(5_000)),
-        ]) { unsafe grpc_server_create($0, nil) }
+        let server: OpaquePointer? = unsafe ChannelArguments.with(
+            ChannelArguments.withoutCompression + [
+                (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: configuration.maxMessageBytes))),
+                // Two servers on one port would share its connections, and neither would know.
+                (GRPC_ARG_ALLOW_REUSEPORT, .number(0)),
+                (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
+                // A client that vanished without a word is noticed, so that its streams end.
+                (GRPC_ARG_KEEPALIVE_TIME_MS, .number(30_000)),
+                (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(20_000)),
+                (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(1)),
+                (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, .number(5_000)),
+            ]
+        ) { unsafe grpc_server_create($0, nil) }
         guard let server = unsafe server else { throw .state("the core made no server") }
         let core = unsafe ServerCore(server)
         var addresses: [String] = []

@@ -28,17 +28,19 @@ final class RawClient {
     deinit { close() }
 
     /// Sends a whole unary request. The answer stays in the socket.
-    func call(_ path: String, message: [UInt8]) throws {
-        let fields = [
+    func call(_ path: String, message: [UInt8], compression: String? = nil) throws {
+        var fields = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"),
             ("content-type", "application/grpc"), ("te", "trailers"),
         ]
+        if let compression { fields.append(("grpc-encoding", compression)) }
         // RFC 7541, 6.2.2: literal header field without indexing, new name.
         let headers = fields.flatMap { field -> [UInt8] in
             [0, UInt8(field.0.utf8.count)] + Array(field.0.utf8) + [UInt8(field.1.utf8.count)] + Array(field.1.utf8)
         }
         let length = UInt32(message.count)
-        let prefix: [UInt8] = [0] + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
+        let prefix: [UInt8] =
+            [compression == nil ? 0 : 1] + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
         try write(
             frame(type: 1, flags: 4, stream: 1, headers) + frame(type: 0, flags: 1, stream: 1, prefix + message))
     }

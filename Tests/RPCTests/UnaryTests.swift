@@ -110,6 +110,20 @@ import Testing
         }
     }
 
+    @Test(arguments: ["gzip", "deflate", "identity"])
+    func `a compressed request is UNIMPLEMENTED, however little it may be`(_ compression: String) async throws {
+        let server = try RPCServer(
+            configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(Probe())])
+        let client = try RawClient(try server.start()[0])
+        // 1 MiB of zeros would do; what is refused unread need not even be gzip.
+        try client.call("/holdfast.ipam.v1.IPAM/Allocate", message: [0x1f, 0x8b, 8, 0], compression: compression)
+        let words = compression == "identity" ? "not a holdfast.ipam.v1.AllocateRequest" : "is disabled"
+        let isRefused = try client.reads(words)
+        #expect(isRefused)
+        client.close()
+        await server.shutdown(grace: .seconds(5))
+    }
+
     @Test func `a server that is not there is UNAVAILABLE`() async throws {
         let channel = try RPCChannel(target: "unix:/tmp/holdfast-rpc-tests-nobody.sock")
         await #expect { try await channel.check("") } throws: { ($0 as? RPCStatus)?.code == .unavailable }
