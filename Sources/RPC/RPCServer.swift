@@ -20,11 +20,16 @@ package final class RPCServer: Sendable {
         package var pollingThreads: Int
         /// A request with more is refused with RESOURCE_EXHAUSTED.
         package var maxMessageBytes: Int
+        /// A call beyond this many open ones, streams among them, is refused with RESOURCE_EXHAUSTED.
+        package var maxOpenCalls: Int
 
-        package init(listeners: [Listener], pollingThreads: Int = 2, maxMessageBytes: Int = 1 << 20) {
+        package init(
+            listeners: [Listener], pollingThreads: Int = 2, maxMessageBytes: Int = 1 << 20, maxOpenCalls: Int = 4096
+        ) {
             self.listeners = listeners
             self.pollingThreads = pollingThreads
             self.maxMessageBytes = maxMessageBytes
+            self.maxOpenCalls = maxOpenCalls
         }
     }
 

@@ -297,8 +297,11 @@ import Synchronization
             return
         }
         // First of all the next slot: while this call is worked on, another may come.
-        poller.arm(route)
+        let isWelcome = poller.rearm(route)
         state.withLock { $0.phase = .open }
+        guard isWelcome else {
+            return finish(.failure(RPCStatus(.resourceExhausted, "too many calls are open on this server")))
+        }
         route.handler(self)
     }
 

@@ -9,9 +9,9 @@ import CGRPC
     nonisolated(unsafe) private let server: OpaquePointer
     private let poller: ServerPoller
 
-    private init(_ server: OpaquePointer) {
+    private init(_ server: OpaquePointer, maxOpenCalls: Int) {
         unsafe self.server = unsafe server
-        poller = unsafe ServerPoller(server: server)
+        poller = unsafe ServerPoller(server: server, maxOpenCalls: maxOpenCalls)
     }
 
     static func start(
@@ -25,6 +25,8 @@ import CGRPC
                 // Two servers on one port would share its connections, and neither would know.
                 (GRPC_ARG_ALLOW_REUSEPORT, .number(0)),
                 (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
+                // What one client may have open; more of its calls wait on its own side.
+                (GRPC_ARG_MAX_CONCURRENT_STREAMS, .number(1024)),
                 // A client that vanished without a word is noticed, so that its streams end.
                 (GRPC_ARG_KEEPALIVE_TIME_MS, .number(30_000)),
                 (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(20_000)),
@@ -33,7 +35,7 @@ import CGRPC
             ]
         ) { unsafe grpc_server_create($0, nil) }
         guard let server = unsafe server else { throw .state("the core made no server") }
-        let core = unsafe ServerCore(server)
+        let core = unsafe ServerCore(server, maxOpenCalls: configuration.maxOpenCalls)
         var addresses: [String] = []
         for listener in configuration.listeners {
             do throws(RPCError) {
@@ -45,9 +47,7 @@ import CGRPC
         }
         let routes = entries.map { core.route($0) } + [.unknownMethod]
         unsafe grpc_server_start(server)
-        for route in routes {
-            for _ in 0..<route.slots { core.poller.arm(route) }
-        }
+        for route in routes { core.poller.open(route) }
         core.poller.queue.start(threads: max(1, configuration.pollingThreads))
         return (core, addresses)
     }

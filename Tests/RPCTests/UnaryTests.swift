@@ -124,6 +124,22 @@ import Testing
         await server.shutdown(grace: .seconds(5))
     }
 
+    @Test func `calls beyond the limit of open ones are RESOURCE_EXHAUSTED until one has ended`() async throws {
+        try await withEcho(maxOpenCalls: 4) { _, channel, probe in
+            let waiting = (0..<4).map { _ in Task { try await channel.release("gate") } }
+            #expect(await probe.wait(for: "started", count: 4))
+            for _ in 0..<50 {
+                await #expect { try await channel.allocate("here", "x") } throws: {
+                    ($0 as? RPCStatus)?.code == .resourceExhausted
+                }
+            }
+            probe.add("gate")
+            for call in waiting { try await #expect(call.value == "through the gate") }
+            let isOpen = await eventually { (try? await channel.allocate("here", "x")) == "x" }
+            #expect(isOpen)
+        }
+    }
+
     @Test func `a server that is not there is UNAVAILABLE`() async throws {
         let channel = try RPCChannel(target: "unix:/tmp/holdfast-rpc-tests-nobody.sock")
         await #expect { try await channel.check("") } throws: { ($0 as? RPCStatus)?.code == .unavailable }
