@@ -18,6 +18,7 @@ import CGRPC
         _ configuration: RPCServer.Configuration, _ entries: [RPCService.Entry]
     ) throws(RPCError) -> (ServerCore, [String]) {
         RPCRuntime.start()
+        RPCRuntime.raiseDescriptorLimit()
         for listener in configuration.listeners { try ListenAddress(text: listener.address).check() }
         let server: OpaquePointer? = unsafe ChannelArguments.with(
             ChannelArguments.withoutCompression + [
@@ -27,6 +28,8 @@ import CGRPC
                 (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
                 // What one client may have open; more of its calls wait on its own side.
                 (GRPC_ARG_MAX_CONCURRENT_STREAMS, .number(1024)),
+                // Who connects and then says nothing keeps a descriptor no longer than this.
+                (GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, .number(10_000)),
                 // A client that vanished without a word is noticed, so that its streams end.
                 (GRPC_ARG_KEEPALIVE_TIME_MS, .number(30_000)),
                 (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(20_000)),

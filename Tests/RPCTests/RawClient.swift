@@ -7,7 +7,7 @@ final class RawClient {
     struct Failure: Error { var what: String }
 
     /// `address` is `127.0.0.1:port`.
-    init(_ address: String) throws {
+    init(_ address: String, saysHello: Bool = true) throws {
         guard let colon = address.lastIndex(of: ":"), let port = UInt16(address[address.index(after: colon)...]) else {
             throw Failure(what: "address \(address)")
         }
@@ -22,6 +22,7 @@ final class RawClient {
             }
         }
         guard status == 0 else { throw Failure(what: "connect: \(errno)") }
+        guard saysHello else { return }
         try write(Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + frame(type: 4, flags: 0, stream: 0, []))
     }
 
@@ -56,6 +57,17 @@ final class RawClient {
             guard count > 0 else { return false }
             all += chunk[..<count]
             if String(decoding: all, as: UTF8.self).contains(text) { return true }
+        }
+    }
+
+    /// Whether the server closes the connection within some seconds.
+    func isClosedByServer() -> Bool {
+        var limit = timeval(tv_sec: 30, tv_usec: 0)
+        unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var chunk = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = unsafe chunk.withUnsafeMutableBytes { unsafe recv(socket, $0.baseAddress, $0.count, 0) }
+            if count <= 0 { return count == 0 || errno == ECONNRESET }
         }
     }
 

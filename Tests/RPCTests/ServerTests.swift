@@ -146,6 +146,22 @@ import Testing
         await channel.close()
     }
 
+    @Test func `a connection that says nothing is closed, and all descriptors may be used for connections`()
+        async throws
+    {
+        var limit = rlimit()
+        #expect(unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+        limit.rlim_cur = min(1024, limit.rlim_max)
+        #expect(unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+        let server = try server(["127.0.0.1:0"])
+        let client = try RawClient(try server.start()[0], saysHello: false)
+        #expect(unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+        #expect(limit.rlim_cur == limit.rlim_max)
+        let isClosed = client.isClosedByServer()
+        #expect(isClosed)
+        await server.shutdown(grace: .seconds(5))
+    }
+
     @Test func `hundreds of starts and stops leave no thread and no descriptor behind`() async throws {
         func open(_ what: String) throws -> Int {
             try FileManager.default.contentsOfDirectory(atPath: "/proc/self/" + what).count
