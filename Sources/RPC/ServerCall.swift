@@ -179,6 +179,15 @@ import Synchronization
         if isOver { poller.callEnded() }
     }
 
+    /// Breaks the call off: a send that waits for the client returns, and the handler's task is cancelled. For a peer
+    /// that takes nothing; the client sees `status` where it still reads.
+    package func abort(_ status: RPCStatus) {
+        _ = unsafe withCall { call in
+            unsafe grpc_call_cancel_with_status(
+                call, grpc_status_code(rawValue: status.code.rawValue), status.sentMessage, nil)
+        }
+    }
+
     // MARK: Batches
 
     private func watchClose() {

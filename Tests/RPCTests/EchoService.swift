@@ -112,6 +112,7 @@ enum EchoService {
         case "wait":
             do { try await Task.sleep(for: .seconds(60)) } catch { probe.add("cancelled") }
         case "flood":
+            probe.keep { writer.abort(RPCStatus(.resourceExhausted, "you do not read")) }
             do throws(RPCStatus) {
                 while true {
                     try await writer.send(.max)
