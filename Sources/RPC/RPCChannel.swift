@@ -31,12 +31,18 @@ import Synchronization
                 (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
                 // A server that vanished without a word is noticed while calls wait for it.
                 (GRPC_ARG_KEEPALIVE_TIME_MS, .number(10_000)),
-                (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(5_000)),
+                (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(2_000)),
+                // Also before the next call needs it.
+                (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(1)),
                 (GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, .number(0)),
                 // The server is on our own network and comes back soon.
                 (GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, .number(200)),
                 (GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, .number(1_000)),
-                (GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, .number(5_000)),
+                (GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, .number(1_000)),
+                // And it may come back at another address.
+                (GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, .number(1_000)),
+                // http_proxy is for the way out of that network.
+                (GRPC_ARG_ENABLE_HTTP_PROXY, .number(0)),
                 // What two channels to one target share would couple their ends.
                 ("grpc.use_local_subchannel_pool", .number(1)),
             ]
@@ -118,6 +124,7 @@ import Synchronization
         guard let method = unsafe RPCMethod.find(descriptor, kind, Q.descriptor, R.descriptor) else {
             throw RPCStatus(.unimplemented, "no \(kind) method takes \(Q.self) and gives \(R.self)")
         }
+        if let timeout, timeout <= .zero { throw RPCStatus(.deadlineExceeded, "no time was left to call") }
         let path = OwnedSlice(method.path)
         let call = state.withLock { state -> ClientCall? in
             guard !state.isClosed,

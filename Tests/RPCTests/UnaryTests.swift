@@ -140,6 +140,15 @@ import Testing
         }
     }
 
+    @Test(arguments: [Duration.zero, .milliseconds(-1500), .seconds(-7)])
+    func `a time that is over already is DEADLINE_EXCEEDED`(_ timeout: Duration) async throws {
+        try await withEcho { _, channel, _ in
+            await #expect { try await channel.release("hello", timeout: timeout) } throws: {
+                ($0 as? RPCStatus)?.code == .deadlineExceeded
+            }
+        }
+    }
+
     @Test func `a server that is not there is UNAVAILABLE`() async throws {
         let channel = try RPCChannel(target: "unix:/tmp/holdfast-rpc-tests-nobody.sock")
         await #expect { try await channel.check("") } throws: { ($0 as? RPCStatus)?.code == .unavailable }
