@@ -40,15 +40,14 @@ import CGRPC
         guard let server = unsafe server else { throw .state("the core made no server") }
         let core = unsafe ServerCore(server, maxOpenCalls: configuration.maxOpenCalls)
         var addresses: [String] = []
-        for listener in configuration.listeners {
-            do throws(RPCError) {
-                addresses.append(try core.listen(listener))
-            } catch {
-                core.discard()
-                throw error
-            }
+        var routes = [ServerRoute.unknownMethod]
+        do throws(RPCError) {
+            for listener in configuration.listeners { addresses.append(try core.listen(listener)) }
+            for entry in entries { routes.append(try core.route(entry)) }
+        } catch {
+            core.discard()
+            throw error
         }
-        let routes = entries.map { core.route($0) } + [.unknownMethod]
         unsafe grpc_server_start(server)
         for route in routes { core.poller.open(route) }
         core.poller.queue.start(threads: max(1, configuration.pollingThreads))
@@ -68,19 +67,43 @@ import CGRPC
         return address.bound(to: port)
     }
 
-    private func route(_ entry: RPCService.Entry) -> ServerRoute {
+    private func route(_ entry: RPCService.Entry) throws(RPCError) -> ServerRoute {
         let readsRequest = entry.method.kind == .unary || entry.method.kind == .serverStreaming
-        let registered = unsafe grpc_server_register_method(
-            server, entry.method.path, nil,
-            readsRequest ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER : GRPC_SRM_PAYLOAD_NONE, 0)
+        // Nil would stand for every unknown method.
+        guard
+            let registered = unsafe grpc_server_register_method(
+                server, entry.method.path, nil,
+                readsRequest ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER : GRPC_SRM_PAYLOAD_NONE, 0)
+        else { throw .methods(["\(entry.method.path) is there twice"]) }
         return unsafe ServerRoute(
             path: entry.method.path, registered: registered, readsRequest: readsRequest, slots: Self.slots,
             handler: entry.handler)
     }
 
-    func shutdown(grace: Duration) async {
+    /// How long calls may take to go once they have been cancelled.
+    private static let patience = Duration.seconds(5)
+
+    /// False where a reply is kept that was never given. What its call uses must not be destroyed, so it is not; all
+    /// ends in the background when the reply comes after all.
+    func shutdown(grace: Duration) async -> Bool {
+        let gone = Latch()
+        Task {
+            await drain(grace: grace)
+            gone.open()
+        }
+        let giveUp = Task {
+            do { try await Task.sleep(for: grace + Self.patience) } catch { return }
+            gone.open()
+        }
+        await gone.wait()
+        giveUp.cancel()
+        return poller.isIdle
+    }
+
+    private func drain(grace: Duration) async {
         let drained = ShutdownTag()
         unsafe grpc_server_shutdown_and_notify(server, poller.queue.raw, drained.tag(0))
+        poller.endConversations()
         let cancelling = Task {
             do { try await Task.sleep(for: grace) } catch { return }
             unsafe grpc_server_cancel_all_calls(server)

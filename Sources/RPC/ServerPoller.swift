@@ -25,6 +25,8 @@ import Synchronization
     private let live = Atomic(1)
     /// How many of those only wait for a client.
     private let slots = Atomic(0)
+    /// Conversations last as long as their clients like: by the address of each; nil once the server stops.
+    private let conversations = Mutex<[ObjectIdentifier: ServerCall]?>([:])
     private let maxOpenCalls: Int
     // nonisolated(unsafe): the core synchronises the server itself, and outlives every call of this poller.
     nonisolated(unsafe) private let server: OpaquePointer
@@ -53,6 +55,29 @@ import Synchronization
         arm(route)
         return live.load(ordering: .relaxed) - slots.load(ordering: .relaxed) - 1 <= maxOpenCalls
     }
+
+    /// False when the server stops and nobody may begin one any more.
+    func conversationBegan(_ call: ServerCall) -> Bool {
+        conversations.withLock { conversations in
+            conversations?[ObjectIdentifier(call)] = call
+            return conversations != nil
+        }
+    }
+
+    func conversationEnded(_ call: ServerCall) {
+        _ = conversations.withLock { $0?.removeValue(forKey: ObjectIdentifier(call)) }
+    }
+
+    func endConversations() {
+        let open = conversations.withLock { conversations in
+            defer { conversations = nil }
+            return conversations ?? [:]
+        }
+        for call in open.values { call.finish(.failure(.stopping)) }
+    }
+
+    /// Once the server has stopped: whether every call is gone.
+    var isIdle: Bool { live.load(ordering: .relaxed) == 0 }
 
     func callEnded() {
         if live.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { queue.shutdown() }

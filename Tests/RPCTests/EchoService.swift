@@ -60,6 +60,9 @@ enum EchoService {
                     errorInfo: .init(
                         reason: "LONG", domain: "holdfast", metadata: ["key": String(repeating: "x", count: 100_000)])))
         case "drop": break
+        case "keep":
+            probe.keep { reply.succeed(request.name) }
+            probe.add("kept")
         case "twice":
             reply.succeed(request.name)
             reply.succeed("again")

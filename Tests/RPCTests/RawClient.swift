@@ -29,7 +29,7 @@ final class RawClient {
     deinit { close() }
 
     /// Sends a whole unary request. The answer stays in the socket.
-    func call(_ path: String, message: [UInt8], compression: String? = nil) throws {
+    func call(_ path: String, message: [UInt8], compression: String? = nil, isLast: Bool = true) throws {
         var fields = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"),
             ("content-type", "application/grpc"), ("te", "trailers"),
@@ -43,7 +43,8 @@ final class RawClient {
         let prefix: [UInt8] =
             [compression == nil ? 0 : 1] + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
         try write(
-            frame(type: 1, flags: 4, stream: 1, headers) + frame(type: 0, flags: 1, stream: 1, prefix + message))
+            frame(type: 1, flags: 4, stream: 1, headers)
+                + frame(type: 0, flags: isLast ? 1 : 0, stream: 1, prefix + message))
     }
 
     /// Whether the server sends this text within some seconds.

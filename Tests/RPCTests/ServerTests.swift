@@ -116,7 +116,7 @@ import Testing
             return seen
         }
         #expect(await probe.wait(for: "started"))
-        let stopping = Task { await server.shutdown(grace: .seconds(60)) }
+        let stopping = Task { _ = await server.shutdown(grace: .seconds(60)) }
         // The shutdown waits for the call; the health watch has ended by itself.
         #expect(await probe.wait(for: "watch ended"))
         #expect(await watching.value.last == 2)
@@ -160,6 +160,44 @@ import Testing
         let isClosed = client.isClosedByServer()
         #expect(isClosed)
         await server.shutdown(grace: .seconds(5))
+    }
+
+    @Test func `a shutdown ends the conversations that clients keep open`() async throws {
+        let probe = Probe()
+        let server = try RPCServer(configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [])
+        let client = try RawClient(try server.start()[0])
+        let method = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        // list_services: "", and no end of the requests.
+        try client.call(method, message: [0x3a, 0], isLast: false)
+        let isAnswered = try client.reads("grpc.reflection.v1.ServerReflection")
+        #expect(isAnswered)
+        let stopping = Task {
+            _ = await server.shutdown(grace: .seconds(300))
+            probe.add("stopped")
+        }
+        #expect(await probe.wait(for: "stopped"))
+        client.close()
+        await stopping.value
+    }
+
+    @Test func `a reply that is never given does not hold a shutdown for ever, and may come later`() async throws {
+        let probe = Probe()
+        let server = try RPCServer(
+            configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
+        let channel = try RPCChannel(target: try server.start()[0])
+        let call = Task { try await channel.allocate("keep", "late") }
+        #expect(await probe.wait(for: "kept"))
+        await #expect(!server.shutdown(grace: .milliseconds(50)))
+        await #expect(throws: (any Error).self) { try await call.value }
+        probe.doWhatIsKept()
+        await channel.close()
+    }
+
+    @Test func `a service that is there twice stops the server`() async throws {
+        let service = EchoService.make(Probe())
+        let server = try server(["127.0.0.1:0"], services: [service, service])
+        #expect(throws: RPCError.methods(["/holdfast.ipam.v1.IPAM/Allocate is there twice"])) { try server.start() }
+        await server.shutdown(grace: .zero)
     }
 
     @Test func `hundreds of starts and stops leave no thread and no descriptor behind`() async throws {
