@@ -175,8 +175,11 @@ import Testing
             _ = await server.shutdown(grace: .seconds(300))
             probe.add("stopped")
         }
-        #expect(await probe.wait(for: "stopped"))
+        let isTold = try client.reads("the server stops")
+        #expect(isTold)
+        // It acknowledges no GOAWAY: the core would wait for that.
         client.close()
+        #expect(await probe.wait(for: "stopped"))
         await stopping.value
     }
 
