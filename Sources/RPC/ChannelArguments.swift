@@ -3,6 +3,15 @@ import Glibc
 
 /// Options of a server or channel in the core's form, for the time of one closure.
 enum ChannelArguments {
+    /// No message is compressed, and none is expanded: the limit of a message's size holds for the compressed bytes, so
+    /// that a small one could become a huge one.
+    static let withoutCompression: [(key: String, value: Value)] = [
+        // 1: identity alone. A call that says it compresses ends with UNIMPLEMENTED.
+        (GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, .number(1)),
+        (GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, .number(0)),
+        (GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, .number(0)),
+    ]
+
     enum Value {
         case number(CInt)
         case text(String)

@@ -38,12 +38,12 @@ import Synchronization
     nonisolated(unsafe) private let call: OpaquePointer
     private let storage: UnsafeMutablePointer<Storage>
     private let sentMetadata: SentMetadata
-    private let onEnd: @Sendable (ClientCall) -> Void
+    private let channel: RPCChannel
     private let state = Mutex(State())
 
-    init(_ call: OpaquePointer, _ metadata: RPCMetadata, onEnd: @escaping @Sendable (ClientCall) -> Void) {
+    init(_ call: OpaquePointer, _ metadata: RPCMetadata, _ channel: RPCChannel) {
         unsafe self.call = unsafe call
-        self.onEnd = onEnd
+        self.channel = channel
         sentMetadata = SentMetadata(metadata)
         unsafe storage = .allocate(capacity: 1)
         unsafe storage.initialize(to: Storage())
@@ -212,7 +212,7 @@ import Synchronization
             defer { (state.exchange, state.reader) = (nil, nil) }
             return ((state.exchange, state.reader), (state.status ?? RPCStatus(.unknown, ""), message))
         }
-        onEnd(self)
+        channel.ended(self)
         if let exchange = waiting.0 {
             switch (result.status.code, result.message) {
             case (.ok, let message?): exchange.resume(returning: .success(message))

@@ -79,7 +79,7 @@ package final class HealthService: Sendable {
                 try await writer.send(status)
                 last = status
             }
-            throw RPCStatus(.unavailable, "the server stops")
+            throw .stopping
         }
         return service
     }

@@ -31,13 +31,14 @@ struct ListenAddress: Sendable {
         guard var address = Self.unixAddress(path) else {
             throw .bind(address: text, reason: "the path is too long for a socket")
         }
-        let socket = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
+        // Not blocking: where the backlog of a server that hangs is full, connect would wait for it for ever.
+        let socket = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
         defer { close(socket) }
         let length = socklen_t(MemoryLayout<sockaddr_un>.size)
         let connected = unsafe withUnsafePointer(to: &address) { address in
             unsafe address.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe connect(socket, $0, length) }
         }
-        if connected == 0 { throw .bind(address: text, reason: "another server listens on it") }
+        if connected == 0 || errno == EAGAIN { throw .bind(address: text, reason: "another server listens on it") }
         if errno != ECONNREFUSED { throw unsafe .bind(address: text, reason: String(cString: strerror(errno))) }
     }
 

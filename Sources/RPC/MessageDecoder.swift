@@ -54,8 +54,10 @@ import CMessages
         #if THREAD_SANITIZED
             unsafe Handover.take(Unmanaged.passUnretained(self).toOpaque())
         #endif
-        if unsafe buffer.pointee.type == GRPC_BB_RAW, unsafe buffer.pointee.data.raw.compression == GRPC_COMPRESS_NONE,
-            unsafe buffer.pointee.data.raw.slice_buffer.count == 1,
+        guard unsafe buffer.pointee.data.raw.compression == GRPC_COMPRESS_NONE else {
+            throw RPCStatus(.unimplemented, "compressed messages are not read here")
+        }
+        if unsafe buffer.pointee.data.raw.slice_buffer.count == 1,
             let slice = unsafe buffer.pointee.data.raw.slice_buffer.slices
         {
             return unsafe try body(UnsafeBufferPointer(start: cgrpc_slice_ptr(slice), count: cgrpc_slice_len(slice)))

@@ -5,8 +5,21 @@ import Synchronization
 /// A client's connection to one target, made when it is needed and again after it broke. Calls may be made from
 /// anywhere, at the same time. It must be closed: its thread lives until then.
 @safe package final class RPCChannel: Sendable {
+    /// What a method is found by.
+    private struct MethodKey: Hashable {
+        var service: UInt
+        var kind: DescriptorSet.Kind
+        var request, response: ObjectIdentifier
+    }
+
+    /// The core's name for a method that has been called; lives as long as the channel.
+    @safe private struct RegisteredMethod {
+        let raw: UnsafeMutableRawPointer
+    }
+
     private struct State {
         var isClosed = false
+        var methods: [MethodKey: RegisteredMethod] = [:]
         var calls: [ObjectIdentifier: ClientCall] = [:]
     }
 
@@ -25,20 +38,27 @@ import Synchronization
         RPCRuntime.start()
         guard let core = unsafe credentials.makeCore() else { throw .credentials("certificate or key cannot be used") }
         defer { unsafe grpc_channel_credentials_release(core) }
-        var options: [(key: String, value: ChannelArguments.Value)] = [
-            (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: maxMessageBytes))),
-            (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
-            // A server that vanished without a word is noticed while calls wait for it.
-            (GRPC_ARG_KEEPALIVE_TIME_MS, .number(10_000)),
-            (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(5_000)),
-            (GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, .number(0)),
-            // The server is on our own network and comes back soon.
-            (GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, .number(200)),
-            (GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, .number(1_000)),
-            (GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, .number(5_000)),
-            // What two channels to one target share would couple their ends.
-            ("grpc.use_local_subchannel_pool", .number(1)),
-        ]
+        var options: [(key: String, value: ChannelArguments.Value)] =
+            ChannelArguments.withoutCompression + [
+                (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: maxMessageBytes))),
+                (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
+                // A server that vanished without a word is noticed while calls wait for it.
+                (GRPC_ARG_KEEPALIVE_TIME_MS, .number(10_000)),
+                (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(2_000)),
+                // Also before the next call needs it.
+                (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(1)),
+                (GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, .number(0)),
+                // The server is on our own network and comes back soon.
+                (GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, .number(200)),
+                (GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, .number(1_000)),
+                (GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, .number(1_000)),
+                // And it may come back at another address.
+                (GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, .number(1_000)),
+                // http_proxy is for the way out of that network.
+                (GRPC_ARG_ENABLE_HTTP_PROXY, .number(0)),
+                // What two channels to one target share would couple their ends.
+                ("grpc.use_local_subchannel_pool", .number(1)),
+            ]
         if let name = credentials.serverName { options.append((GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, .text(name))) }
         guard let channel = unsafe ChannelArguments.with(options, { unsafe grpc_channel_create(target, core, $0) })
         else {
@@ -114,25 +134,34 @@ import Synchronization
         _ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ kind: DescriptorSet.Kind, _ request: Q.Type,
         _ response: R.Type, _ metadata: RPCMetadata, _ timeout: Duration?
     ) throws(RPCStatus) -> ClientCall {
-        guard let method = unsafe RPCMethod.find(descriptor, kind, Q.descriptor, R.descriptor) else {
-            throw RPCStatus(.unimplemented, "no \(kind) method takes \(Q.self) and gives \(R.self)")
-        }
-        let path = OwnedSlice(method.path)
-        let call = state.withLock { state -> ClientCall? in
-            guard !state.isClosed,
-                let core = unsafe grpc_channel_create_call(
-                    channel, nil, cgrpc_propagate_defaults, queue.raw, path.pointer.pointee, nil,
-                    Self.deadline(timeout), nil)
-            else { return nil }
-            let call = unsafe ClientCall(core, metadata) { [weak self] in self?.ended($0) }
+        if let timeout, timeout <= .zero { throw RPCStatus(.deadlineExceeded, "no time was left to call") }
+        let key = MethodKey(
+            service: UInt(bitPattern: descriptor), kind: kind, request: ObjectIdentifier(Q.self),
+            response: ObjectIdentifier(R.self))
+        let result = state.withLock { state -> Result<ClientCall, RPCStatus> in
+            guard !state.isClosed else { return .failure(RPCStatus(.cancelled, "the channel is closed")) }
+            if state.methods[key] == nil,
+                let method = unsafe RPCMethod.find(descriptor, kind, Q.descriptor, R.descriptor),
+                let raw = unsafe grpc_channel_register_call(channel, method.path, nil, nil)
+            {
+                state.methods[key] = unsafe RegisteredMethod(raw: raw)
+            }
+            guard let method = state.methods[key] else {
+                return .failure(
+                    RPCStatus(.unimplemented, "no \(kind) method takes \(Q.self) and gives \(R.self)"))
+            }
+            guard
+                let core = unsafe grpc_channel_create_registered_call(
+                    channel, nil, cgrpc_propagate_defaults, queue.raw, method.raw, Self.deadline(timeout), nil)
+            else { return .failure(RPCStatus(.internalError, "the core made no call")) }
+            let call = unsafe ClientCall(core, metadata, self)
             state.calls[ObjectIdentifier(call)] = call
-            return call
+            return .success(call)
         }
-        guard let call else { throw RPCStatus(.cancelled, "the channel is closed") }
-        return call
+        return try result.get()
     }
 
-    private func ended(_ call: ClientCall) {
+    func ended(_ call: ClientCall) {
         let isIdle = state.withLock { state in
             state.calls[ObjectIdentifier(call)] = nil
             return state.isClosed && state.calls.isEmpty

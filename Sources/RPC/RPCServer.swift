@@ -5,7 +5,7 @@ import Synchronization
 /// or not anybody holds it.
 package final class RPCServer: Sendable {
     package struct Listener: Sendable {
-        /// `127.0.0.1:7440`, `[::1]:0` (any free port), `unix:/path`.
+        /// `127.0.0.1:7440`, `[::1]:0` (any free port), `unix:/path`. The umask decides who may connect to a socket file.
         package var address: String
         package var credentials: ServerCredentials
 
@@ -20,11 +20,16 @@ package final class RPCServer: Sendable {
         package var pollingThreads: Int
         /// A request with more is refused with RESOURCE_EXHAUSTED.
         package var maxMessageBytes: Int
+        /// A call beyond this many open ones, streams among them, is refused with RESOURCE_EXHAUSTED.
+        package var maxOpenCalls: Int
 
-        package init(listeners: [Listener], pollingThreads: Int = 2, maxMessageBytes: Int = 1 << 20) {
+        package init(
+            listeners: [Listener], pollingThreads: Int = 2, maxMessageBytes: Int = 1 << 20, maxOpenCalls: Int = 4096
+        ) {
             self.listeners = listeners
             self.pollingThreads = pollingThreads
             self.maxMessageBytes = maxMessageBytes
+            self.maxOpenCalls = maxOpenCalls
         }
     }
 
@@ -32,7 +37,8 @@ package final class RPCServer: Sendable {
     private enum State {
         case idle
         case running(ServerCore)
-        case stopping, stopped
+        case stopping
+        case stopped(isComplete: Bool)
     }
 
     package let health: HealthService
@@ -73,23 +79,31 @@ package final class RPCServer: Sendable {
 
     /// Says NOT_SERVING, takes no more calls, waits for those it has for as long as `grace`, cancels what is left then,
     /// and returns when all are gone. Again, or from elsewhere at the same time: waits for the same.
-    package func shutdown(grace: Duration) async {
+    ///
+    /// Where a handler keeps a reply and never gives it, returns false some seconds after the cancelling: worth an error
+    /// in the log, for only the end of the process ends such a call.
+    @discardableResult
+    package func shutdown(grace: Duration) async -> Bool {
         let core = state.withLock { state -> ServerCore? in
             switch state {
             case .running(let core):
                 state = .stopping
                 return core
             case .idle:
-                state = .stopped
+                state = .stopped(isComplete: true)
                 stopped.open()
                 return nil
             case .stopping, .stopped: return nil
             }
         }
-        guard let core else { return await stopped.wait() }
+        guard let core else {
+            await stopped.wait()
+            return state.withLock { if case .stopped(let isComplete) = $0 { isComplete } else { true } }
+        }
         health.shutdown()
-        await core.shutdown(grace: grace)
-        state.withLock { $0 = .stopped }
+        let isComplete = await core.shutdown(grace: grace)
+        state.withLock { $0 = .stopped(isComplete: isComplete) }
         stopped.open()
+        return isComplete
     }
 }

@@ -37,10 +37,13 @@ package import CMessages
         complete: @escaping @Sendable (Input, ServerCall, Reply<Output>) -> Void
     ) {
         let decoder = MessageDecoder<Q>()
+        let encoder: @Sendable (Output) -> OutgoingMessage = { output in
+            unsafe OutgoingMessage { arena in unsafe encode(output, arena) }
+        }
         add(.unary, Q.self, R.self) { call in
             do throws(RPCStatus) {
                 let input = unsafe try decoder.decode(try call.takeRequest(), decode)
-                unsafe complete(input, call, Reply(call, encode))
+                complete(input, call, Reply(call, encoder))
             } catch {
                 call.finish(.failure(error))
             }

@@ -31,6 +31,11 @@ package struct RPCStatus: Error, Sendable, Hashable {
     }
 }
 
+extension RPCStatus {
+    /// What a server that stops ends its streams with.
+    static let stopping = RPCStatus(.unavailable, "the server stops")
+}
+
 extension RPCStatus: CustomStringConvertible {
     package var description: String {
         let reason = errorInfo.map { " [\($0.reason)]" } ?? ""

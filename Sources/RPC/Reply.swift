@@ -7,11 +7,9 @@ package final class Reply<Output: Sendable>: Sendable {
     private let encode: @Sendable (Output) -> OutgoingMessage
     private let answered = Atomic(false)
 
-    init<R: ProtobufMessage>(
-        _ call: ServerCall, _ encode: @escaping @Sendable (Output, borrowing MessageArena) -> UnsafeMutablePointer<R>
-    ) {
+    init(_ call: ServerCall, _ encode: @escaping @Sendable (Output) -> OutgoingMessage) {
         self.call = call
-        self.encode = { output in unsafe OutgoingMessage { arena in unsafe encode(output, arena) } }
+        self.encode = encode
     }
 
     deinit {

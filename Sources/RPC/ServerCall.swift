@@ -151,6 +151,7 @@ import Synchronization
     /// Answers each request as it comes, until the client sends no more.
     func converse(_ answer: @escaping Conversation) {
         state.withLock { $0.conversation = answer }
+        guard poller.conversationBegan(self) else { return finish(.failure(.stopping)) }
         watchClose()
         receive()
     }
@@ -169,36 +170,48 @@ import Synchronization
 
     /// Ends the call. Only the first time counts.
     func finish(_ result: Result<OutgoingMessage?, RPCStatus>) {
-        let isOver = state.withLock { state in
-            guard state.phase == .open else { return false }
+        let (isOver, conversed) = state.withLock { state in
+            guard state.phase == .open else { return (false, false) }
             state.phase = .ending
             state.task = nil
+            let conversed = state.conversation != nil
             startFinishing(result, &state)
-            return endIfDone(&state)
+            return (endIfDone(&state), conversed)
         }
+        if conversed { poller.conversationEnded(self) }
         if isOver { poller.callEnded() }
+    }
+
+    /// Breaks the call off: a send that waits for the client returns, and the handler's task is cancelled. For a peer
+    /// that takes nothing; the client sees `status` where it still reads.
+    package func abort(_ status: RPCStatus) {
+        _ = unsafe withCall { call in
+            unsafe grpc_call_cancel_with_status(
+                call, grpc_status_code(rawValue: status.code.rawValue), status.sentMessage, nil)
+        }
     }
 
     // MARK: Batches
 
     private func watchClose() {
         state.withLock { state in
-            state.watchesClose = true
+            guard state.phase == .open else { return }
             var op = unsafe grpc_op()
             unsafe op.op = GRPC_OP_RECV_CLOSE_ON_SERVER
             unsafe op.data.recv_close_on_server.cancelled = unsafe storage.field(\.cancelled)
-            _ = unsafe start(.closed, &op, 1, &state)
+            state.watchesClose = unsafe start(.closed, &op, 1, &state)
         }
     }
 
     private func receive() {
-        state.withLock { state in
-            guard state.phase == .open else { return }
+        let isStarted = state.withLock { state in
+            guard state.phase == .open else { return true }
             var op = unsafe grpc_op()
             unsafe op.op = GRPC_OP_RECV_MESSAGE
             unsafe op.data.recv_message.recv_message = unsafe storage.field(\.received)
-            _ = unsafe start(.received, &op, 1, &state)
+            return unsafe start(.received, &op, 1, &state)
         }
+        if !isStarted { finish(.failure(RPCStatus(.internalError, "the core did not start to receive"))) }
     }
 
     private func startSending(_ message: OutgoingMessage, _ state: inout State) -> Bool {
@@ -297,8 +310,11 @@ import Synchronization
             return
         }
         // First of all the next slot: while this call is worked on, another may come.
-        poller.arm(route)
+        let isWelcome = poller.rearm(route)
         state.withLock { $0.phase = .open }
+        guard isWelcome else {
+            return finish(.failure(RPCStatus(.resourceExhausted, "too many calls are open on this server")))
+        }
         route.handler(self)
     }
 

@@ -9,43 +9,47 @@ import CGRPC
     nonisolated(unsafe) private let server: OpaquePointer
     private let poller: ServerPoller
 
-    private init(_ server: OpaquePointer) {
+    private init(_ server: OpaquePointer, maxOpenCalls: Int) {
         unsafe self.server = unsafe server
-        poller = unsafe ServerPoller(server: server)
+        poller = unsafe ServerPoller(server: server, maxOpenCalls: maxOpenCalls)
     }
 
     static func start(
         _ configuration: RPCServer.Configuration, _ entries: [RPCService.Entry]
     ) throws(RPCError) -> (ServerCore, [String]) {
         RPCRuntime.start()
+        RPCRuntime.raiseDescriptorLimit()
         for listener in configuration.listeners { try ListenAddress(text: listener.address).check() }
-        let server: OpaquePointer? = unsafe ChannelArguments.with([
-            (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: configuration.maxMessageBytes))),
-            // Two servers on one port would share its connections, and neither would know.
-            (GRPC_ARG_ALLOW_REUSEPORT, .number(0)),
-            (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
-            // A client that vanished without a word is noticed, so that its streams end.
-            (GRPC_ARG_KEEPALIVE_TIME_MS, .number(30_000)),
-            (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(20_000)),
-            (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(1)),
-            (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, .number(5_000)),
-        ]) { unsafe grpc_server_create($0, nil) }
+        let server: OpaquePointer? = unsafe ChannelArguments.with(
+            ChannelArguments.withoutCompression + [
+                (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: configuration.maxMessageBytes))),
+                // Two servers on one port would share its connections, and neither would know.
+                (GRPC_ARG_ALLOW_REUSEPORT, .number(0)),
+                (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
+                // What one client may have open; more of its calls wait on its own side.
+                (GRPC_ARG_MAX_CONCURRENT_STREAMS, .number(1024)),
+                // Who connects and then says nothing keeps a descriptor no longer than this.
+                (GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, .number(10_000)),
+                // A client that vanished without a word is noticed, so that its streams end.
+                (GRPC_ARG_KEEPALIVE_TIME_MS, .number(30_000)),
+                (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(20_000)),
+                (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(1)),
+                (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, .number(5_000)),
+            ]
+        ) { unsafe grpc_server_create($0, nil) }
         guard let server = unsafe server else { throw .state("the core made no server") }
-        let core = unsafe ServerCore(server)
+        let core = unsafe ServerCore(server, maxOpenCalls: configuration.maxOpenCalls)
         var addresses: [String] = []
-        for listener in configuration.listeners {
-            do throws(RPCError) {
-                addresses.append(try core.listen(listener))
-            } catch {
-                core.discard()
-                throw error
-            }
+        var routes = [ServerRoute.unknownMethod]
+        do throws(RPCError) {
+            for listener in configuration.listeners { addresses.append(try core.listen(listener)) }
+            for entry in entries { routes.append(try core.route(entry)) }
+        } catch {
+            core.discard()
+            throw error
         }
-        let routes = entries.map { core.route($0) } + [.unknownMethod]
         unsafe grpc_server_start(server)
-        for route in routes {
-            for _ in 0..<route.slots { core.poller.arm(route) }
-        }
+        for route in routes { core.poller.open(route) }
         core.poller.queue.start(threads: max(1, configuration.pollingThreads))
         return (core, addresses)
     }
@@ -63,19 +67,43 @@ import CGRPC
         return address.bound(to: port)
     }
 
-    private func route(_ entry: RPCService.Entry) -> ServerRoute {
+    private func route(_ entry: RPCService.Entry) throws(RPCError) -> ServerRoute {
         let readsRequest = entry.method.kind == .unary || entry.method.kind == .serverStreaming
-        let registered = unsafe grpc_server_register_method(
-            server, entry.method.path, nil,
-            readsRequest ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER : GRPC_SRM_PAYLOAD_NONE, 0)
+        // Nil would stand for every unknown method.
+        guard
+            let registered = unsafe grpc_server_register_method(
+                server, entry.method.path, nil,
+                readsRequest ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER : GRPC_SRM_PAYLOAD_NONE, 0)
+        else { throw .methods(["\(entry.method.path) is there twice"]) }
         return unsafe ServerRoute(
             path: entry.method.path, registered: registered, readsRequest: readsRequest, slots: Self.slots,
             handler: entry.handler)
     }
 
-    func shutdown(grace: Duration) async {
+    /// How long calls may take to go once they have been cancelled.
+    private static let patience = Duration.seconds(5)
+
+    /// False where a reply is kept that was never given. What its call uses must not be destroyed, so it is not; all
+    /// ends in the background when the reply comes after all.
+    func shutdown(grace: Duration) async -> Bool {
+        let gone = Latch()
+        Task {
+            await drain(grace: grace)
+            gone.open()
+        }
+        let giveUp = Task {
+            do { try await Task.sleep(for: grace + Self.patience) } catch { return }
+            gone.open()
+        }
+        await gone.wait()
+        giveUp.cancel()
+        return poller.isIdle
+    }
+
+    private func drain(grace: Duration) async {
         let drained = ShutdownTag()
         unsafe grpc_server_shutdown_and_notify(server, poller.queue.raw, drained.tag(0))
+        poller.endConversations()
         let cancelling = Task {
             do { try await Task.sleep(for: grace) } catch { return }
             unsafe grpc_server_cancel_all_calls(server)

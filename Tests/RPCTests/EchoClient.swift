@@ -74,11 +74,13 @@ private func encodeHealth(
 
 /// An echo server on a free port and a channel to it, both gone afterwards.
 func withEcho(
-    maxMessageBytes: Int = 1 << 20, _ body: (RPCServer, RPCChannel, Probe) async throws -> Void
+    maxMessageBytes: Int = 1 << 20, maxOpenCalls: Int = 4096,
+    _ body: (RPCServer, RPCChannel, Probe) async throws -> Void
 ) async throws {
     let probe = Probe()
     let server = try RPCServer(
-        configuration: .init(listeners: [.init("127.0.0.1:0")], maxMessageBytes: maxMessageBytes),
+        configuration: .init(
+            listeners: [.init("127.0.0.1:0")], maxMessageBytes: maxMessageBytes, maxOpenCalls: maxOpenCalls),
         services: [EchoService.make(probe)])
     let address = try server.start()[0]
     let channel = try RPCChannel(target: address)

@@ -60,6 +60,9 @@ enum EchoService {
                     errorInfo: .init(
                         reason: "LONG", domain: "holdfast", metadata: ["key": String(repeating: "x", count: 100_000)])))
         case "drop": break
+        case "keep":
+            probe.keep { reply.succeed(request.name) }
+            probe.add("kept")
         case "twice":
             reply.succeed(request.name)
             reply.succeed("again")
@@ -112,6 +115,7 @@ enum EchoService {
         case "wait":
             do { try await Task.sleep(for: .seconds(60)) } catch { probe.add("cancelled") }
         case "flood":
+            probe.keep { writer.abort(RPCStatus(.resourceExhausted, "you do not read")) }
             do throws(RPCStatus) {
                 while true {
                     try await writer.send(.max)

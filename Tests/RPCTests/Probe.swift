@@ -8,9 +8,14 @@ import Synchronization
 /// What handlers report, and tests wait for.
 final class Probe: Sendable {
     private let counts = Mutex<[String: Int]>([:])
+    private let kept = Mutex<(@Sendable () -> Void)?>(nil)
 
     func add(_ event: String) { counts.withLock { $0[event, default: 0] += 1 } }
     func count(_ event: String) -> Int { counts.withLock { $0[event, default: 0] } }
+
+    /// Remembers what the test will do later; what was kept before is let go.
+    func keep(_ action: (@Sendable () -> Void)?) { kept.withLock { $0 = action } }
+    func doWhatIsKept() { kept.withLock { $0 }?() }
 
     /// False when it did not happen in time.
     func wait(for event: String, count: Int = 1) async -> Bool {

@@ -7,7 +7,7 @@ final class RawClient {
     struct Failure: Error { var what: String }
 
     /// `address` is `127.0.0.1:port`.
-    init(_ address: String) throws {
+    init(_ address: String, saysHello: Bool = true) throws {
         guard let colon = address.lastIndex(of: ":"), let port = UInt16(address[address.index(after: colon)...]) else {
             throw Failure(what: "address \(address)")
         }
@@ -22,25 +22,29 @@ final class RawClient {
             }
         }
         guard status == 0 else { throw Failure(what: "connect: \(errno)") }
+        guard saysHello else { return }
         try write(Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + frame(type: 4, flags: 0, stream: 0, []))
     }
 
     deinit { close() }
 
     /// Sends a whole unary request. The answer stays in the socket.
-    func call(_ path: String, message: [UInt8]) throws {
-        let fields = [
+    func call(_ path: String, message: [UInt8], compression: String? = nil, isLast: Bool = true) throws {
+        var fields = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"),
             ("content-type", "application/grpc"), ("te", "trailers"),
         ]
+        if let compression { fields.append(("grpc-encoding", compression)) }
         // RFC 7541, 6.2.2: literal header field without indexing, new name.
         let headers = fields.flatMap { field -> [UInt8] in
             [0, UInt8(field.0.utf8.count)] + Array(field.0.utf8) + [UInt8(field.1.utf8.count)] + Array(field.1.utf8)
         }
         let length = UInt32(message.count)
-        let prefix: [UInt8] = [0] + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
+        let prefix: [UInt8] =
+            [compression == nil ? 0 : 1] + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
         try write(
-            frame(type: 1, flags: 4, stream: 1, headers) + frame(type: 0, flags: 1, stream: 1, prefix + message))
+            frame(type: 1, flags: 4, stream: 1, headers)
+                + frame(type: 0, flags: isLast ? 1 : 0, stream: 1, prefix + message))
     }
 
     /// Whether the server sends this text within some seconds.
@@ -54,6 +58,17 @@ final class RawClient {
             guard count > 0 else { return false }
             all += chunk[..<count]
             if String(decoding: all, as: UTF8.self).contains(text) { return true }
+        }
+    }
+
+    /// Whether the server closes the connection within some seconds.
+    func isClosedByServer() -> Bool {
+        var limit = timeval(tv_sec: 30, tv_usec: 0)
+        unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var chunk = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = unsafe chunk.withUnsafeMutableBytes { unsafe recv(socket, $0.baseAddress, $0.count, 0) }
+            if count <= 0 { return count == 0 || errno == ECONNRESET }
         }
     }
 

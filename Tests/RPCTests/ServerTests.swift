@@ -116,7 +116,7 @@ import Testing
             return seen
         }
         #expect(await probe.wait(for: "started"))
-        let stopping = Task { await server.shutdown(grace: .seconds(60)) }
+        let stopping = Task { _ = await server.shutdown(grace: .seconds(60)) }
         // The shutdown waits for the call; the health watch has ended by itself.
         #expect(await probe.wait(for: "watch ended"))
         #expect(await watching.value.last == 2)
@@ -144,6 +144,63 @@ import Testing
         await #expect(throws: (any Error).self) { try await streaming.value }
         await #expect(throws: (any Error).self) { try await flood.value }
         await channel.close()
+    }
+
+    @Test func `a connection that says nothing is closed, and all descriptors may be used for connections`()
+        async throws
+    {
+        var limit = rlimit()
+        #expect(unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+        limit.rlim_cur = min(1024, limit.rlim_max)
+        #expect(unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+        let server = try server(["127.0.0.1:0"])
+        let client = try RawClient(try server.start()[0], saysHello: false)
+        #expect(unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+        #expect(limit.rlim_cur == limit.rlim_max)
+        let isClosed = client.isClosedByServer()
+        #expect(isClosed)
+        await server.shutdown(grace: .seconds(5))
+    }
+
+    @Test func `a shutdown ends the conversations that clients keep open`() async throws {
+        let probe = Probe()
+        let server = try RPCServer(configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [])
+        let client = try RawClient(try server.start()[0])
+        let method = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        // list_services: "", and no end of the requests.
+        try client.call(method, message: [0x3a, 0], isLast: false)
+        let isAnswered = try client.reads("grpc.reflection.v1.ServerReflection")
+        #expect(isAnswered)
+        let stopping = Task {
+            _ = await server.shutdown(grace: .seconds(300))
+            probe.add("stopped")
+        }
+        let isTold = try client.reads("the server stops")
+        #expect(isTold)
+        // It acknowledges no GOAWAY: the core would wait for that.
+        client.close()
+        #expect(await probe.wait(for: "stopped"))
+        await stopping.value
+    }
+
+    @Test func `a reply that is never given does not hold a shutdown for ever, and may come later`() async throws {
+        let probe = Probe()
+        let server = try RPCServer(
+            configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
+        let channel = try RPCChannel(target: try server.start()[0])
+        let call = Task { try await channel.allocate("keep", "late") }
+        #expect(await probe.wait(for: "kept"))
+        await #expect(!server.shutdown(grace: .milliseconds(50)))
+        await #expect(throws: (any Error).self) { try await call.value }
+        probe.doWhatIsKept()
+        await channel.close()
+    }
+
+    @Test func `a service that is there twice stops the server`() async throws {
+        let service = EchoService.make(Probe())
+        let server = try server(["127.0.0.1:0"], services: [service, service])
+        #expect(throws: RPCError.methods(["/holdfast.ipam.v1.IPAM/Allocate is there twice"])) { try server.start() }
+        await server.shutdown(grace: .zero)
     }
 
     @Test func `hundreds of starts and stops leave no thread and no descriptor behind`() async throws {

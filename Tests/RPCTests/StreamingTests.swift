@@ -8,6 +8,17 @@ import Testing
         return all
     }
 
+    /// Waits until the windows of HTTP/2 are full and nothing more is taken.
+    private func isHeldBack(_ probe: Probe) async -> Bool {
+        var before = -1
+        return await eventually {
+            let now = probe.count("sent")
+            defer { before = now }
+            if now != before { try? await Task.sleep(for: .milliseconds(200)) }
+            return now == before && now > 0
+        }
+    }
+
     @Test(arguments: [0, 1, 2, 1000])
     func `every message arrives, in order`(_ count: Int) async throws {
         try await withEcho { _, channel, _ in
@@ -65,19 +76,28 @@ import Testing
                 var iterator = channel.watch("flood", 0).makeAsyncIterator()
                 let first = try await iterator.next()
                 #expect(first == .max)
-                // The windows of HTTP/2 fill up and then nothing more is taken.
-                var before = -1
-                let isHeldBack = await eventually {
-                    let now = probe.count("sent")
-                    defer { before = now }
-                    if now != before { try? await Task.sleep(for: .milliseconds(200)) }
-                    return now == before && now > 0
-                }
-                #expect(isHeldBack)
+                #expect(await isHeldBack(probe))
                 #expect(probe.count("flood ended") == 0)
                 _ = iterator
             }
             #expect(await probe.wait(for: "flood ended"))
+        }
+    }
+
+    @Test func `an abort wakes a sender whose client does not read, and tells the client why`() async throws {
+        try await withEcho { _, channel, probe in
+            var iterator = channel.watch("flood", 0).makeAsyncIterator()
+            let first = try await iterator.next()
+            #expect(first == .max)
+            #expect(await isHeldBack(probe))
+            probe.doWhatIsKept()
+            #expect(await probe.wait(for: "flood ended"))
+            await #expect(throws: RPCStatus(.resourceExhausted, "you do not read")) {
+                while try await iterator.next() != nil {}
+            }
+            // Of a call that has ended there is nothing left to break off.
+            probe.doWhatIsKept()
+            try await #expect(channel.allocate("here", "x") == "x")
         }
     }
 

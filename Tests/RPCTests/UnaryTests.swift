@@ -110,6 +110,45 @@ import Testing
         }
     }
 
+    @Test(arguments: ["gzip", "deflate", "identity"])
+    func `a compressed request is UNIMPLEMENTED, however little it may be`(_ compression: String) async throws {
+        let server = try RPCServer(
+            configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(Probe())])
+        let client = try RawClient(try server.start()[0])
+        // 1 MiB of zeros would do; what is refused unread need not even be gzip.
+        try client.call("/holdfast.ipam.v1.IPAM/Allocate", message: [0x1f, 0x8b, 8, 0], compression: compression)
+        let words = compression == "identity" ? "not a holdfast.ipam.v1.AllocateRequest" : "is disabled"
+        let isRefused = try client.reads(words)
+        #expect(isRefused)
+        client.close()
+        await server.shutdown(grace: .seconds(5))
+    }
+
+    @Test func `calls beyond the limit of open ones are RESOURCE_EXHAUSTED until one has ended`() async throws {
+        try await withEcho(maxOpenCalls: 4) { _, channel, probe in
+            let waiting = (0..<4).map { _ in Task { try await channel.release("gate") } }
+            #expect(await probe.wait(for: "started", count: 4))
+            for _ in 0..<50 {
+                await #expect { try await channel.allocate("here", "x") } throws: {
+                    ($0 as? RPCStatus)?.code == .resourceExhausted
+                }
+            }
+            probe.add("gate")
+            for call in waiting { try await #expect(call.value == "through the gate") }
+            let isOpen = await eventually { (try? await channel.allocate("here", "x")) == "x" }
+            #expect(isOpen)
+        }
+    }
+
+    @Test(arguments: [Duration.zero, .milliseconds(-1500), .seconds(-7)])
+    func `a time that is over already is DEADLINE_EXCEEDED`(_ timeout: Duration) async throws {
+        try await withEcho { _, channel, _ in
+            await #expect { try await channel.release("hello", timeout: timeout) } throws: {
+                ($0 as? RPCStatus)?.code == .deadlineExceeded
+            }
+        }
+    }
+
     @Test func `a server that is not there is UNAVAILABLE`() async throws {
         let channel = try RPCChannel(target: "unix:/tmp/holdfast-rpc-tests-nobody.sock")
         await #expect { try await channel.check("") } throws: { ($0 as? RPCStatus)?.code == .unavailable }
