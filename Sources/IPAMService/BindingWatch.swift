@@ -15,12 +15,14 @@ struct BindingWatch: ~Copyable {
     /// What the watcher has been sent and not seen freed, with its revision: decides CREATED, UPDATED, FREED or nothing.
     private var known: [OwnerKey: UInt64] = [:]
 
-    init(_ filter: BindingFilter, writer: Writer) throws(IPAMError) {
+    init(
+        _ filter: BindingFilter, writer: Writer, cutOff: @escaping @Sendable (IPAMError) -> Void
+    ) throws(IPAMError) {
         self.writer = writer
         self.filter = filter
         // Subscribed before the first page is read: a change is in a page, or among the events, or in both.
         (id, events, revision) = try writer.read { [watches = writer.watches] ledger, _ in
-            let (id, events) = watches.subscribe()
+            let (id, events) = watches.subscribe { cutOff(.watchTooSlow) }
             return (id, events, ledger.committedRevision)
         }
     }
@@ -51,9 +53,7 @@ struct BindingWatch: ~Copyable {
         }
         if writer.watches.isClosed { throw failure(.shuttingDown) }
         if !Task.isCancelled {
-            throw failure(
-                IPAMError(
-                    .aborted, .watchTooSlow, "this watch fell too far behind: start it again for the present state"))
+            throw failure(.watchTooSlow)
         }
     }
 
@@ -73,4 +73,9 @@ struct BindingWatch: ~Copyable {
         known[key] = nil
         return BindingEvent(kind: .freed, binding: binding, revision: revision)
     }
+}
+
+extension IPAMError {
+    fileprivate static let watchTooSlow = IPAMError(
+        .aborted, .watchTooSlow, "this watch fell too far behind: start it again for the present state")
 }

@@ -59,7 +59,9 @@ package struct IPAMServer: Service {
         health.cancel()
         logger.info("shutting down")
         writer.watches.close()
-        await rpc.shutdown(grace: Self.grace)
+        if await !rpc.shutdown(grace: Self.grace) {
+            logger.error("calls that were never answered end with the process")
+        }
         writer.close()
         store.close()
     }

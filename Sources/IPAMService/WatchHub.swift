@@ -24,36 +24,45 @@ package final class WatchHub: Sendable {
     /// Events that wait for a watcher at most.
     package static let bufferedEvents = 16_384
 
+    private struct Watcher: Sendable {
+        let events: AsyncStream<LedgerEvent>.Continuation
+        let cutOff: @Sendable () -> Void
+    }
+
     private struct State: Sendable {
         var nextID = 0
-        var watchers: [Int: AsyncStream<LedgerEvent>.Continuation] = [:]
+        var watchers: [Int: Watcher] = [:]
         var isClosed = false
     }
 
     private let state = Mutex(State())
 
     /// Every event published after this call, in order. The stream ends when the watcher is too slow or leaves, and when
-    /// the hub is closed.
-    package func subscribe() -> (id: Int, events: AsyncStream<LedgerEvent>) {
+    /// the hub is closed. `cutOff` is called for one that is too slow, which may be stuck in sending to its client.
+    package func subscribe(cutOff: @escaping @Sendable () -> Void) -> (id: Int, events: AsyncStream<LedgerEvent>) {
         let (events, continuation) = AsyncStream.makeStream(
             of: LedgerEvent.self, bufferingPolicy: .bufferingOldest(Self.bufferedEvents))
         let id = state.withLock { state in
             state.nextID += 1
-            if state.isClosed { continuation.finish() } else { state.watchers[state.nextID] = continuation }
+            if state.isClosed {
+                continuation.finish()
+            } else {
+                state.watchers[state.nextID] = Watcher(events: continuation, cutOff: cutOff)
+            }
             return state.nextID
         }
         return (id, events)
     }
 
     package func unsubscribe(_ id: Int) {
-        state.withLock { $0.watchers.removeValue(forKey: id) }?.finish()
+        state.withLock { $0.watchers.removeValue(forKey: id) }?.events.finish()
     }
 
     /// Ends every watch, also those that begin later: the server stops, and a watch would hold it up.
     package func close() {
         state.withLock { state in
             state.isClosed = true
-            for watcher in state.watchers.values { watcher.finish() }
+            for watcher in state.watchers.values { watcher.events.finish() }
             state.watchers = [:]
         }
     }
@@ -66,8 +75,9 @@ package final class WatchHub: Sendable {
             guard !state.watchers.isEmpty else { return }
             for event in events() {
                 for (id, watcher) in state.watchers {
-                    guard case .dropped = watcher.yield(event) else { continue }
-                    watcher.finish()
+                    guard case .dropped = watcher.events.yield(event) else { continue }
+                    watcher.events.finish()
+                    watcher.cutOff()
                     state.watchers[id] = nil
                 }
             }

@@ -1,0 +1,36 @@
+import Addresses
+import IPAMAPI
+import IPAMModel
+import Synchronization
+import Testing
+
+@testable import IPAMService
+
+@Suite struct WatchHubTests {
+    private final class Cuts: Sendable {
+        let count = Mutex(0)
+    }
+
+    @Test("a watcher that does not keep up is cut off after what it may leave waiting, and others go on")
+    func slowWatcher() async {
+        let (hub, cuts) = (WatchHub(), Cuts())
+        let (_, slow) = hub.subscribe { cuts.count.withLock { $0 += 1 } }
+        let event = LedgerEvent.put(
+            DescribedBinding(
+                binding: Binding(
+                    owner: Owner(kind: .pod, namespace: "a", name: "b", network: ""), pool: "p", assignments: [],
+                    mac: MACAddress(bits: 2), revision: 1, createdAt: Timestamp(seconds: 0),
+                    updatedAt: Timestamp(seconds: 0))))
+        hub.publish { Array(repeating: event, count: WatchHub.bufferedEvents) }
+        #expect(cuts.count.withLock { $0 } == 0)
+        hub.publish { [event] }
+        #expect(cuts.count.withLock { $0 } == 1)
+        let (_, quick) = hub.subscribe {}
+        hub.publish { [event] }
+        var waiting = 0
+        for await _ in slow { waiting += 1 }
+        #expect(waiting == WatchHub.bufferedEvents)
+        var iterator = quick.makeAsyncIterator()
+        #expect(await iterator.next() != nil)
+    }
+}
