@@ -48,6 +48,9 @@ package struct Binding: Hashable, Sendable {
     package var assignments: [Assignment]
     package var mac: MACAddress
     package var active: Attachment?
+    /// The attachment that was active last, where its release left the binding reserved: another pod or another object
+    /// that has the binding then supersedes it.
+    package var released: AttachmentID?
     /// Not nil exactly while a migration is open.
     package var target: Attachment?
     /// The open migration's UID; empty when none is.
@@ -66,7 +69,7 @@ package struct Binding: Hashable, Sendable {
 
     package init(
         id: UInt64 = 0, owner: Owner, pool: String, assignments: [Assignment], mac: MACAddress,
-        active: Attachment? = nil,
+        active: Attachment? = nil, released: AttachmentID? = nil,
         target: Attachment? = nil, migrationUID: String = "", endedMigration: EndedMigration? = nil,
         newestAttachment: Timestamp? = nil, superseded: [AttachmentID] = [], revision: UInt64,
         createdAt: Timestamp, updatedAt: Timestamp
@@ -77,6 +80,7 @@ package struct Binding: Hashable, Sendable {
         self.assignments = assignments
         self.mac = mac
         self.active = active
+        self.released = released
         self.target = target
         self.migrationUID = migrationUID
         self.endedMigration = endedMigration

@@ -23,9 +23,10 @@ extension Binding {
     /// Makes `attachment` the one that carries the binding; an open migration ends, by committing where it is the
     /// target's pod, else by aborting.
     mutating func activate(_ attachment: Attachment) {
-        if let active { supersede(active, by: attachment) }
+        for old in [active?.id, released].compactMap(\.self) { supersede(old, by: attachment) }
+        released = nil
         if let target {
-            supersede(target, by: attachment)
+            supersede(target.id, by: attachment)
             endMigration(target.isSamePod(as: attachment) ? .committed : .aborted)
         }
         active = attachment
@@ -35,7 +36,7 @@ extension Binding {
     /// Opens a migration to `target`, or moves the open one to it.
     mutating func prepare(_ target: Attachment, migrationUID: String) {
         if let old = self.target {
-            supersede(old, by: target)
+            supersede(old.id, by: target)
             if self.migrationUID != migrationUID { endMigration(.aborted) }
         }
         self.target = target
@@ -45,14 +46,20 @@ extension Binding {
     /// Ends the open migration in the source's favour.
     mutating func dropTarget(for successor: Attachment? = nil) {
         guard let target else { return }
-        supersede(target, by: successor)
+        supersede(target.id, by: successor)
         endMigration(.aborted)
     }
 
     /// Whoever carried it did so for an object that is gone; `successor` is the new object's, if it has one yet.
     mutating func dropAttachments(for successor: Attachment?) {
         dropTarget(for: successor)
-        if let active { supersede(active, by: successor) }
+        for old in [active?.id, released].compactMap(\.self) { supersede(old, by: successor) }
+        (active, released) = (nil, nil)
+    }
+
+    /// The pod that carries it is gone; the same pod may come back.
+    mutating func releaseActive() {
+        released = active?.id
         active = nil
     }
 
@@ -63,11 +70,11 @@ extension Binding {
     }
 
     /// Remembers that `old` has no say: the whole pod, or only this sandbox where the pod goes on with a newer one.
-    private mutating func supersede(_ old: Attachment, by new: Attachment?) {
-        if old.id == new?.id { return }
-        var id = old.id
+    private mutating func supersede(_ old: AttachmentID, by new: Attachment?) {
+        if old == new?.id { return }
+        var id = old
         // An entry without container stands for all of the pod's.
-        let podGoesOn = new.map(old.isSamePod) ?? false
+        let podGoesOn = new.map { old.isSamePod(as: $0.id) } ?? false
         if !podGoesOn, !id.podUID.isEmpty { id.containerID = "" }
         superseded.removeAll { $0 == id || ($0.podUID == id.podUID && id.containerID.isEmpty) }
         superseded.append(id)
@@ -77,7 +84,9 @@ extension Binding {
 
 extension Attachment {
     /// Whether both are sandboxes of one pod.
-    func isSamePod(as other: Attachment) -> Bool {
-        podUID.isEmpty ? id == other.id : podUID == other.podUID
-    }
+    func isSamePod(as other: Attachment) -> Bool { id.isSamePod(as: other.id) }
+}
+
+extension AttachmentID {
+    func isSamePod(as other: AttachmentID) -> Bool { podUID.isEmpty ? self == other : podUID == other.podUID }
 }

@@ -119,6 +119,16 @@ extension IPAMError {
             ])
     }
 
+    static func carriedByAnother(_ owner: Owner, _ binding: Binding) -> IPAMError {
+        let pod = binding.active ?? binding.target
+        return IPAMError(
+            .failedPrecondition, .attachmentSuperseded,
+            "pod \(pod?.pod ?? "") of \(binding.owner.key) with uid \(binding.owner.uid) has its addresses, which are not "
+                + "reserved for uid \(owner.uid) meanwhile: ask again with the new object's pod, once that pod is gone, "
+                + "or after releasing the binding",
+            metadata: ["field": "owner.uid", "owner": binding.owner.key.object, "podUid": pod?.podUID ?? ""])
+    }
+
     static func noBindingToTransfer(_ owner: OwnerKey) -> IPAMError {
         IPAMError(
             .notFound, .bindingNotFound,

@@ -39,7 +39,7 @@ extension Ledger {
             free(slot: slot, revision: nextRevision(), at: now)
             return nil
         } else {
-            binding.active = nil
+            binding.releaseActive()
         }
         return put(binding, in: slot, revision: nextRevision(), at: now)
     }

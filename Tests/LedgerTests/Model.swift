@@ -132,13 +132,16 @@ struct Model {
         }
         if !request.owner.uid.isEmpty {
             if !entry.binding.owner.uid.isEmpty, entry.binding.owner.uid != request.owner.uid {
-                for old in [entry.binding.target, entry.binding.active].compactMap({ $0 }) {
+                let carriers = [entry.binding.target?.id, entry.binding.active?.id].compactMap { $0 }
+                if request.attachment == nil, !carriers.isEmpty { throw refuse(.attachmentSuperseded) }
+                for old in carriers + [entry.binding.released].compactMap({ $0 }) {
                     if old.podUID != request.attachment?.podUID {
                         Self.forget(&entry, pod: old)
                     } else if old.containerID != request.attachment?.containerID {
                         Self.forget(&entry, sandbox: old)
                     }
                 }
+                entry.binding.released = nil
                 if entry.binding.target != nil { Self.endMigration(&entry, .aborted) }
                 entry.binding.active = nil
             }
@@ -264,12 +267,12 @@ struct Model {
         if entry.late.count > 8 { entry.late.removeFirst() }
     }
 
-    private static func forget(_ entry: inout Entry, pod: Attachment) {
+    private static func forget(_ entry: inout Entry, pod: AttachmentID) {
         entry.late.removeAll { $0.hasPrefix(pod.podUID + " ") }
         remember(&entry, pod.podUID)
     }
 
-    private static func forget(_ entry: inout Entry, sandbox: Attachment) {
+    private static func forget(_ entry: inout Entry, sandbox: AttachmentID) {
         remember(&entry, "\(sandbox.podUID) \(sandbox.containerID)")
     }
 
@@ -281,21 +284,22 @@ struct Model {
 
     /// `attachment`, which is not the active one, becomes it.
     private static func carry(_ entry: inout Entry, _ attachment: Attachment) {
-        if let active = entry.binding.active {
-            if active.podUID == attachment.podUID {
-                forget(&entry, sandbox: active)
+        for old in [entry.binding.active?.id, entry.binding.released].compactMap({ $0 }) where old != attachment.id {
+            if old.podUID == attachment.podUID {
+                forget(&entry, sandbox: old)
             } else {
-                forget(&entry, pod: active)
+                forget(&entry, pod: old)
             }
         }
+        entry.binding.released = nil
         if let target = entry.binding.target {
             if target.id == attachment.id {
                 endMigration(&entry, .committed)
             } else if target.podUID == attachment.podUID {
-                forget(&entry, sandbox: target)
+                forget(&entry, sandbox: target.id)
                 endMigration(&entry, .committed)
             } else {
-                forget(&entry, pod: target)
+                forget(&entry, pod: target.id)
                 endMigration(&entry, .aborted)
             }
         }
@@ -349,7 +353,7 @@ struct Model {
         guard let index = found else { return nil }
         var entry = entries[index]
         if isMeant(entry.binding.target), let target = entry.binding.target {
-            Self.forget(&entry, pod: target)
+            Self.forget(&entry, pod: target.id)
             Self.endMigration(&entry, .aborted)
         } else if isMeant(entry.binding.active) {
             if let target = entry.binding.target {
@@ -358,6 +362,7 @@ struct Model {
                 free(index, now)
                 return nil
             } else {
+                entry.binding.released = entry.binding.active?.id
                 entry.binding.active = nil
             }
         } else {
@@ -397,9 +402,9 @@ struct Model {
             if old.binding.active?.podUID == target.podUID { throw refuse(.migrationTarget) }
             if let open = old.binding.target {
                 if open.podUID == target.podUID {
-                    if open.id != target.id { Self.forget(&entry, sandbox: open) }
+                    if open.id != target.id { Self.forget(&entry, sandbox: open.id) }
                 } else {
-                    Self.forget(&entry, pod: open)
+                    Self.forget(&entry, pod: open.id)
                 }
                 if !isOpen { Self.endMigration(&entry, .aborted) }
             }
@@ -429,7 +434,7 @@ struct Model {
             }
         case .abort:
             if isOpen, let target = entry.binding.target {
-                Self.forget(&entry, pod: target)
+                Self.forget(&entry, pod: target.id)
                 Self.endMigration(&entry, .aborted)
             } else if ended == .committed {
                 throw refuse(.migrationEnded)

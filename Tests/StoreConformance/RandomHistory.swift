@@ -94,7 +94,8 @@ package enum Example {
             assignments: (hasIPv4 ? [assignment(.ipv4, using: &random)] : [])
                 + (hasIPv6 ? [assignment(.ipv6, using: &random)] : []),
             mac: MACAddress(bits: 0x0200_0000_0000 | UInt64.random(in: 0..<24, using: &random)),
-            active: Bool.random(using: &random) ? attachment(using: &random) : nil, target: target,
+            active: Bool.random(using: &random) ? attachment(using: &random) : nil,
+            released: Bool.random(using: &random) ? attachment(using: &random).id : nil, target: target,
             migrationUID: target == nil ? "" : text(using: &random),
             endedMigration: Bool.random(using: &random)
                 ? EndedMigration(
