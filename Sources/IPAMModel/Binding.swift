@@ -30,10 +30,15 @@ package enum MigrationOutcome: UInt8, Hashable, Sendable {
 package struct EndedMigration: Hashable, Sendable {
     package var uid: String
     package var outcome: MigrationOutcome
+    /// The attachment whose release ended it, which leaves something open: the target's (aborted), whose pod may come
+    /// back in another sandbox; or the source's (committed), whose COMMIT may still name a target owner. Nil where a
+    /// message of the migration or a newer pod has ended it for good.
+    package var released: AttachmentID?
 
-    package init(uid: String, outcome: MigrationOutcome) {
+    package init(uid: String, outcome: MigrationOutcome, released: AttachmentID? = nil) {
         self.uid = uid
         self.outcome = outcome
+        self.released = released
     }
 }
 

@@ -7,7 +7,7 @@ extension Binding {
 
     /// Whether a message about `attachment` comes late: a newer one has taken its place, or it is older than the newest.
     func isLate(_ attachment: Attachment) -> Bool {
-        if isSuperseded(attachment.id) { return true }
+        if isSuperseded(attachment.id) || returningTarget?.isSamePod(as: attachment.id) == true { return true }
         // The pod that has the binding keeps it through any number of sandboxes, all as old as the pod.
         if [active, target].contains(where: { $0?.isSamePod(as: attachment) == true }) { return false }
         guard let newestAttachment, let createdAt = attachment.createdAt else { return false }
@@ -20,11 +20,17 @@ extension Binding {
         }
     }
 
+    /// The target whose release ended its migration: only that migration's PREPARE brings its pod back.
+    private var returningTarget: AttachmentID? {
+        endedMigration?.outcome == .aborted ? endedMigration?.released : nil
+    }
+
     /// Makes `attachment` the one that carries the binding; an open migration ends, by committing where it is the
     /// target's pod, else by aborting.
     mutating func activate(_ attachment: Attachment) {
         for old in [active?.id, released].compactMap(\.self) { supersede(old, by: attachment) }
         released = nil
+        supersedeReturningTarget()
         if let target {
             supersede(target.id, by: attachment)
             endMigration(target.isSamePod(as: attachment) ? .committed : .aborted)
@@ -35,12 +41,42 @@ extension Binding {
 
     /// Opens a migration to `target`, or moves the open one to it.
     mutating func prepare(_ target: Attachment, migrationUID: String) {
+        supersedeReturningTarget()
         if let old = self.target {
             supersede(old.id, by: target)
             if self.migrationUID != migrationUID { endMigration(.aborted) }
         }
         self.target = target
         self.migrationUID = migrationUID
+    }
+
+    /// Opens the migration again that the release of an older sandbox of `target`'s pod ended (the kubelet makes a new
+    /// one where a sandbox fails); false where it ended otherwise, or `target` is a sandbox of before.
+    mutating func reopen(for target: Attachment) -> Bool {
+        guard returningTarget?.isSamePod(as: target.id) == true, !isSuperseded(target.id) else { return false }
+        endedMigration = nil
+        return true
+    }
+
+    /// The target's sandbox is gone: the migration ends, but its pod may come back in another.
+    mutating func releaseTarget() {
+        guard let target else { return }
+        remember(target.id)
+        endMigration(.aborted, byReleaseOf: target.id)
+    }
+
+    /// The source's attachment is gone and the target's is not: the message that committed the migration was lost.
+    mutating func releaseSource() {
+        guard let active, let target else { return }
+        activate(target)
+        endedMigration?.released = active.id
+    }
+
+    /// The target whose release ended its migration does not come back.
+    mutating func supersedeReturningTarget() {
+        guard let old = returningTarget else { return }
+        endedMigration?.released = nil
+        supersede(old, by: nil)
     }
 
     /// Ends the open migration in the source's favour.
@@ -52,6 +88,7 @@ extension Binding {
 
     /// Whoever carried it did so for an object that is gone; `successor` is the new object's, if it has one yet.
     mutating func dropAttachments(for successor: Attachment?) {
+        supersedeReturningTarget()
         dropTarget(for: successor)
         for old in [active?.id, released].compactMap(\.self) { supersede(old, by: successor) }
         (active, released) = (nil, nil)
@@ -63,8 +100,8 @@ extension Binding {
         active = nil
     }
 
-    private mutating func endMigration(_ outcome: MigrationOutcome) {
-        endedMigration = EndedMigration(uid: migrationUID, outcome: outcome)
+    private mutating func endMigration(_ outcome: MigrationOutcome, byReleaseOf released: AttachmentID? = nil) {
+        endedMigration = EndedMigration(uid: migrationUID, outcome: outcome, released: released)
         target = nil
         migrationUID = ""
     }
@@ -76,6 +113,10 @@ extension Binding {
         // An entry without container stands for all of the pod's.
         let podGoesOn = new.map { old.isSamePod(as: $0.id) } ?? false
         if !podGoesOn, !id.podUID.isEmpty { id.containerID = "" }
+        remember(id)
+    }
+
+    private mutating func remember(_ id: AttachmentID) {
         superseded.removeAll { $0 == id || ($0.podUID == id.podUID && id.containerID.isEmpty) }
         superseded.append(id)
         superseded.removeFirst(max(0, superseded.count - Self.supersededLimit))

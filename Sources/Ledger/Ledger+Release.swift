@@ -29,12 +29,11 @@ extension Ledger {
             }
         guard let slot = found, var binding = slots[slot] else { return nil }
         if let target = binding.target, target.matches(id) {
-            binding.dropTarget()
+            binding.releaseTarget()
         } else if binding.active?.matches(id) != true {
             return binding
-        } else if let target = binding.target {
-            // The source is gone and the target is not: the message that committed the migration was lost.
-            binding.activate(target)
+        } else if binding.target != nil {
+            binding.releaseSource()
         } else if binding.owner.kind == .pod {
             free(slot: slot, revision: nextRevision(), at: now)
             return nil

@@ -43,6 +43,7 @@ extension Binding: Recordable {
         record.put(endedMigration) { record, ended in
             record.put(ended.uid)
             record.put(ended.outcome.rawValue)
+            record.put(ended.released) { $0.put($1) }
         }
         record.put(newestAttachment) { $0.put($1) }
         record.put(superseded) { $0.put($1) }
@@ -65,7 +66,9 @@ extension Binding: Recordable {
             target: try record.optional { (record) throws(RecordError) in try record.attachment() },
             migrationUID: try record.string(),
             endedMigration: try record.optional { (record) throws(RecordError) in
-                EndedMigration(uid: try record.string(), outcome: try record.value(MigrationOutcome.init))
+                EndedMigration(
+                    uid: try record.string(), outcome: try record.value(MigrationOutcome.init),
+                    released: try record.optional { (record) throws(RecordError) in try record.attachmentID() })
             },
             newestAttachment: try record.optional { (record) throws(RecordError) in try record.timestamp() },
             superseded: try record.array { (record) throws(RecordError) in try record.attachmentID() },

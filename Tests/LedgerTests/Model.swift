@@ -132,6 +132,7 @@ struct Model {
         }
         if !request.owner.uid.isEmpty {
             if !entry.binding.owner.uid.isEmpty, entry.binding.owner.uid != request.owner.uid {
+                Self.forgetReturning(&entry)
                 let carriers = [entry.binding.target?.id, entry.binding.active?.id].compactMap { $0 }
                 if request.attachment == nil, !carriers.isEmpty { throw refuse(.attachmentSuperseded) }
                 for old in carriers + [entry.binding.released].compactMap({ $0 }) {
@@ -253,12 +254,23 @@ struct Model {
     // MARK: Who carries it
 
     static func isLate(_ attachment: Attachment, _ entry: Entry) -> Bool {
-        if entry.late.contains(attachment.podUID) { return true }
+        if entry.late.contains(attachment.podUID) || returning(entry)?.podUID == attachment.podUID { return true }
         if entry.late.contains("\(attachment.podUID) \(attachment.containerID)") { return true }
         if entry.binding.active?.podUID == attachment.podUID { return false }
         if entry.binding.target?.podUID == attachment.podUID { return false }
         guard let newest = entry.binding.newestAttachment, let createdAt = attachment.createdAt else { return false }
         return createdAt < newest
+    }
+
+    /// The target that was released, whose migration's PREPARE may bring its pod back.
+    private static func returning(_ entry: Entry) -> AttachmentID? {
+        entry.binding.endedMigration?.outcome == .aborted ? entry.binding.endedMigration?.released : nil
+    }
+
+    private static func forgetReturning(_ entry: inout Entry) {
+        guard let old = returning(entry) else { return }
+        entry.binding.endedMigration?.released = nil
+        forget(&entry, pod: old)
     }
 
     private static func remember(_ entry: inout Entry, _ id: String) {
@@ -284,6 +296,7 @@ struct Model {
 
     /// `attachment`, which is not the active one, becomes it.
     private static func carry(_ entry: inout Entry, _ attachment: Attachment) {
+        forgetReturning(&entry)
         for old in [entry.binding.active?.id, entry.binding.released].compactMap({ $0 }) where old != attachment.id {
             if old.podUID == attachment.podUID {
                 forget(&entry, sandbox: old)
@@ -353,11 +366,14 @@ struct Model {
         guard let index = found else { return nil }
         var entry = entries[index]
         if isMeant(entry.binding.target), let target = entry.binding.target {
-            Self.forget(&entry, pod: target.id)
+            Self.forget(&entry, sandbox: target.id)
             Self.endMigration(&entry, .aborted)
+            entry.binding.endedMigration?.released = target.id
         } else if isMeant(entry.binding.active) {
             if let target = entry.binding.target {
+                let source = entry.binding.active?.id
                 Self.carry(&entry, target)
+                entry.binding.endedMigration?.released = source
             } else if entry.binding.owner.kind == .pod {
                 free(index, now)
                 return nil
@@ -377,11 +393,12 @@ struct Model {
     private mutating func transfer(_ request: TransferRequest, _ now: Timestamp) throws -> Binding {
         let uid = request.migrationUID
         let own = index(of: request.owner.key)
-        if case .commit(let targetOwner?) = request.phase, targetOwner.key != request.owner.key,
-            let there = index(of: targetOwner.key),
+        if case .commit(let targetOwner?) = request.phase, let there = index(of: targetOwner.key),
             entries[there].binding.endedMigration == EndedMigration(uid: uid, outcome: .committed),
-            own.map({ entries[$0].binding.migrationUID != uid && entries[$0].binding.endedMigration?.uid != uid })
-                ?? true
+            targetOwner.key == request.owner.key
+                ? entries[there].binding.owner.uid == targetOwner.uid
+                : own.map({ entries[$0].binding.migrationUID != uid && entries[$0].binding.endedMigration?.uid != uid })
+                    ?? true
         {
             return entries[there].binding
         }
@@ -395,11 +412,17 @@ struct Model {
         let ended = old.binding.endedMigration?.uid == uid ? old.binding.endedMigration?.outcome : nil
         switch request.phase {
         case .prepare(let target):
-            if ended != nil { throw refuse(.migrationEnded) }
+            if ended != nil {
+                let isBack = Self.returning(old)?.podUID == target.podUID
+                let isOld = old.late.contains("\(target.podUID) \(target.containerID)")
+                if !isBack || isOld || old.late.contains(target.podUID) { throw refuse(.migrationEnded) }
+                entry.binding.endedMigration = nil
+            }
             if isOpen, old.binding.target?.id == target.id { return old.binding }
-            if Self.isLate(target, old) { throw refuse(.attachmentSuperseded) }
+            if Self.isLate(target, entry) { throw refuse(.attachmentSuperseded) }
             if isOpen, old.binding.target?.podUID != target.podUID { throw refuse(.migrationTarget) }
             if old.binding.active?.podUID == target.podUID { throw refuse(.migrationTarget) }
+            Self.forgetReturning(&entry)
             if let open = old.binding.target {
                 if open.podUID == target.podUID {
                     if open.id != target.id { Self.forget(&entry, sandbox: open.id) }
@@ -419,6 +442,12 @@ struct Model {
                 throw refuse(.migrationUnknown)
             }
             if let targetOwner {
+                if !isOpen, entry.binding.endedMigration?.released == nil {
+                    let (has, wants) = (old.binding.owner, targetOwner)
+                    let isOther = !has.uid.isEmpty && !wants.uid.isEmpty && has.uid != wants.uid
+                    if has.key != wants.key || isOther { throw refuse(.migrationEnded) }
+                }
+                entry.binding.endedMigration?.released = nil
                 if targetOwner.key != old.binding.owner.key {
                     if self.index(of: targetOwner.key) != nil { throw refuse(.ownerHasBinding) }
                     if targetOwner.namespace != old.binding.owner.namespace, let pool = pool(old.binding.pool) {
@@ -440,6 +469,8 @@ struct Model {
                 throw refuse(.migrationEnded)
             } else if ended == nil {
                 throw refuse(.migrationUnknown)
+            } else {
+                Self.forgetReturning(&entry)
             }
         }
         if entry.binding == old.binding { return old.binding }

@@ -99,7 +99,8 @@ package enum Example {
             migrationUID: target == nil ? "" : text(using: &random),
             endedMigration: Bool.random(using: &random)
                 ? EndedMigration(
-                    uid: text(using: &random), outcome: Bool.random(using: &random) ? .committed : .aborted) : nil,
+                    uid: text(using: &random), outcome: Bool.random(using: &random) ? .committed : .aborted,
+                    released: Bool.random(using: &random) ? attachment(using: &random).id : nil) : nil,
             newestAttachment: Bool.random(using: &random) ? time(using: &random) : nil,
             superseded: (0..<Int.random(in: 0..<3, using: &random)).map { _ in attachment(using: &random).id },
             revision: .random(in: 0 ... .max, using: &random), createdAt: time(using: &random),
