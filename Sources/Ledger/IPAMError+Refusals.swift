@@ -195,6 +195,17 @@ extension IPAMError {
             "pool \(pool) is in use: \(held) is held by \(holder); release that binding first", metadata: metadata)
     }
 
+    static func poolInUse(_ pool: String, freed: FreedAddress, until time: Timestamp) -> IPAMError {
+        IPAMError(
+            .failedPrecondition, .poolInUse,
+            "pool \(pool) is in use: \(freed.address), which \(freed.lastOwner.key) had, waits in quarantine until \(time); "
+                + "ask again then",
+            metadata: [
+                "field": "pool", "pool": pool, "lastOwner": freed.lastOwner.key.object, "address": "\(freed.address)",
+                "availableAt": "\(time)",
+            ])
+    }
+
     static func defaultPoolExists(_ pool: String) -> IPAMError {
         IPAMError(
             .failedPrecondition, .defaultPoolExists,

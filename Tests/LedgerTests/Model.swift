@@ -34,7 +34,7 @@ struct Model {
         case .transfer(let request): outcome = .transferred(try next.transfer(request, now))
         case .createPool(let pool): outcome = .pool(try next.createPool(pool))
         case .updatePool(let pool): outcome = .pool(try next.updatePool(pool, now))
-        case .deletePool(let name): outcome = try next.deletePool(name)
+        case .deletePool(let name): outcome = try next.deletePool(name, now)
         }
         self = next
         return outcome
@@ -85,7 +85,9 @@ struct Model {
                 holder(of: address) == nil && !freed.contains { $0.address == address }
             }
             if let unused { return unused }
-            if let oldest = freed.first(where: { prefix.prefix.contains($0.address) }), isReady(oldest, now) {
+            if let oldest = freed.first(where: { freed in
+                prefix.prefix.contains(freed.address) && Self.isGivable(freed.address, prefix)
+            }), isReady(oldest, now) {
                 return oldest.address
             }
         }
