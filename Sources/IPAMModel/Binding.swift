@@ -66,7 +66,7 @@ package struct Binding: Hashable, Sendable {
     /// once it is active: else a migration that failed would lock the source out.
     package var newestAttachment: Timestamp?
     /// Attachments that newer ones replaced, newest last, a few only: their messages come late. An empty container
-    /// ID stands for all of that pod's.
+    /// ID stands for all of that pod's, whose sandboxes are not listed then.
     package var superseded: [AttachmentID]
     package var revision: UInt64
     package var createdAt: Timestamp

@@ -2,8 +2,8 @@ import IPAMModel
 
 // Promises 5 and 6: who carries a binding, and whose word about it still counts.
 extension Binding {
-    /// How many superseded attachments a binding remembers.
-    static var supersededLimit: Int { 8 }
+    /// How many superseded pods a binding remembers, and how many sandboxes of pods that go on.
+    static var supersededLimit: Int { 16 }
 
     /// Whether a message about `attachment` comes late: a newer one has taken its place, or it is older than the newest.
     func isLate(_ attachment: Attachment) -> Bool {
@@ -16,7 +16,8 @@ extension Binding {
 
     private func isSuperseded(_ id: AttachmentID) -> Bool {
         superseded.contains {
-            $0.podUID == id.podUID && ($0.containerID.isEmpty || $0.containerID == id.containerID)
+            // One sandbox of a pod says nothing of the pod.
+            $0.matches(id) && !($0.isSandbox && id.containerID.isEmpty)
         }
     }
 
@@ -108,7 +109,7 @@ extension Binding {
 
     /// Remembers that `old` has no say: the whole pod, or only this sandbox where the pod goes on with a newer one.
     private mutating func supersede(_ old: AttachmentID, by new: Attachment?) {
-        if old == new?.id { return }
+        if let new, old.matches(new.id) { return }
         var id = old
         // An entry without container stands for all of the pod's.
         let podGoesOn = new.map { old.isSamePod(as: $0.id) } ?? false
@@ -117,17 +118,25 @@ extension Binding {
     }
 
     private mutating func remember(_ id: AttachmentID) {
-        superseded.removeAll { $0 == id || ($0.podUID == id.podUID && id.containerID.isEmpty) }
+        superseded.removeAll { $0 == id || (id.containerID.isEmpty && $0.podUID == id.podUID) }
         superseded.append(id)
-        superseded.removeFirst(max(0, superseded.count - Self.supersededLimit))
+        let alike = superseded.indices.filter { superseded[$0].isSandbox == id.isSandbox }
+        if alike.count > Self.supersededLimit { superseded.remove(at: alike[0]) }
     }
 }
 
 extension Attachment {
     /// Whether both are sandboxes of one pod.
     func isSamePod(as other: Attachment) -> Bool { id.isSamePod(as: other.id) }
+
+    /// Learns from `other`, which speaks of the same attachment, what it does not know yet of who it is.
+    mutating func learn(from other: Attachment) {
+        if podUID.isEmpty { podUID = other.podUID }
+        if containerID.isEmpty { containerID = other.containerID }
+    }
 }
 
 extension AttachmentID {
-    func isSamePod(as other: AttachmentID) -> Bool { podUID.isEmpty ? self == other : podUID == other.podUID }
+    /// Whether it names one sandbox of a pod, not the whole of it.
+    fileprivate var isSandbox: Bool { !podUID.isEmpty && !containerID.isEmpty }
 }

@@ -56,7 +56,13 @@ extension Ledger {
         }
         if !request.owner.uid.isEmpty { binding.owner.uid = request.owner.uid }
         let vacated = try move(&binding, for: request, at: now)
-        if let attachment = request.attachment, attachment.id != binding.active?.id { binding.activate(attachment) }
+        if let attachment = request.attachment {
+            if binding.active?.id.matches(attachment.id) == true {
+                binding.active?.learn(from: attachment)
+            } else {
+                binding.activate(attachment)
+            }
+        }
         guard binding != old else { return old }
 
         let revision = nextRevision()

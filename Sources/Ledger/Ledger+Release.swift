@@ -28,9 +28,9 @@ extension Ledger {
                 containers[id.containerID]?.first { slots[$0]?.isCarried(by: id, network: network) == true }
             }
         guard let slot = found, var binding = slots[slot] else { return nil }
-        if let target = binding.target, target.matches(id) {
+        if let target = binding.target, target.id.matches(id) {
             binding.releaseTarget()
-        } else if binding.active?.matches(id) != true {
+        } else if binding.active?.id.matches(id) != true {
             return binding
         } else if binding.target != nil {
             binding.releaseSource()
@@ -44,15 +44,8 @@ extension Ledger {
     }
 }
 
-extension Attachment {
-    /// Whether `id` speaks for this attachment; a caller that knows only the container leaves the pod's UID empty.
-    fileprivate func matches(_ id: AttachmentID) -> Bool {
-        containerID == id.containerID && (id.podUID.isEmpty || id.podUID == podUID)
-    }
-}
-
 extension Binding {
     fileprivate func isCarried(by id: AttachmentID, network: String) -> Bool {
-        owner.network == network && [active, target].contains { $0?.matches(id) == true }
+        owner.network == network && [active, target].contains { $0?.id.matches(id) == true }
     }
 }

@@ -40,7 +40,10 @@ extension Ledger {
         if binding.endedMigration?.uid == uid, !binding.reopen(for: target) {
             throw .migrationEnded(binding, uid: uid)
         }
-        if binding.target?.id == target.id, binding.migrationUID == uid { return }
+        if binding.migrationUID == uid, binding.target?.id.matches(target.id) == true {
+            binding.target?.learn(from: target)
+            return
+        }
         if binding.isLate(target) { throw .superseded(target, binding) }
         if let open = binding.target, binding.migrationUID == uid, !open.isSamePod(as: target) {
             throw .migrationTarget(

@@ -155,11 +155,39 @@ import Testing
         #expect(bench.refusal { try $0.allocate(vm("a", uid: "u1")) }?.reason == .attachmentSuperseded)
     }
 
-    @Test func `a binding remembers eight superseded attachments`() throws {
+    @Test func `promise 5: a binding remembers sixteen superseded pods, and as many sandboxes of the pod it has`()
+        throws
+    {
         var bench = try Bench(Self.net)
-        for number in 1...12 { try bench.allocate(vm("a"), sandbox("a-\(number)")) }
+        for number in 1...20 { try bench.allocate(vm("a"), sandbox("a-\(number)")) }
+        for container in 2...20 { try bench.allocate(vm("a"), sandbox("a-20", container)) }
         let binding = try #require(bench.ledger.binding(of: vm("a").key))
-        #expect(binding.superseded.map(\.podUID) == (4...11).map { "a-\($0)-uid" })
+        let pods = (4...19).map { AttachmentID(podUID: "a-\($0)-uid", containerID: "") }
+        #expect(binding.superseded == pods + (4...19).map { sandbox("a-20", $0).id })
+        let next = try bench.allocate(vm("a"), sandbox("a-21"))
+        #expect(next.superseded.map(\.podUID) == (5...20).map { "a-\($0)-uid" }, "a pod that is gone needs one entry")
+    }
+
+    @Test func `a pod's sandbox is the same with or without its pod's UID or its container`() throws {
+        var bench = try Bench(Self.net)
+        let whole = sandbox("a-1")
+        var (container, podOnly) = (whole, whole)
+        (container.podUID, podOnly.containerID) = ("", "")
+        for first in [container, podOnly] {
+            try bench.allocate(vm("a"), first)
+            let known = try bench.allocate(vm("a"), whole)
+            #expect(known.active == whole && known.superseded.isEmpty, "what was not known of it is filled in")
+            for again in [first, container, podOnly, whole] {
+                #expect(try bench.allocate(vm("a"), again) == known)
+            }
+            let released = try bench.release(first, of: vm("a"))
+            #expect(released?.state == .reserved)
+        }
+        try bench.allocate(vm("a"), sandbox("a-1", 2))
+        #expect(try bench.allocate(vm("a"), podOnly).active == sandbox("a-1", 2), "one sandbox is late, not the pod")
+        for late in [whole, container] {
+            #expect(bench.refusal { try $0.allocate(vm("a"), late) }?.reason == .attachmentSuperseded)
+        }
     }
 
     @Test func `another address is refused while a pod is attached, and given in one commit when none is`() throws {

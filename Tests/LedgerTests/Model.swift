@@ -8,7 +8,8 @@ struct Model {
     struct Entry {
         /// With `superseded` left empty: `late` stands for it.
         var binding: Binding
-        /// "pod UID" for whole pods, "pod UID container" for single sandboxes; newest last, eight at most.
+        /// "pod UID" for whole pods, "pod UID container" for single sandboxes; newest last, sixteen of
+        /// each at most.
         var late: [String] = []
     }
 
@@ -278,7 +279,8 @@ struct Model {
     private static func remember(_ entry: inout Entry, _ id: String) {
         entry.late.removeAll { $0 == id }
         entry.late.append(id)
-        if entry.late.count > 8 { entry.late.removeFirst() }
+        let alike = entry.late.filter { $0.contains(" ") == id.contains(" ") }
+        if alike.count > 16 { entry.late.removeAll { $0 == alike[0] } }
     }
 
     private static func forget(_ entry: inout Entry, pod: AttachmentID) {
