@@ -112,6 +112,23 @@ import Testing
         #expect(try unsafe DescribedPool(pool.wire(in: arena).pointee) == pool)
     }
 
+    @Test(
+        "to try again is worth it where only an answer or time is missing",
+        arguments: [
+            (IPAMError(.unavailable, .noAnswer, ""), true), (IPAMError(.unavailable, .storeUnavailable, ""), true),
+            (IPAMError(.aborted, .watchTooSlow, ""), true),
+            (IPAMError(.failedPrecondition, .addressQuarantined, ""), true),
+            (IPAMError(.resourceExhausted, .poolExhausted, "", metadata: ["availableAt": "t"]), true),
+            (IPAMError(.resourceExhausted, .poolExhausted, ""), false),
+            (IPAMError(.failedPrecondition, .poolInUse, "", metadata: ["availableAt": "t"]), true),
+            (IPAMError(.failedPrecondition, .poolInUse, ""), false),
+            (IPAMError(.resourceExhausted, .quotaExceeded, ""), false),
+            (IPAMError(.aborted, .poolChanged, ""), false), (IPAMError(.permissionDenied, .noAnswer, ""), false),
+        ])
+    func retries(error: IPAMError, isRetryable: Bool) {
+        #expect(error.isRetryable == isRetryable)
+    }
+
     @Test("an error keeps its code, reason and metadata over the wire") func errors() {
         for code in IPAMError.Code.allCases {
             let error = IPAMError(code, .addressTaken, "10.16.0.15 is taken", metadata: ["holder": "vm default/testvm"])

@@ -1,7 +1,8 @@
 import Addresses
 import IPAMModel
-import Ledger
 import Testing
+
+@testable import Ledger
 
 @Suite struct PoolTests {
     private static let net = pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"), isDefault: true)
@@ -168,6 +169,22 @@ import Testing
         #expect(try bench.run(.deletePool(name: "net")) == .poolDeleted)
         #expect(bench.ledger.revision == revision)
         #expect(bench.refusal { try $0.allocate(vm("a")) }?.reason == .noDefaultPool)
+    }
+
+    @Test func `a pool that is deleted leaves nothing behind, and its place to the next`() throws {
+        var bench = try Bench(Self.net)
+        for number in 1...9 {
+            try bench.run(.createPool(pool("p\(number)", poolPrefix("10.0.0.0/24"))))
+            try bench.run(.deletePool(name: "p\(number)"))
+        }
+        #expect(bench.ledger.spaces.count == 2)
+        try bench.run(.createPool(pool("p", poolPrefix("10.0.0.0/24"))))
+        _ = try bench.ledger.apply(.deletePool(name: "p"), at: bench.now)
+        _ = try bench.ledger.apply(.createPool(pool("q", poolPrefix("10.0.0.0/24"))), at: bench.now)
+        #expect(bench.ledger.pools.map(\.name) == ["net", "p"], "until the commit")
+        bench.ledger.rollback()
+        #expect(bench.ledger.pools.map(\.name) == ["net", "p"])
+        #expect(try bench.allocate(vm("a"), pool: "p").addresses == ["10.0.0.1"])
     }
 
     @Test func `usage tells bound, reserved, quarantined and free, prefix by prefix`() throws {
