@@ -130,7 +130,8 @@ let package = Package(
         .testTarget(
             name: "KubeVirtTests", dependencies: ["KubeVirt", "IPAMModel", "Addresses"], swiftSettings: testSettings),
         .testTarget(
-            name: "IPAMAPITests", dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC"],
+            name: "IPAMAPITests",
+            dependencies: ["IPAMAPI", "IPAMModel", "Addresses", "RPC", "CMessages", "CProtobufC"],
             swiftSettings: testSettings),
         .testTarget(
             name: "LedgerTests", dependencies: ["Ledger", "IPAMModel", "Addresses"], swiftSettings: testSettings),

@@ -82,13 +82,11 @@ package struct AddressRange: Hashable, Sendable {
 }
 
 extension AddressRange: LosslessStringConvertible {
-    /// A single address, a network ("10.0.0.0/28", also with host bits set), or "10.0.0.5..10.0.0.9".
+    /// A single address, a network ("10.0.0.0/28", nil with host bits set), or "10.0.0.5..10.0.0.9".
     package init?(_ text: String) {
         if let address = IPAddress(text) {
             self.init(from: address, through: address)
-        } else if let (address, length) = IPPrefix.split(text),
-            let prefix = IPPrefix(containing: address, length: length)
-        {
+        } else if let prefix = IPPrefix(text) {
             self = prefix.range
         } else if let dots = text.firstRange(of: ".."), let lower = IPAddress(String(text[..<dots.lowerBound])),
             let upper = IPAddress(String(text[dots.upperBound...])), lower.family == upper.family, lower <= upper
@@ -99,5 +97,13 @@ extension AddressRange: LosslessStringConvertible {
         }
     }
 
-    package var description: String { lower == upper ? "\(lower)" : "\(lower)..\(upper)" }
+    package var description: String {
+        if lower == upper { return "\(lower)" }
+        return network.map { "\($0)" } ?? "\(lower)..\(upper)"
+    }
+
+    /// The network whose addresses these are; nil where they are no whole one.
+    private var network: IPPrefix? {
+        IPPrefix(address: lower, length: family.bitWidth - span.nonzeroBitCount).flatMap { $0.range == self ? $0 : nil }
+    }
 }

@@ -10,12 +10,18 @@ package enum Rules {
         IPAMError(.invalidArgument, .invalidField, "\(path): \(why)", metadata: ["field": path])
     }
 
-    /// A Kubernetes namespace: at most 63 characters of a DNS label (RFC 1123).
+    // Names are checked no stricter than any object needs that may own or serve addresses, by Kubernetes' rules (DNS
+    // labels and subdomains, RFC 1123) or another system's: so upper case and '_' are allowed as well.
+
+    /// A namespace: a name of at most 63 characters without dots.
     package static func namespace(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> String {
-        try name(text, limit: 63, path())
+        if text.utf8.contains(UInt8(ascii: ".")) {
+            throw invalid(path(), "'\(text)' may hold letters, digits, '-' and '_' only")
+        }
+        return try name(text, limit: 63, path())
     }
 
-    /// A Kubernetes object's name: at most 253 characters (RFC 1123 subdomain).
+    /// An object's name: at most 253 characters.
     package static func objectName(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> String {
         try name(text, limit: 253, path())
     }
@@ -33,16 +39,23 @@ package enum Rules {
         for byte in text.utf8 where !isNameByte(byte) {
             throw invalid(path(), "'\(text)' may hold letters, digits, '-', '_' and '.' only")
         }
+        guard let first = text.utf8.first, let last = text.utf8.last, isAlphanumeric(first), isAlphanumeric(last) else {
+            throw invalid(path(), "'\(text)' must begin and end with a letter or digit")
+        }
         return text
     }
 
-    private static func isNameByte(_ byte: UInt8) -> Bool {
+    private static func isAlphanumeric(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
+            UInt8(ascii: "0")...UInt8(ascii: "9"):
             true
         default: false
         }
+    }
+
+    private static func isNameByte(_ byte: UInt8) -> Bool {
+        isAlphanumeric(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") || byte == UInt8(ascii: ".")
     }
 
     /// An identifier that another system made (a UID, a container ID, a network's name): printable ASCII without
@@ -95,6 +108,7 @@ extension Rules {
 
     package static func range(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> AddressRange {
         guard let range = AddressRange(text) else {
+            if IPPrefix.split(text) != nil { _ = try prefix(text, path()) }
             throw invalid(
                 path(),
                 "'\(text)' is no address, network or range, like 10.16.0.1, 10.16.0.0/28 or 10.16.0.1..10.16.0.9")
@@ -116,15 +130,33 @@ extension Rules {
         throw invalid(path(), "'\(text)' is no duration from 0s to 365 days (8760h), like 60s, 500ms or 5m")
     }
 
+    /// Unspecified, loopback and multicast (RFC 6890; RFC 5771; RFC 4291 section 2.4).
+    private static let networksOfNoInterface = [
+        "0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "::/128", "::1/128", "ff00::/8",
+    ].compactMap(IPPrefix.init)
+
+    private static func check(count: Int, limit: Int, _ path: String) throws(IPAMError) {
+        if count > limit { throw invalid(path, "are \(count); at most \(limit) are allowed") }
+    }
+
     /// A pool whose parts fit each other; the ledger sees to what it must not share with other pools.
     package static func check(_ pool: Pool, _ path: String) throws(IPAMError) {
         guard !pool.prefixes.isEmpty else { throw invalid("\(path).prefixes", "at least one is needed") }
+        try check(count: pool.prefixes.count, limit: 64, "\(path).prefixes")
+        try check(count: pool.namespaces.count, limit: 256, "\(path).namespaces")
+        try check(count: pool.routes.count, limit: 64, "\(path).routes")
+        try check(count: pool.dns?.nameservers.count ?? 0, limit: 16, "\(path).dns.nameservers")
+        try check(count: pool.dns?.search.count ?? 0, limit: 16, "\(path).dns.search")
+        try check(count: pool.dns?.options.count ?? 0, limit: 16, "\(path).dns.options")
         for (index, entry) in pool.prefixes.enumerated() {
             let path = "\(path).prefixes[\(index)]"
             let (prefix, family) = (entry.prefix, entry.prefix.family)
-            guard !prefix.address.isMulticast, !prefix.address.isLoopback, prefix.length > 0 else {
-                throw invalid("\(path).prefix", "\(prefix) holds addresses that no interface on a network can have")
+            if let never = networksOfNoInterface.first(where: prefix.overlaps) {
+                throw invalid(
+                    "\(path).prefix",
+                    "\(prefix) has addresses in common with \(never), which no interface on a network can have")
             }
+            try check(count: entry.excluded.count, limit: 1024, "\(path).excluded")
             if let gateway = entry.gateway, !prefix.contains(gateway) {
                 throw invalid("\(path).gateway", "\(gateway) is outside \(prefix)")
             }

@@ -27,4 +27,16 @@ package struct AttachmentID: Hashable, Sendable {
         self.podUID = podUID
         self.containerID = containerID
     }
+
+    /// Whether both speak of one attachment: only what both know is compared, and something must be.
+    package func matches(_ other: AttachmentID) -> Bool {
+        let isSamePod = podUID.isEmpty || other.podUID.isEmpty ? nil : podUID == other.podUID
+        let isSameContainer = containerID.isEmpty || other.containerID.isEmpty ? nil : containerID == other.containerID
+        return (isSamePod ?? isSameContainer ?? false) && (isSameContainer ?? true)
+    }
+
+    /// Whether both are sandboxes of one pod; the same sandbox, where one of them does not know the pod.
+    package func isSamePod(as other: AttachmentID) -> Bool {
+        podUID.isEmpty || other.podUID.isEmpty ? matches(other) : podUID == other.podUID
+    }
 }

@@ -30,10 +30,15 @@ package enum MigrationOutcome: UInt8, Hashable, Sendable {
 package struct EndedMigration: Hashable, Sendable {
     package var uid: String
     package var outcome: MigrationOutcome
+    /// The attachment whose release ended it, which leaves something open: the target's (aborted), whose pod may come
+    /// back in another sandbox; or the source's (committed), whose COMMIT may still name a target owner. Nil where a
+    /// message of the migration or a newer pod has ended it for good.
+    package var released: AttachmentID?
 
-    package init(uid: String, outcome: MigrationOutcome) {
+    package init(uid: String, outcome: MigrationOutcome, released: AttachmentID? = nil) {
         self.uid = uid
         self.outcome = outcome
+        self.released = released
     }
 }
 
@@ -48,6 +53,9 @@ package struct Binding: Hashable, Sendable {
     package var assignments: [Assignment]
     package var mac: MACAddress
     package var active: Attachment?
+    /// The attachment that was active last, where its release left the binding reserved: another pod or another object
+    /// that has the binding then supersedes it.
+    package var released: AttachmentID?
     /// Not nil exactly while a migration is open.
     package var target: Attachment?
     /// The open migration's UID; empty when none is.
@@ -58,7 +66,7 @@ package struct Binding: Hashable, Sendable {
     /// once it is active: else a migration that failed would lock the source out.
     package var newestAttachment: Timestamp?
     /// Attachments that newer ones replaced, newest last, a few only: their messages come late. An empty container
-    /// ID stands for all of that pod's.
+    /// ID stands for all of that pod's, whose sandboxes are not listed then.
     package var superseded: [AttachmentID]
     package var revision: UInt64
     package var createdAt: Timestamp
@@ -66,7 +74,7 @@ package struct Binding: Hashable, Sendable {
 
     package init(
         id: UInt64 = 0, owner: Owner, pool: String, assignments: [Assignment], mac: MACAddress,
-        active: Attachment? = nil,
+        active: Attachment? = nil, released: AttachmentID? = nil,
         target: Attachment? = nil, migrationUID: String = "", endedMigration: EndedMigration? = nil,
         newestAttachment: Timestamp? = nil, superseded: [AttachmentID] = [], revision: UInt64,
         createdAt: Timestamp, updatedAt: Timestamp
@@ -77,6 +85,7 @@ package struct Binding: Hashable, Sendable {
         self.assignments = assignments
         self.mac = mac
         self.active = active
+        self.released = released
         self.target = target
         self.migrationUID = migrationUID
         self.endedMigration = endedMigration

@@ -18,8 +18,17 @@ package struct IPAMError: Error, Hashable, Sendable {
         self.metadata = metadata
     }
 
-    /// Whether the same request may succeed later without anybody changing it.
-    package var isRetryable: Bool { code == .unavailable || code == .aborted || code == .resourceExhausted }
+    /// Whether the same request may succeed later without anybody changing anything: where the server did not or could
+    /// not answer (UNAVAILABLE), for a watch that fell behind, and where only a quarantine is in the way
+    /// (ADDRESS_QUARANTINED; POOL_EXHAUSTED and POOL_IN_USE that say `availableAt`). Not for QUOTA_EXCEEDED, nor for
+    /// POOL_CHANGED, which a repetition meets again.
+    package var isRetryable: Bool {
+        switch reason {
+        case .watchTooSlow, .addressQuarantined: true
+        case .poolExhausted, .poolInUse: metadata["availableAt"] != nil
+        default: code == .unavailable
+        }
+    }
 
     /// UPPER_SNAKE_CASE, unique within the domain `holdfast`.
     package struct Reason: RawRepresentable, Hashable, Sendable {

@@ -119,6 +119,16 @@ extension IPAMError {
             ])
     }
 
+    static func carriedByAnother(_ owner: Owner, _ binding: Binding) -> IPAMError {
+        let pod = binding.active ?? binding.target
+        return IPAMError(
+            .failedPrecondition, .attachmentSuperseded,
+            "pod \(pod?.pod ?? "") of \(binding.owner.key) with uid \(binding.owner.uid) has its addresses, which are not "
+                + "reserved for uid \(owner.uid) meanwhile: ask again with the new object's pod, once that pod is gone, "
+                + "or after releasing the binding",
+            metadata: ["field": "owner.uid", "owner": binding.owner.key.object, "podUid": pod?.podUID ?? ""])
+    }
+
     static func noBindingToTransfer(_ owner: OwnerKey) -> IPAMError {
         IPAMError(
             .notFound, .bindingNotFound,
@@ -183,6 +193,17 @@ extension IPAMError {
         return IPAMError(
             .failedPrecondition, .poolInUse,
             "pool \(pool) is in use: \(held) is held by \(holder); release that binding first", metadata: metadata)
+    }
+
+    static func poolInUse(_ pool: String, freed: FreedAddress, until time: Timestamp) -> IPAMError {
+        IPAMError(
+            .failedPrecondition, .poolInUse,
+            "pool \(pool) is in use: \(freed.address), which \(freed.lastOwner.key) had, waits in quarantine until \(time); "
+                + "ask again then",
+            metadata: [
+                "field": "pool", "pool": pool, "lastOwner": freed.lastOwner.key.object, "address": "\(freed.address)",
+                "availableAt": "\(time)",
+            ])
     }
 
     static func defaultPoolExists(_ pool: String) -> IPAMError {

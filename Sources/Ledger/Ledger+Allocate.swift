@@ -49,10 +49,20 @@ extension Ledger {
     ) throws(IPAMError) -> Binding {
         var binding = old
         if let attachment = request.attachment, binding.isLate(attachment) { throw .superseded(attachment, binding) }
-        if binding.owner.isAnotherObject(than: request.owner.uid) { binding.dropAttachments(for: request.attachment) }
+        if binding.owner.isAnotherObject(than: request.owner.uid) {
+            // Promise 5: without a pod nothing tells a new object's reserve from a late one of an object that is gone.
+            if request.attachment == nil, binding.isCarried { throw .carriedByAnother(request.owner, binding) }
+            binding.dropAttachments(for: request.attachment)
+        }
         if !request.owner.uid.isEmpty { binding.owner.uid = request.owner.uid }
         let vacated = try move(&binding, for: request, at: now)
-        if let attachment = request.attachment, attachment.id != binding.active?.id { binding.activate(attachment) }
+        if let attachment = request.attachment {
+            if binding.active?.id.matches(attachment.id) == true {
+                binding.active?.learn(from: attachment)
+            } else {
+                binding.activate(attachment)
+            }
+        }
         guard binding != old else { return old }
 
         let revision = nextRevision()

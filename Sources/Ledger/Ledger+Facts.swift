@@ -66,7 +66,8 @@ extension Ledger {
 
     /// Puts a pool in place of the one at `index`, or as a new one.
     mutating func put(_ space: PoolSpace, at index: Int?) {
-        let slot = index ?? spaces.count
+        // A deleted pool's place is taken again: every batch and look-up by address walks them all.
+        let slot = index ?? spaces.firstIndex { $0 == nil } ?? spaces.count
         if slot == spaces.count { spaces.append(nil) }
         batch.undo.append(.space(index: slot, before: spaces[slot]))
         batch.touchedSpaces.insert(slot)

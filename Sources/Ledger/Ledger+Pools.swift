@@ -28,15 +28,18 @@ extension Ledger {
             }
         }
 
+        let freed = old.freed
+        let leaving = freed.filter { space.prefixIndex(of: $0.address) == nil }
+        try checkReady(leaving, in: old, at: now)
+
         let revision = nextRevision()
         space.pool.revision = revision
-        let freed = old.prefixes.flatMap { $0.freed.values }.sorted { $0.revision < $1.revision }
-        for address in freed where !space.canHold(address.address) { removeFreed(address) }
+        for address in leaving { removeFreed(address) }
         if old.pool.prefixes == pool.prefixes, var kept = spaces[index] {
             kept.pool = space.pool
             space = kept
         } else {
-            for address in freed where space.canHold(address.address) { space.putFreed(address) }
+            for address in freed { space.putFreed(address) }
             for slot in members {
                 if let binding = slots[slot] { space.place(binding, slot) }
             }
@@ -50,17 +53,26 @@ extension Ledger {
         return space.pool
     }
 
-    mutating func deletePool(named name: String) throws(IPAMError) -> Outcome {
+    mutating func deletePool(named name: String, at now: Timestamp) throws(IPAMError) -> Outcome {
         guard let index = spaceIndexes[name], let space = spaces[index] else { return .poolDeleted }
         if let slot = space.macs.values.min(), let holder = slots[slot] {
             throw .poolInUse(name, holder: holder.owner.key, address: holder.assignments.first?.address)
         }
+        let freed = space.freed
+        try checkReady(freed, in: space, at: now)
         _ = nextRevision()
-        for address in space.prefixes.flatMap({ $0.freed.values }).sorted(by: { $0.revision < $1.revision }) {
-            removeFreed(address)
-        }
+        for address in freed { removeFreed(address) }
         removePool(at: index)
         return .poolDeleted
+    }
+
+    /// Promise 1: an address that leaves its pool may come back with another, which knows nothing of its quarantine.
+    private func checkReady(_ freed: [FreedAddress], in space: PoolSpace, at now: Timestamp) throws(IPAMError) {
+        let delay = space.pool.reuseDelay
+        // The last one freed says how long the whole takes.
+        if let last = freed.last(where: { !$0.isReady(at: now, reuseDelay: delay) }) {
+            throw .poolInUse(space.pool.name, freed: last, until: last.freedAt.advanced(by: delay))
+        }
     }
 
     /// Throws unless `pool` is sound in itself and may stand beside the others.
@@ -118,6 +130,9 @@ extension PoolSpace {
     func canHold(_ address: IPAddress) -> Bool {
         prefixIndex(of: address).map { !prefixes[$0].withholds(address) } ?? false
     }
+
+    /// In the order of freeing.
+    var freed: [FreedAddress] { prefixes.flatMap { $0.freed.values }.sorted { $0.revision < $1.revision } }
 
     mutating func putFreed(_ address: FreedAddress) {
         if let index = prefixIndex(of: address.address) { prefixes[index].putFreed(address) }

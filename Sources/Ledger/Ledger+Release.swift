@@ -28,32 +28,24 @@ extension Ledger {
                 containers[id.containerID]?.first { slots[$0]?.isCarried(by: id, network: network) == true }
             }
         guard let slot = found, var binding = slots[slot] else { return nil }
-        if let target = binding.target, target.matches(id) {
-            binding.dropTarget()
-        } else if binding.active?.matches(id) != true {
+        if let target = binding.target, target.id.matches(id) {
+            binding.releaseTarget()
+        } else if binding.active?.id.matches(id) != true {
             return binding
-        } else if let target = binding.target {
-            // The source is gone and the target is not: the message that committed the migration was lost.
-            binding.activate(target)
+        } else if binding.target != nil {
+            binding.releaseSource()
         } else if binding.owner.kind == .pod {
             free(slot: slot, revision: nextRevision(), at: now)
             return nil
         } else {
-            binding.active = nil
+            binding.releaseActive()
         }
         return put(binding, in: slot, revision: nextRevision(), at: now)
     }
 }
 
-extension Attachment {
-    /// Whether `id` speaks for this attachment; a caller that knows only the container leaves the pod's UID empty.
-    fileprivate func matches(_ id: AttachmentID) -> Bool {
-        containerID == id.containerID && (id.podUID.isEmpty || id.podUID == podUID)
-    }
-}
-
 extension Binding {
     fileprivate func isCarried(by id: AttachmentID, network: String) -> Bool {
-        owner.network == network && [active, target].contains { $0?.matches(id) == true }
+        owner.network == network && [active, target].contains { $0?.id.matches(id) == true }
     }
 }

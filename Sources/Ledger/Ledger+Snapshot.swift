@@ -19,7 +19,7 @@ extension Ledger {
             set(slots.count - 1, to: binding)
         }
         for freed in snapshot.freed.sorted(by: { $0.revision < $1.revision }) {
-            guard let index = spaceIndexes[freed.pool], spaces[index]?.canHold(freed.address) == true else {
+            guard let index = spaceIndexes[freed.pool], spaces[index]?.prefixIndex(of: freed.address) != nil else {
                 throw .inconsistent("\(freed.address) is freed, but not an address of pool \(freed.pool)")
             }
             if let holder = holders[freed.address].flatMap({ slots[$0] }) {

@@ -18,8 +18,16 @@ extension Ledger {
         case .prepare(let target):
             try prepare(&binding, target: target, migrationUID: uid)
         case .commit(let targetOwner):
+            let isOpen = binding.migrationUID == uid
             try end(&binding, migrationUID: uid, as: .committed)
-            if let targetOwner { try give(&binding, to: targetOwner) }
+            if let targetOwner {
+                let isFinal = !isOpen && binding.endedMigration?.released == nil
+                if isFinal, targetOwner.key != old.owner.key || old.owner.isAnotherObject(than: targetOwner.uid) {
+                    throw .migrationEnded(binding, uid: uid)
+                }
+                try give(&binding, to: targetOwner)
+                binding.endedMigration?.released = nil
+            }
         case .abort:
             try end(&binding, migrationUID: uid, as: .aborted)
         }
@@ -29,8 +37,13 @@ extension Ledger {
     private func prepare(
         _ binding: inout Binding, target: Attachment, migrationUID uid: String
     ) throws(IPAMError) {
-        if binding.endedMigration?.uid == uid { throw .migrationEnded(binding, uid: uid) }
-        if binding.target?.id == target.id, binding.migrationUID == uid { return }
+        if binding.endedMigration?.uid == uid, !binding.reopen(for: target) {
+            throw .migrationEnded(binding, uid: uid)
+        }
+        if binding.migrationUID == uid, binding.target?.id.matches(target.id) == true {
+            binding.target?.learn(from: target)
+            return
+        }
         if binding.isLate(target) { throw .superseded(target, binding) }
         if let open = binding.target, binding.migrationUID == uid, !open.isSamePod(as: target) {
             throw .migrationTarget(
@@ -50,6 +63,7 @@ extension Ledger {
             if outcome == .committed { binding.activate(target) } else { binding.dropTarget() }
         } else if let ended = binding.endedMigration, ended.uid == uid {
             if ended.outcome != outcome { throw .migrationEnded(binding, uid: uid) }
+            if outcome == .aborted { binding.supersedeReturningTarget() }
         } else {
             throw .migrationUnknown(binding, uid: uid)
         }
@@ -75,9 +89,11 @@ extension Ledger {
 
     /// The binding of `target`, where this migration's COMMIT has moved it there from `source` before.
     private func committed(migrationUID uid: String, from source: Owner, to target: Owner) -> Binding? {
-        guard source.key != target.key, let slot = slot(of: target.key), let binding = slots[slot],
+        guard let slot = slot(of: target.key), let binding = slots[slot],
             binding.endedMigration == EndedMigration(uid: uid, outcome: .committed)
         else { return nil }
+        // The same name: the VM was made anew, and the source is no more.
+        if source.key == target.key { return binding.owner.uid == target.uid ? binding : nil }
         // Unless the source has a binding of its own in the same migration, which would have to move now.
         let own = self.slot(of: source.key).flatMap { slots[$0] }
         return own?.migrationUID == uid || own?.endedMigration?.uid == uid ? nil : binding

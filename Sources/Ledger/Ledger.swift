@@ -42,7 +42,7 @@ package struct Ledger: Sendable {
         case .transfer(let request): .transferred(try transfer(request, at: now))
         case .createPool(let pool): .pool(try createPool(pool))
         case .updatePool(let pool): .pool(try updatePool(pool, at: now))
-        case .deletePool(let name): try deletePool(named: name)
+        case .deletePool(let name): try deletePool(named: name, at: now)
         }
     }
 

@@ -25,8 +25,9 @@ struct PrefixSpace: Sendable {
     private let withheld: [ClosedRange<UInt128>]
     /// Withheld, held or freed.
     private var taken: AddressSet
+    /// Also those that were freed and are withheld since: they wait as well, for when they are given again.
     private(set) var freed: [UInt128: FreedAddress] = [:]
-    /// Oldest first. Entries that no longer count are dropped at a commit, so that a rollback can bring them back.
+    /// Those that may be given, oldest first. Entries that no longer count are dropped at a commit, so that a rollback can bring them back.
     private var queue: Deque<QueueEntry> = []
     /// Everything before this no longer counts.
     private var head = 0
@@ -118,22 +119,25 @@ struct PrefixSpace: Sendable {
 
     mutating func putFreed(_ address: FreedAddress) {
         let offset = offset(address.address)
-        taken.insert(offset)
         freed[offset] = address
+        if withholds(address.address) { return }
+        taken.insert(offset)
         queue.append(QueueEntry(offset: offset, revision: address.revision))
     }
 
     mutating func removeFreed(_ address: IPAddress) {
         let offset = offset(address)
-        taken.remove(offset)
         freed[offset] = nil
+        if withholds(address) { return }
+        taken.remove(offset)
         while head < queue.count, current(queue[head]) == nil { head += 1 }
     }
 
     mutating func undoPutFreed(_ address: IPAddress) {
         let offset = offset(address)
-        taken.remove(offset)
         freed[offset] = nil
+        if withholds(address) { return }
+        taken.remove(offset)
         // Changes are undone last first: this was the last to be queued.
         queue.removeLast()
         head = min(head, queue.count)
@@ -141,8 +145,9 @@ struct PrefixSpace: Sendable {
 
     mutating func undoRemoveFreed(_ address: FreedAddress) {
         let offset = offset(address.address)
-        taken.insert(offset)
         freed[offset] = address
+        if withholds(address.address) { return }
+        taken.insert(offset)
         head = 0
     }
 

@@ -37,17 +37,16 @@ extension Binding: Recordable {
         }
         record.put(fixed: mac.bits, byteCount: 6)
         record.put(active) { $0.put($1) }
+        record.put(released) { $0.put($1) }
         record.put(target) { $0.put($1) }
         record.put(migrationUID)
         record.put(endedMigration) { record, ended in
             record.put(ended.uid)
             record.put(ended.outcome.rawValue)
+            record.put(ended.released) { $0.put($1) }
         }
         record.put(newestAttachment) { $0.put($1) }
-        record.put(superseded) { record, id in
-            record.put(id.podUID)
-            record.put(id.containerID)
-        }
+        record.put(superseded) { $0.put($1) }
         record.put(revision)
         record.put(createdAt)
         record.put(updatedAt)
@@ -63,15 +62,16 @@ extension Binding: Recordable {
             },
             mac: MACAddress(bits: try record.integer(byteCount: 6)),
             active: try record.optional { (record) throws(RecordError) in try record.attachment() },
+            released: try record.optional { (record) throws(RecordError) in try record.attachmentID() },
             target: try record.optional { (record) throws(RecordError) in try record.attachment() },
             migrationUID: try record.string(),
             endedMigration: try record.optional { (record) throws(RecordError) in
-                EndedMigration(uid: try record.string(), outcome: try record.value(MigrationOutcome.init))
+                EndedMigration(
+                    uid: try record.string(), outcome: try record.value(MigrationOutcome.init),
+                    released: try record.optional { (record) throws(RecordError) in try record.attachmentID() })
             },
             newestAttachment: try record.optional { (record) throws(RecordError) in try record.timestamp() },
-            superseded: try record.array { (record) throws(RecordError) in
-                AttachmentID(podUID: try record.string(), containerID: try record.string())
-            },
+            superseded: try record.array { (record) throws(RecordError) in try record.attachmentID() },
             revision: try record.unsigned(), createdAt: try record.timestamp(), updatedAt: try record.timestamp())
     }
 }
@@ -180,6 +180,11 @@ extension RecordWriter {
         put(attachment.createdAt) { $0.put($1) }
     }
 
+    fileprivate mutating func put(_ id: AttachmentID) {
+        put(id.podUID)
+        put(id.containerID)
+    }
+
     fileprivate mutating func put(_ time: Timestamp) { put(fixed: time.nanoseconds, byteCount: 8) }
 }
 
@@ -209,6 +214,10 @@ extension RecordReader {
         Attachment(
             node: try string(), pod: try string(), podUID: try string(), containerID: try string(),
             createdAt: try optional { (record) throws(RecordError) in try record.timestamp() })
+    }
+
+    fileprivate mutating func attachmentID() throws(RecordError) -> AttachmentID {
+        AttachmentID(podUID: try string(), containerID: try string())
     }
 
     fileprivate mutating func timestamp() throws(RecordError) -> Timestamp {

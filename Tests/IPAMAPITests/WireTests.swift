@@ -1,4 +1,5 @@
 import Addresses
+import CMessages
 import IPAMModel
 import Testing
 
@@ -40,6 +41,43 @@ import Testing
         }
     }
 
+    @Test("a field that a phase or scope has no use for must make sense all the same") func unused() throws {
+        let arena = MessageArena()
+        let nobody = Attachment(node: "node-a", pod: "p", podUID: "", containerID: "")
+        let strange = Attachment(node: "no node", pod: "p", podUID: "p-1", containerID: "c-1")
+        for phase in [TransferPhase.prepare(target: pod), .commit(targetOwner: nil), .abort] {
+            let request = TransferRequest(owner: owner, migrationUID: "m-1", phase: phase)
+            let message = unsafe request.wire(in: arena)
+            if phase == .commit(targetOwner: nil) || phase == .abort {
+                for (target, field) in [(nobody, "target.pod_uid"), (strange, "target.node")] {
+                    unsafe message.pointee.target = target.wire(in: arena)
+                    let error = #expect(throws: IPAMError.self) { try unsafe TransferRequest(message.pointee) }
+                    #expect(error?.metadata["field"] == field)
+                }
+                unsafe message.pointee.target = pod.wire(in: arena)
+                #expect(try unsafe TransferRequest(message.pointee) == request)
+            }
+            if phase != .commit(targetOwner: nil) {
+                unsafe message.pointee.target_owner = owner.wire(in: arena)
+                #expect(try unsafe TransferRequest(message.pointee) == request)
+                unsafe message.pointee.target_owner.pointee.name = arena.string("two words")
+                let error = #expect(throws: IPAMError.self) { try unsafe TransferRequest(message.pointee) }
+                #expect(error?.metadata["field"] == "target_owner.name")
+            }
+        }
+        for request in [ReleaseRequest.binding(owner), .attachment(pod.id, owner: owner, network: owner.network)] {
+            let message = unsafe request.wire(in: arena)
+            unsafe message.pointee.attachment = pod.wire(in: arena)
+            #expect(try unsafe ReleaseRequest(message.pointee) == request)
+            unsafe message.pointee.attachment.pointee.created_at.pointee.nanos = -1
+            let time = #expect(throws: IPAMError.self) { try unsafe ReleaseRequest(message.pointee) }
+            #expect(time?.metadata["field"] == "attachment.created_at")
+            unsafe message.pointee.attachment = strange.wire(in: arena)
+            let node = #expect(throws: IPAMError.self) { try unsafe ReleaseRequest(message.pointee) }
+            #expect(node?.metadata["field"] == "attachment.node")
+        }
+    }
+
     @Test("a binding, a page, an event and a pool come back as they were sent") func answers() throws {
         let arena = MessageArena()
         let address = try #require(IPAddress("10.16.0.15"))
@@ -72,6 +110,23 @@ import Testing
                 reuseDelay: Delay(nanoseconds: 1_500_000_000), namespaceQuota: 3, revision: 4),
             usage: [PrefixUsage(prefix: prefix, total: .max, bound: 1, reserved: 2, quarantined: 3, free: 4)])
         #expect(try unsafe DescribedPool(pool.wire(in: arena).pointee) == pool)
+    }
+
+    @Test(
+        "to try again is worth it where only an answer or time is missing",
+        arguments: [
+            (IPAMError(.unavailable, .noAnswer, ""), true), (IPAMError(.unavailable, .storeUnavailable, ""), true),
+            (IPAMError(.aborted, .watchTooSlow, ""), true),
+            (IPAMError(.failedPrecondition, .addressQuarantined, ""), true),
+            (IPAMError(.resourceExhausted, .poolExhausted, "", metadata: ["availableAt": "t"]), true),
+            (IPAMError(.resourceExhausted, .poolExhausted, ""), false),
+            (IPAMError(.failedPrecondition, .poolInUse, "", metadata: ["availableAt": "t"]), true),
+            (IPAMError(.failedPrecondition, .poolInUse, ""), false),
+            (IPAMError(.resourceExhausted, .quotaExceeded, ""), false),
+            (IPAMError(.aborted, .poolChanged, ""), false), (IPAMError(.permissionDenied, .noAnswer, ""), false),
+        ])
+    func retries(error: IPAMError, isRetryable: Bool) {
+        #expect(error.isRetryable == isRetryable)
     }
 
     @Test("an error keeps its code, reason and metadata over the wire") func errors() {

@@ -115,11 +115,79 @@ import Testing
         #expect(third.active == sandbox("a-1", 3, at: 5))
     }
 
-    @Test func `a binding remembers eight superseded attachments`() throws {
+    @Test(arguments: [nil, 5]) func `promise 5: a pod that was released comes back only until another has the binding`(
+        created: Int64?
+    ) throws {
         var bench = try Bench(Self.net)
-        for number in 1...12 { try bench.allocate(vm("a"), sandbox("a-\(number)")) }
+        let first = sandbox("a-1", at: created)
+        try bench.allocate(vm("a"), first)
+        try bench.release(first, of: vm("a"))
+        #expect(try bench.allocate(vm("a"), first).active == first, "stopped and started, nothing else between")
+        try bench.release(first, of: vm("a"))
+        #expect(try bench.allocate(vm("a"), sandbox("a-1", 2, at: created)).state == .bound)
+        try bench.release(sandbox("a-1", 2), of: vm("a"))
+        #expect(bench.refusal { try $0.allocate(vm("a"), first) }?.reason == .attachmentSuperseded)
+        let second = try bench.allocate(vm("a"), sandbox("a-2", at: created))
+        for late in [first, sandbox("a-1", 2, at: created), sandbox("a-1", 3, at: created)] {
+            #expect(bench.refusal { try $0.allocate(vm("a"), late) }?.reason == .attachmentSuperseded)
+        }
+        #expect(bench.ledger.binding(of: vm("a").key) == second)
+    }
+
+    @Test func `promise 5: a released pod of a VM that is gone does not get the new one's binding`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a", uid: "u1"), sandbox("a-1", at: 100))
+        try bench.release(sandbox("a-1"), of: vm("a"))
+        let reserved = try bench.allocate(vm("a", uid: "u2"))
+        #expect(reserved.owner.uid == "u2" && reserved.state == .reserved)
+        let late = bench.refusal { try $0.allocate(vm("a", uid: "u1"), sandbox("a-1", at: 100)) }
+        #expect(late?.reason == .attachmentSuperseded)
+    }
+
+    @Test func `promise 5: a reserve for another uid does not take the binding from a running VM`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a", uid: "u2"), sandbox("a-2"))
+        let late = bench.refusal { try $0.allocate(vm("a", uid: "u1")) }
+        #expect(late?.code == .failedPrecondition && late?.reason == .attachmentSuperseded)
+        #expect(late?.metadata["podUid"] == "a-2-uid" && late?.message.contains("ask again") == true)
+        try bench.release(sandbox("a-2"), of: vm("a"))
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-3")))
+        #expect(bench.refusal { try $0.allocate(vm("a", uid: "u1")) }?.reason == .attachmentSuperseded)
+    }
+
+    @Test func `promise 5: a binding remembers sixteen superseded pods, and as many sandboxes of the pod it has`()
+        throws
+    {
+        var bench = try Bench(Self.net)
+        for number in 1...20 { try bench.allocate(vm("a"), sandbox("a-\(number)")) }
+        for container in 2...20 { try bench.allocate(vm("a"), sandbox("a-20", container)) }
         let binding = try #require(bench.ledger.binding(of: vm("a").key))
-        #expect(binding.superseded.map(\.podUID) == (4...11).map { "a-\($0)-uid" })
+        let pods = (4...19).map { AttachmentID(podUID: "a-\($0)-uid", containerID: "") }
+        #expect(binding.superseded == pods + (4...19).map { sandbox("a-20", $0).id })
+        let next = try bench.allocate(vm("a"), sandbox("a-21"))
+        #expect(next.superseded.map(\.podUID) == (5...20).map { "a-\($0)-uid" }, "a pod that is gone needs one entry")
+    }
+
+    @Test func `a pod's sandbox is the same with or without its pod's UID or its container`() throws {
+        var bench = try Bench(Self.net)
+        let whole = sandbox("a-1")
+        var (container, podOnly) = (whole, whole)
+        (container.podUID, podOnly.containerID) = ("", "")
+        for first in [container, podOnly] {
+            try bench.allocate(vm("a"), first)
+            let known = try bench.allocate(vm("a"), whole)
+            #expect(known.active == whole && known.superseded.isEmpty, "what was not known of it is filled in")
+            for again in [first, container, podOnly, whole] {
+                #expect(try bench.allocate(vm("a"), again) == known)
+            }
+            let released = try bench.release(first, of: vm("a"))
+            #expect(released?.state == .reserved)
+        }
+        try bench.allocate(vm("a"), sandbox("a-1", 2))
+        #expect(try bench.allocate(vm("a"), podOnly).active == sandbox("a-1", 2), "one sandbox is late, not the pod")
+        for late in [whole, container] {
+            #expect(bench.refusal { try $0.allocate(vm("a"), late) }?.reason == .attachmentSuperseded)
+        }
     }
 
     @Test func `another address is refused while a pod is attached, and given in one commit when none is`() throws {

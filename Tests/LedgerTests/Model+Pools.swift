@@ -48,10 +48,14 @@ extension Model {
         for entry in entries where entry.binding.pool == pool.name {
             if !entry.binding.assignments.allSatisfy({ canHold($0.address) }) { throw refuse(.poolInUse) }
         }
+        let leaving = freed.filter { freed in
+            freed.pool == pool.name && !pool.prefixes.contains { $0.prefix.contains(freed.address) }
+        }
+        if !leaving.allSatisfy({ isReady($0, now) }) { throw refuse(.poolInUse) }
         revision += 1
         new.revision = revision
         pools[index] = new
-        freed.removeAll { $0.pool == pool.name && !canHold($0.address) }
+        freed.removeAll(where: leaving.contains)
         for position in entries.indices where entries[position].binding.pool == pool.name {
             var entry = entries[position]
             entry.binding.assignments = entry.binding.assignments.compactMap { assignment($0.address, in: new) }
@@ -60,9 +64,10 @@ extension Model {
         return new
     }
 
-    mutating func deletePool(_ name: String) throws -> Outcome {
+    mutating func deletePool(_ name: String, _ now: Timestamp) throws -> Outcome {
         guard let index = pools.firstIndex(where: { $0.name == name }) else { return .poolDeleted }
         if entries.contains(where: { $0.binding.pool == name }) { throw refuse(.poolInUse) }
+        if freed.contains(where: { $0.pool == name && !isReady($0, now) }) { throw refuse(.poolInUse) }
         revision += 1
         pools.remove(at: index)
         freed.removeAll { $0.pool == name }
@@ -77,7 +82,7 @@ extension Model {
             let members = Self.members(of: prefix)
             let holders = members.compactMap(holder(of:))
             let reserved = holders.filter { $0.active == nil && $0.target == nil }.count
-            let waiting = freed.filter { prefix.prefix.contains($0.address) && !isReady($0, now) }.count
+            let waiting = freed.filter { members.contains($0.address) && !isReady($0, now) }.count
             return PrefixUsage(
                 prefix: prefix.prefix, total: UInt64(members.count), bound: UInt64(holders.count - reserved),
                 reserved: UInt64(reserved), quarantined: UInt64(waiting),

@@ -8,7 +8,8 @@ struct Model {
     struct Entry {
         /// With `superseded` left empty: `late` stands for it.
         var binding: Binding
-        /// "pod UID" for whole pods, "pod UID container" for single sandboxes; newest last, eight at most.
+        /// "pod UID" for whole pods, "pod UID container" for single sandboxes; newest last, sixteen of
+        /// each at most.
         var late: [String] = []
     }
 
@@ -34,7 +35,7 @@ struct Model {
         case .transfer(let request): outcome = .transferred(try next.transfer(request, now))
         case .createPool(let pool): outcome = .pool(try next.createPool(pool))
         case .updatePool(let pool): outcome = .pool(try next.updatePool(pool, now))
-        case .deletePool(let name): outcome = try next.deletePool(name)
+        case .deletePool(let name): outcome = try next.deletePool(name, now)
         }
         self = next
         return outcome
@@ -85,7 +86,9 @@ struct Model {
                 holder(of: address) == nil && !freed.contains { $0.address == address }
             }
             if let unused { return unused }
-            if let oldest = freed.first(where: { prefix.prefix.contains($0.address) }), isReady(oldest, now) {
+            if let oldest = freed.first(where: { freed in
+                prefix.prefix.contains(freed.address) && Self.isGivable(freed.address, prefix)
+            }), isReady(oldest, now) {
                 return oldest.address
             }
         }
@@ -132,13 +135,17 @@ struct Model {
         }
         if !request.owner.uid.isEmpty {
             if !entry.binding.owner.uid.isEmpty, entry.binding.owner.uid != request.owner.uid {
-                for old in [entry.binding.target, entry.binding.active].compactMap({ $0 }) {
+                Self.forgetReturning(&entry)
+                let carriers = [entry.binding.target?.id, entry.binding.active?.id].compactMap { $0 }
+                if request.attachment == nil, !carriers.isEmpty { throw refuse(.attachmentSuperseded) }
+                for old in carriers + [entry.binding.released].compactMap({ $0 }) {
                     if old.podUID != request.attachment?.podUID {
                         Self.forget(&entry, pod: old)
                     } else if old.containerID != request.attachment?.containerID {
                         Self.forget(&entry, sandbox: old)
                     }
                 }
+                entry.binding.released = nil
                 if entry.binding.target != nil { Self.endMigration(&entry, .aborted) }
                 entry.binding.active = nil
             }
@@ -250,7 +257,7 @@ struct Model {
     // MARK: Who carries it
 
     static func isLate(_ attachment: Attachment, _ entry: Entry) -> Bool {
-        if entry.late.contains(attachment.podUID) { return true }
+        if entry.late.contains(attachment.podUID) || returning(entry)?.podUID == attachment.podUID { return true }
         if entry.late.contains("\(attachment.podUID) \(attachment.containerID)") { return true }
         if entry.binding.active?.podUID == attachment.podUID { return false }
         if entry.binding.target?.podUID == attachment.podUID { return false }
@@ -258,18 +265,30 @@ struct Model {
         return createdAt < newest
     }
 
+    /// The target that was released, whose migration's PREPARE may bring its pod back.
+    private static func returning(_ entry: Entry) -> AttachmentID? {
+        entry.binding.endedMigration?.outcome == .aborted ? entry.binding.endedMigration?.released : nil
+    }
+
+    private static func forgetReturning(_ entry: inout Entry) {
+        guard let old = returning(entry) else { return }
+        entry.binding.endedMigration?.released = nil
+        forget(&entry, pod: old)
+    }
+
     private static func remember(_ entry: inout Entry, _ id: String) {
         entry.late.removeAll { $0 == id }
         entry.late.append(id)
-        if entry.late.count > 8 { entry.late.removeFirst() }
+        let alike = entry.late.filter { $0.contains(" ") == id.contains(" ") }
+        if alike.count > 16 { entry.late.removeAll { $0 == alike[0] } }
     }
 
-    private static func forget(_ entry: inout Entry, pod: Attachment) {
+    private static func forget(_ entry: inout Entry, pod: AttachmentID) {
         entry.late.removeAll { $0.hasPrefix(pod.podUID + " ") }
         remember(&entry, pod.podUID)
     }
 
-    private static func forget(_ entry: inout Entry, sandbox: Attachment) {
+    private static func forget(_ entry: inout Entry, sandbox: AttachmentID) {
         remember(&entry, "\(sandbox.podUID) \(sandbox.containerID)")
     }
 
@@ -281,21 +300,23 @@ struct Model {
 
     /// `attachment`, which is not the active one, becomes it.
     private static func carry(_ entry: inout Entry, _ attachment: Attachment) {
-        if let active = entry.binding.active {
-            if active.podUID == attachment.podUID {
-                forget(&entry, sandbox: active)
+        forgetReturning(&entry)
+        for old in [entry.binding.active?.id, entry.binding.released].compactMap({ $0 }) where old != attachment.id {
+            if old.podUID == attachment.podUID {
+                forget(&entry, sandbox: old)
             } else {
-                forget(&entry, pod: active)
+                forget(&entry, pod: old)
             }
         }
+        entry.binding.released = nil
         if let target = entry.binding.target {
             if target.id == attachment.id {
                 endMigration(&entry, .committed)
             } else if target.podUID == attachment.podUID {
-                forget(&entry, sandbox: target)
+                forget(&entry, sandbox: target.id)
                 endMigration(&entry, .committed)
             } else {
-                forget(&entry, pod: target)
+                forget(&entry, pod: target.id)
                 endMigration(&entry, .aborted)
             }
         }
@@ -349,15 +370,19 @@ struct Model {
         guard let index = found else { return nil }
         var entry = entries[index]
         if isMeant(entry.binding.target), let target = entry.binding.target {
-            Self.forget(&entry, pod: target)
+            Self.forget(&entry, sandbox: target.id)
             Self.endMigration(&entry, .aborted)
+            entry.binding.endedMigration?.released = target.id
         } else if isMeant(entry.binding.active) {
             if let target = entry.binding.target {
+                let source = entry.binding.active?.id
                 Self.carry(&entry, target)
+                entry.binding.endedMigration?.released = source
             } else if entry.binding.owner.kind == .pod {
                 free(index, now)
                 return nil
             } else {
+                entry.binding.released = entry.binding.active?.id
                 entry.binding.active = nil
             }
         } else {
@@ -372,11 +397,12 @@ struct Model {
     private mutating func transfer(_ request: TransferRequest, _ now: Timestamp) throws -> Binding {
         let uid = request.migrationUID
         let own = index(of: request.owner.key)
-        if case .commit(let targetOwner?) = request.phase, targetOwner.key != request.owner.key,
-            let there = index(of: targetOwner.key),
+        if case .commit(let targetOwner?) = request.phase, let there = index(of: targetOwner.key),
             entries[there].binding.endedMigration == EndedMigration(uid: uid, outcome: .committed),
-            own.map({ entries[$0].binding.migrationUID != uid && entries[$0].binding.endedMigration?.uid != uid })
-                ?? true
+            targetOwner.key == request.owner.key
+                ? entries[there].binding.owner.uid == targetOwner.uid
+                : own.map({ entries[$0].binding.migrationUID != uid && entries[$0].binding.endedMigration?.uid != uid })
+                    ?? true
         {
             return entries[there].binding
         }
@@ -390,16 +416,22 @@ struct Model {
         let ended = old.binding.endedMigration?.uid == uid ? old.binding.endedMigration?.outcome : nil
         switch request.phase {
         case .prepare(let target):
-            if ended != nil { throw refuse(.migrationEnded) }
+            if ended != nil {
+                let isBack = Self.returning(old)?.podUID == target.podUID
+                let isOld = old.late.contains("\(target.podUID) \(target.containerID)")
+                if !isBack || isOld || old.late.contains(target.podUID) { throw refuse(.migrationEnded) }
+                entry.binding.endedMigration = nil
+            }
             if isOpen, old.binding.target?.id == target.id { return old.binding }
-            if Self.isLate(target, old) { throw refuse(.attachmentSuperseded) }
+            if Self.isLate(target, entry) { throw refuse(.attachmentSuperseded) }
             if isOpen, old.binding.target?.podUID != target.podUID { throw refuse(.migrationTarget) }
             if old.binding.active?.podUID == target.podUID { throw refuse(.migrationTarget) }
+            Self.forgetReturning(&entry)
             if let open = old.binding.target {
                 if open.podUID == target.podUID {
-                    if open.id != target.id { Self.forget(&entry, sandbox: open) }
+                    if open.id != target.id { Self.forget(&entry, sandbox: open.id) }
                 } else {
-                    Self.forget(&entry, pod: open)
+                    Self.forget(&entry, pod: open.id)
                 }
                 if !isOpen { Self.endMigration(&entry, .aborted) }
             }
@@ -414,6 +446,12 @@ struct Model {
                 throw refuse(.migrationUnknown)
             }
             if let targetOwner {
+                if !isOpen, entry.binding.endedMigration?.released == nil {
+                    let (has, wants) = (old.binding.owner, targetOwner)
+                    let isOther = !has.uid.isEmpty && !wants.uid.isEmpty && has.uid != wants.uid
+                    if has.key != wants.key || isOther { throw refuse(.migrationEnded) }
+                }
+                entry.binding.endedMigration?.released = nil
                 if targetOwner.key != old.binding.owner.key {
                     if self.index(of: targetOwner.key) != nil { throw refuse(.ownerHasBinding) }
                     if targetOwner.namespace != old.binding.owner.namespace, let pool = pool(old.binding.pool) {
@@ -429,12 +467,14 @@ struct Model {
             }
         case .abort:
             if isOpen, let target = entry.binding.target {
-                Self.forget(&entry, pod: target)
+                Self.forget(&entry, pod: target.id)
                 Self.endMigration(&entry, .aborted)
             } else if ended == .committed {
                 throw refuse(.migrationEnded)
             } else if ended == nil {
                 throw refuse(.migrationUnknown)
+            } else {
+                Self.forgetReturning(&entry)
             }
         }
         if entry.binding == old.binding { return old.binding }

@@ -1,7 +1,8 @@
 import Addresses
 import IPAMModel
-import Ledger
 import Testing
+
+@testable import Ledger
 
 @Suite struct PoolTests {
     private static let net = pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"), isDefault: true)
@@ -101,19 +102,56 @@ import Testing
         #expect(refusal?.metadata["holder"] == "vm default/a" && refusal?.metadata["address"] == "10.16.0.2")
     }
 
-    @Test func `freed addresses that an update leaves outside are dropped, the others wait on`() throws {
+    @Test func `promise 1: a freed address waits its time, whatever an update excludes meanwhile`() throws {
         var bench = try Bench(Self.net)
         for name in ["a", "b", "c"] { try bench.allocate(vm(name)) }
         for name in ["a", "b", "c"] { try bench.release(vm(name)) }
-        let update = Command.updatePool(
-            pool("net", poolPrefix("10.16.0.0/28", gateway: "10.16.0.1", excluded: ["10.16.0.3"]), isDefault: true))
-        _ = try bench.ledger.apply(update, at: bench.now)
-        #expect(bench.ledger.pending.contains(.removeFreed(address("10.16.0.3"))))
-        bench.ledger.commit()
-        #expect(bench.ledger.freed(address("10.16.0.2")) != nil)
-        #expect(bench.ledger.freed(address("10.16.0.3")) == nil)
+        let excluding = pool(
+            "net", poolPrefix("10.16.0.0/28", gateway: "10.16.0.1", excluded: ["10.16.0.3"]), isDefault: true)
+        try bench.run(.updatePool(excluding))
+        #expect(bench.ledger.freed(address("10.16.0.3"))?.lastOwner == vm("b"))
         #expect(bench.ledger.usage(ofPool: "net", at: bench.now).map(\.quarantined) == [2])
         #expect(try bench.allocate(vm("d")).addresses == ["10.16.0.5"])
+        let excluded = bench.refusal { try $0.allocate(vm("b"), addresses: ["10.16.0.3"]) }
+        #expect(excluded?.reason == .addressExcluded)
+        try bench.run(.updatePool(Self.net))
+        let early = bench.refusal { try $0.allocate(vm("e"), addresses: ["10.16.0.3"]) }
+        #expect(early?.reason == .addressQuarantined, "and taken back it is still not ready")
+        #expect(try bench.allocate(vm("e")).addresses == ["10.16.0.6"])
+    }
+
+    @Test func `an excluded freed address is never proposed, also when it is ready`() throws {
+        let wide = pool("p", poolPrefix("10.0.0.0/30", usesEdgeAddresses: true), isDefault: true)
+        var bench = try Bench(wide)
+        for name in ["a", "b", "c", "d"] { try bench.allocate(vm(name)) }
+        try bench.release(vm("a"))
+        try bench.release(vm("b"))
+        try bench.run(
+            .updatePool(
+                pool(
+                    "p", poolPrefix("10.0.0.0/30", excluded: ["10.0.0.0"], usesEdgeAddresses: true), isDefault: true)))
+        bench.seconds += 60
+        #expect(try bench.allocate(vm("e")).addresses == ["10.0.0.1"])
+        #expect(bench.refusal { try $0.allocate(vm("f")) }?.reason == .poolExhausted)
+        try bench.run(.updatePool(wide))
+        #expect(try bench.allocate(vm("f")).addresses == ["10.0.0.0"])
+    }
+
+    @Test func `promise 1: no freed address leaves its pool before its time`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"))
+        try bench.release(vm("a"))
+        let smaller = Command.updatePool(pool("net", poolPrefix("10.16.0.128/25"), isDefault: true))
+        for command in [smaller, .deletePool(name: "net")] {
+            let refusal = bench.refusal { try $0.run(command) }
+            #expect(refusal?.code == .failedPrecondition && refusal?.reason == .poolInUse)
+            #expect(refusal?.metadata["address"] == "10.16.0.2" && refusal?.metadata["availableAt"] != nil)
+        }
+        bench.seconds += 60
+        _ = try bench.ledger.apply(smaller, at: bench.now)
+        #expect(bench.ledger.pending.contains(.removeFreed(address("10.16.0.2"))))
+        bench.ledger.commit()
+        #expect(bench.ledger.freed(address("10.16.0.2")) == nil)
     }
 
     @Test func `a pool is deleted once it has no bindings, and a missing one is deleted already`() throws {
@@ -123,6 +161,7 @@ import Testing
         #expect(refusal?.code == .failedPrecondition && refusal?.reason == .poolInUse)
         #expect(refusal?.metadata["holder"] == "vm default/a")
         try bench.release(vm("a"))
+        bench.seconds += 60
         #expect(try bench.run(.deletePool(name: "net")) == .poolDeleted)
         #expect(bench.ledger.pool(named: "net") == nil && bench.ledger.pools.isEmpty)
         #expect(bench.ledger.freed(address("10.16.0.2")) == nil)
@@ -130,6 +169,22 @@ import Testing
         #expect(try bench.run(.deletePool(name: "net")) == .poolDeleted)
         #expect(bench.ledger.revision == revision)
         #expect(bench.refusal { try $0.allocate(vm("a")) }?.reason == .noDefaultPool)
+    }
+
+    @Test func `a pool that is deleted leaves nothing behind, and its place to the next`() throws {
+        var bench = try Bench(Self.net)
+        for number in 1...9 {
+            try bench.run(.createPool(pool("p\(number)", poolPrefix("10.0.0.0/24"))))
+            try bench.run(.deletePool(name: "p\(number)"))
+        }
+        #expect(bench.ledger.spaces.count == 2)
+        try bench.run(.createPool(pool("p", poolPrefix("10.0.0.0/24"))))
+        _ = try bench.ledger.apply(.deletePool(name: "p"), at: bench.now)
+        _ = try bench.ledger.apply(.createPool(pool("q", poolPrefix("10.0.0.0/24"))), at: bench.now)
+        #expect(bench.ledger.pools.map(\.name) == ["net", "p"], "until the commit")
+        bench.ledger.rollback()
+        #expect(bench.ledger.pools.map(\.name) == ["net", "p"])
+        #expect(try bench.allocate(vm("a"), pool: "p").addresses == ["10.0.0.1"])
     }
 
     @Test func `usage tells bound, reserved, quarantined and free, prefix by prefix`() throws {

@@ -143,7 +143,7 @@ struct Run {
         for binding in bindings {
             check((binding.target == nil) == binding.migrationUID.isEmpty, "6: a target only in a migration")
             check(binding.target == nil || binding.target?.podUID != binding.active?.podUID, "6: two pods, not one")
-            check(binding.superseded.count <= 8, "5: a few superseded attachments")
+            check(binding.superseded.count <= 32, "5: a few superseded attachments")
             for attachment in [binding.active, binding.target].compactMap({ $0 }) {
                 let isSuperseded = binding.superseded.contains {
                     $0 == attachment.id || $0 == AttachmentID(podUID: attachment.podUID, containerID: "")

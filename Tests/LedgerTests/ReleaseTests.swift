@@ -31,7 +31,7 @@ import Testing
         try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2")))
         let released = try #require(try bench.release(sandbox("a-1"), of: vm("a")))
         #expect(released.active == sandbox("a-2") && released.target == nil && released.state == .bound)
-        #expect(released.endedMigration == EndedMigration(uid: "m", outcome: .committed))
+        #expect(released.endedMigration == EndedMigration(uid: "m", outcome: .committed, released: sandbox("a-1").id))
         #expect(bench.refusal { try $0.allocate(vm("a"), sandbox("a-1")) }?.reason == .attachmentSuperseded)
         #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: nil)) == released)
     }
@@ -42,8 +42,45 @@ import Testing
         try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2")))
         let released = try #require(try bench.release(sandbox("a-2"), of: nil))
         #expect(released.active == sandbox("a-1") && released.target == nil && released.state == .bound)
-        #expect(released.endedMigration == EndedMigration(uid: "m", outcome: .aborted))
+        #expect(released.endedMigration == EndedMigration(uid: "m", outcome: .aborted, released: sandbox("a-2").id))
         #expect(bench.refusal { try $0.allocate(vm("a"), sandbox("a-2")) }?.reason == .attachmentSuperseded)
+    }
+
+    @Test func `a target whose sandbox is made again goes on with its migration`() throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), sandbox("a-1"))
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", 1)))
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", 2)))
+        let released = try #require(try bench.release(sandbox("a-2", 2), of: vm("a")))
+        #expect(bench.refusal { try $0.transfer(vm("a"), "m", .commit(targetOwner: nil)) }?.reason == .migrationEnded)
+        for late in [sandbox("a-2", 1), sandbox("a-2", 2), sandbox("a-3")] {
+            let refusal = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: late)) }
+            #expect(refusal?.reason == .migrationEnded)
+        }
+        #expect(
+            bench.refusal { try $0.allocate(vm("a"), sandbox("a-2", 3)) }?.reason == .attachmentSuperseded,
+            "only its migration brings a target's pod back")
+        #expect(bench.ledger.binding(of: vm("a").key) == released)
+        let open = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", 3)))
+        #expect(open.state == .migrating && open.target == sandbox("a-2", 3) && open.active == sandbox("a-1"))
+        #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: nil)).active == sandbox("a-2", 3))
+    }
+
+    @Test(arguments: ["abort", "newer migration", "newer pod", "newer VM"])
+    func `a target that was released comes back no more once its migration is over`(why: String) throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a", uid: "u1"), sandbox("a-1"))
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2")))
+        try bench.release(sandbox("a-2"), of: vm("a"))
+        switch why {
+        case "abort": try bench.transfer(vm("a"), "m", .abort)
+        case "newer migration": try bench.transfer(vm("a"), "n", .prepare(target: sandbox("a-3")))
+        case "newer pod": try bench.allocate(vm("a"), sandbox("a-3"))
+        default: try bench.allocate(vm("a", uid: "u2"), sandbox("a-3"))
+        }
+        let back = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", 2))) }
+        #expect(back?.reason == .migrationEnded)
+        #expect(bench.refusal { try $0.allocate(vm("a"), sandbox("a-2", 2)) }?.reason == .attachmentSuperseded)
     }
 
     @Test func `promise 5: what another pod or an older sandbox says changes nothing`() throws {

@@ -128,6 +128,27 @@ import Testing
         #expect(try bench.transfer(vm("a"), "m", commit) == moved, "though the old owner has a new binding by now")
     }
 
+    @Test func `COMMIT to the VM made anew under the same name is repeatable`() throws {
+        var bench = try bench()
+        try bench.allocate(vm("a", uid: "u1"), sandbox("a-1", at: 10))
+        try bench.transfer(vm("a", uid: "u1"), "m", .prepare(target: sandbox("a-2", at: 11)))
+        let commit = TransferPhase.commit(targetOwner: vm("a", uid: "u2"))
+        let moved = try bench.transfer(vm("a", uid: "u1"), "m", commit)
+        #expect(moved.owner.uid == "u2")
+        #expect(try bench.transfer(vm("a", uid: "u1"), "m", commit) == moved)
+    }
+
+    @Test func `promise 5: a COMMIT that is done moves the binding to no other owner later`() throws {
+        var bench = try bench()
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2")))
+        let done = try bench.transfer(vm("a"), "m", .commit(targetOwner: nil))
+        for other in [vm("b"), vm("a", namespace: "elsewhere")] {
+            let refusal = bench.refusal { try $0.transfer(vm("a"), "m", .commit(targetOwner: other)) }
+            #expect(refusal?.reason == .migrationEnded)
+        }
+        #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: vm("a"))) == done)
+    }
+
     @Test func `a store hears that the old owner's binding is gone before it hears of the new owner's`() throws {
         var bench = try bench()
         try bench.transfer(vm("a"), "m", .prepare(target: sandbox("b-1")))
@@ -163,5 +184,7 @@ import Testing
         try bench.transfer(vm("a"), "m", .prepare(target: sandbox("b-1")))
         try bench.release(sandbox("a-1"), of: vm("a"))
         #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: vm("b"))).owner == vm("b"))
+        let again = bench.refusal { try $0.transfer(vm("b"), "m", .commit(targetOwner: vm("c"))) }
+        #expect(again?.reason == .migrationEnded, "once")
     }
 }

@@ -94,11 +94,13 @@ package enum Example {
             assignments: (hasIPv4 ? [assignment(.ipv4, using: &random)] : [])
                 + (hasIPv6 ? [assignment(.ipv6, using: &random)] : []),
             mac: MACAddress(bits: 0x0200_0000_0000 | UInt64.random(in: 0..<24, using: &random)),
-            active: Bool.random(using: &random) ? attachment(using: &random) : nil, target: target,
+            active: Bool.random(using: &random) ? attachment(using: &random) : nil,
+            released: Bool.random(using: &random) ? attachment(using: &random).id : nil, target: target,
             migrationUID: target == nil ? "" : text(using: &random),
             endedMigration: Bool.random(using: &random)
                 ? EndedMigration(
-                    uid: text(using: &random), outcome: Bool.random(using: &random) ? .committed : .aborted) : nil,
+                    uid: text(using: &random), outcome: Bool.random(using: &random) ? .committed : .aborted,
+                    released: Bool.random(using: &random) ? attachment(using: &random).id : nil) : nil,
             newestAttachment: Bool.random(using: &random) ? time(using: &random) : nil,
             superseded: (0..<Int.random(in: 0..<3, using: &random)).map { _ in attachment(using: &random).id },
             revision: .random(in: 0 ... .max, using: &random), createdAt: time(using: &random),

@@ -134,6 +134,11 @@ def test_a_pool_in_use_is_not_deleted_and_one_that_is_not_there_is_deleted_alrea
     with refused("FAILED_PRECONDITION", "POOL_IN_USE"):
         client.call("Pools.DeletePool", {"name": "vm-net"})
     client.free(vm())
+    with refused("FAILED_PRECONDITION", "POOL_IN_USE") as error:
+        client.call("Pools.DeletePool", {"name": "vm-net"})
+    assert "quarantine until" in error.value.message
+    pool = settings(client.call("Pools.GetPool", {"name": "vm-net"}))
+    client.call("Pools.UpdatePool", {"pool": pool | {"reuse_delay": "0s"}})
     for _ in range(2):
         client.call("Pools.DeletePool", {"name": "vm-net"})
     with refused("NOT_FOUND", "POOL_NOT_FOUND"):

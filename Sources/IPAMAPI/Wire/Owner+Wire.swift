@@ -43,17 +43,26 @@ extension Attachment {
     static func read(
         _ message: UnsafeMutablePointer<Wire.Attachment>?, _ path: StaticString
     ) throws(IPAMError) -> Attachment? {
-        guard let message = unsafe message?.pointee else { return nil }
-        let attachment = Attachment(
-            node: try unsafe Rules.objectName(string(message.node), "\(path).node"),
-            pod: try unsafe Rules.identifier(string(message.pod), "\(path).pod"),
-            podUID: try unsafe Rules.identifier(string(message.pod_uid), limit: 128, "\(path).pod_uid"),
-            containerID: try unsafe Rules.identifier(string(message.container_id), "\(path).container_id"),
-            createdAt: try unsafe Timestamp.read(message.created_at, "\(path).created_at"))
+        guard let attachment = try unsafe readGone(message, path) else { return nil }
+        _ = try Rules.objectName(attachment.node, "\(path).node")
         guard !attachment.podUID.isEmpty || !attachment.containerID.isEmpty else {
             throw Rules.invalid("\(path).pod_uid", "is needed (or container_id): it tells this pod from another")
         }
         return attachment
+    }
+
+    /// The same for a pod that is gone, of which any part may be unknown by now.
+    static func readGone(
+        _ message: UnsafeMutablePointer<Wire.Attachment>?, _ path: StaticString
+    ) throws(IPAMError) -> Attachment? {
+        guard let message = unsafe message?.pointee else { return nil }
+        let node = unsafe string(message.node)
+        return Attachment(
+            node: node.isEmpty ? "" : try Rules.objectName(node, "\(path).node"),
+            pod: try unsafe Rules.identifier(string(message.pod), "\(path).pod"),
+            podUID: try unsafe Rules.identifier(string(message.pod_uid), limit: 128, "\(path).pod_uid"),
+            containerID: try unsafe Rules.identifier(string(message.container_id), "\(path).container_id"),
+            createdAt: try unsafe Timestamp.read(message.created_at, "\(path).created_at"))
     }
 
     func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.Attachment> {

@@ -35,17 +35,15 @@ extension AllocateRequest {
 
 extension ReleaseRequest {
     package init(_ message: Wire.ReleaseRequest) throws(IPAMError) {
+        // Also what a scope has no use for must make sense: a field that is silently ignored hides a mistake.
+        let attachment = try unsafe Attachment.readGone(message.attachment, "attachment")
         switch unsafe message.scope {
         case HOLDFAST__IPAM__V1__RELEASE_SCOPE__RELEASE_SCOPE_BINDING:
             self = .binding(try unsafe Owner(message.owner, "owner"))
         case HOLDFAST__IPAM__V1__RELEASE_SCOPE__RELEASE_SCOPE_ATTACHMENT:
-            guard let attachment = unsafe message.attachment?.pointee else {
+            guard let id = attachment?.id else {
                 throw Rules.invalid("attachment", "is needed with RELEASE_SCOPE_ATTACHMENT")
             }
-            // The node and the rest do not matter here: the pod and its sandbox say which attachment it is.
-            let id = AttachmentID(
-                podUID: try unsafe Rules.identifier(string(attachment.pod_uid), limit: 128, "attachment.pod_uid"),
-                containerID: try unsafe Rules.identifier(string(attachment.container_id), "attachment.container_id"))
             guard let owner = unsafe message.owner?.pointee else { throw Rules.invalid("owner", "is needed") }
             let network = try unsafe Rules.identifier(string(owner.network), "owner.network")
             if unsafe string(owner.name).isEmpty {
@@ -91,16 +89,18 @@ extension TransferRequest {
         guard !uid.isEmpty else {
             throw Rules.invalid("migration_uid", "is needed: it tells one migration from another")
         }
+        // Also what a phase has no use for must make sense.
+        let target = try unsafe Attachment.read(message.target, "target")
+        let targetOwner = unsafe message.target_owner == nil ? nil : try Owner(message.target_owner, "target_owner")
         let phase: TransferPhase
         switch unsafe message.phase {
         case HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_PREPARE:
-            guard let target = try unsafe Attachment.read(message.target, "target") else {
+            guard let target else {
                 throw Rules.invalid("target", "is needed with TRANSFER_PHASE_PREPARE")
             }
             phase = .prepare(target: target)
         case HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_COMMIT:
-            phase = .commit(
-                targetOwner: unsafe message.target_owner == nil ? nil : try Owner(message.target_owner, "target_owner"))
+            phase = .commit(targetOwner: targetOwner)
         case HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_ABORT:
             phase = .abort
         default:

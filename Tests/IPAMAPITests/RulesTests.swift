@@ -1,0 +1,80 @@
+import Addresses
+import IPAMAPI
+import IPAMModel
+import Testing
+
+/// What a field may hold.
+@Suite struct RulesTests {
+    private func field(_ body: () throws(IPAMError) -> some Any) -> String? {
+        do throws(IPAMError) { _ = try body() } catch { return error.metadata["field"] }
+        return nil
+    }
+
+    @Test(
+        "a name begins and ends with a letter or digit",
+        arguments: [
+            ("a", true), ("0", true), ("A_b-c.d9", true), ("-a", false), ("a-", false), (".", false), ("a.", false),
+            ("_a", false), ("", false), ("a/b", false), ("ä", false),
+        ])
+    func names(text: String, isName: Bool) {
+        #expect((field { () throws(IPAMError) in try Rules.objectName(text, "name") } == nil) == isName)
+        #expect((field { () throws(IPAMError) in try Rules.poolName(text, "name") } == nil) == isName)
+    }
+
+    @Test("a namespace has no dots") func namespaces() {
+        #expect(field { () throws(IPAMError) in try Rules.namespace("kube-system", "namespace") } == nil)
+        #expect(field { () throws(IPAMError) in try Rules.namespace("a.b", "namespace") } == "namespace")
+    }
+
+    @Test("an excluded network has no host bits") func ranges() throws {
+        let error = #expect(throws: IPAMError.self) { try Rules.range("10.16.0.5/28", "excluded[0]") }
+        #expect(error?.message == "excluded[0]: '10.16.0.5/28' has host bits set; the network is 10.16.0.0/28")
+        #expect(try "\(Rules.range("10.16.0.0/28", "excluded[0]"))" == "10.16.0.0/28")
+    }
+
+    @Test(
+        "a prefix shares no address with what no interface can have",
+        arguments: [
+            "0.0.0.0/0", "0.0.0.0/7", "0.5.0.0/16", "127.0.0.0/8", "126.0.0.0/7", "127.1.0.0/16", "224.0.0.0/4",
+            "192.0.0.0/2", "239.1.0.0/16", "::/0", "::/64", "::/128", "::1/128", "::/127", "ff00::/8", "fe00::/7",
+            "ff02::/16",
+        ])
+    func prefixes(text: String) throws {
+        let pool = Pool(name: "p", prefixes: [PoolPrefix(prefix: try #require(IPPrefix(text)))])
+        #expect(field { () throws(IPAMError) in try Rules.check(pool, "pool") } == "pool.prefixes[0].prefix")
+        for other in ["10.0.0.0/8", "128.0.0.0/2", "fd00::/8", "::2/127"] {
+            let pool = Pool(name: "p", prefixes: [PoolPrefix(prefix: try #require(IPPrefix(other)))])
+            try Rules.check(pool, "pool")
+        }
+    }
+
+    @Test(
+        "a pool's lists have limits",
+        arguments: [
+            ("prefixes", 64), ("prefixes[0].excluded", 1024), ("namespaces", 256), ("routes", 64),
+            ("dns.nameservers", 16), ("dns.search", 16), ("dns.options", 16),
+        ])
+    func limits(list: String, limit: Int) throws {
+        let address = try #require(IPAddress("10.0.0.1"))
+        for count in [limit, limit + 1] {
+            let prefix = PoolPrefix(prefix: try #require(IPPrefix("10.0.0.0/24")))
+            var pool = Pool(name: "p", prefixes: [prefix], dns: DNS())
+            let texts = (0..<count).map { "n\($0)" }
+            switch list {
+            case "prefixes": pool.prefixes = Array(repeating: prefix, count: count)
+            case "prefixes[0].excluded":
+                pool.prefixes[0].excluded = Array(
+                    repeating: AddressRange(from: address, through: address), count: count)
+            case "namespaces": pool.namespaces = texts
+            case "routes":
+                pool.routes = Array(repeating: Route(destination: prefix.prefix), count: count)
+            case "dns.nameservers": pool.dns?.nameservers = Array(repeating: address, count: count)
+            case "dns.search": pool.dns?.search = texts
+            default: pool.dns?.options = texts
+            }
+            #expect(
+                field { () throws(IPAMError) in try Rules.check(pool, "pool") }
+                    == (count > limit ? "pool.\(list)" : nil))
+        }
+    }
+}
