@@ -5,7 +5,7 @@ package struct PodIdentity: Hashable, Sendable {
     package var pod: Pod
     package var kind: OwnerKind
     package var name: String
-    /// The VirtualMachine's, the stand-alone instance's, or the pod's; empty where nothing confirms one.
+    /// The VirtualMachine's, the stand-alone instance's, or the pod's; never empty.
     package var uid: String
     /// The confirmed migration that this pod is the target of.
     package var migrationUID: String?
@@ -19,6 +19,7 @@ package struct PodIdentity: Hashable, Sendable {
 package enum IdentityError: Error, Hashable, Sendable {
     case noPod(namespace: String, name: String)
     case otherPod(namespace: String, name: String, uid: String, asked: String)
+    case noInstance(namespace: String, name: String, uid: String)
     case instanceReplaced(name: String, uid: String)
     case migrationUnconfirmed(uid: String, instance: String)
 }
@@ -49,12 +50,13 @@ extension ClusterObjects {
             pod: pod, kind: .virtualMachine, name: controller.name, uid: ownerUID, migrationUID: migrationUID)
     }
 
+    /// Only the instance itself confirms what a pod says of its owner (promise 8): the name alone would give a pod that
+    /// anybody made the address of a VM that is halted.
     private func virtualMachineUID(
         of instance: OwnerReference, in namespace: String
     ) throws(IdentityError) -> String {
         guard let found = self.instance(namespace: namespace, name: instance.name) else {
-            // An instance has its machine's name (KubeVirt pkg/virt-controller/watch/vm/vm.go).
-            return virtualMachine(namespace: namespace, name: instance.name)?.metadata.uid ?? ""
+            throw .noInstance(namespace: namespace, name: instance.name, uid: instance.uid)
         }
         guard found.metadata.uid == instance.uid else {
             throw .instanceReplaced(name: instance.name, uid: instance.uid)

@@ -33,6 +33,10 @@ extension CNIError {
             self.init(
                 .tryAgainLater, "pod \(namespace)/\(name) has the UID \(uid), not \(asked)",
                 details: "one of the two is older; " + again)
+        case .noInstance(let namespace, let name, let uid):
+            self.init(
+                .tryAgainLater, "the pod's VirtualMachineInstance \(namespace)/\(name) with UID \(uid) is not known",
+                details: "the pod's word alone is not believed; " + again)
         case .instanceReplaced(let name, let uid):
             self.init(
                 .tryAgainLater, "the pod's VirtualMachineInstance \(name) with UID \(uid) has been replaced",

@@ -50,12 +50,14 @@ struct PodIdentityTests {
         #expect(try identity(in: objects).uid == "vmi-1")
     }
 
-    @Test func `without the instance the VM of its name tells the UID, else nothing does`() throws {
+    // Promise 8
+    @Test func `a pod of an instance that is not there is refused, whether or not the VM of that name is`() throws {
         var objects = cluster()
         objects.instances = []
-        #expect(try identity(in: objects).uid == "vm-1")
+        let refusal = IdentityError.noInstance(namespace: "default", name: "testvm", uid: "vmi-1")
+        #expect(throws: refusal) { try identity(in: objects) }
         objects.virtualMachines = []
-        #expect(try identity(in: objects).uid == "")
+        #expect(throws: refusal) { try identity(in: objects) }
     }
 
     @Test func `a pod of an instance that was replaced is refused`() throws {

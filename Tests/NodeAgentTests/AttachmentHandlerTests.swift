@@ -39,7 +39,21 @@ struct AttachmentHandlerTests {
         change(&pod)
         var objects = ClusterObjects()
         objects.pods = [pod]
+        objects.instances = [
+            VirtualMachineInstance(
+                metadata: ObjectMeta(
+                    namespace: "default", name: "testvm", uid: "vmi-1",
+                    owners: [
+                        OwnerReference(
+                            apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "testvm", uid: "vm-1")
+                    ]))
+        ]
         source.state(objects)
+    }
+
+    /// What makes a pod the launcher of an instance, by its own word.
+    private func launcher(of instance: String = "testvm", uid: String = "vmi-1") -> OwnerReference {
+        OwnerReference(apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: instance, uid: uid)
     }
 
     private func request(
@@ -224,6 +238,20 @@ struct AttachmentHandlerTests {
         pod { $0.metadata.uid = "pod-2" }
         #expect(await refusal(request())?.code == .tryAgainLater)
         #expect(ipam.calls.isEmpty)
+    }
+
+    // Promise 8
+    @Test(arguments: [("v2", "made-up"), ("testvm", "made-up")])
+    func `a pod that names a VM it is no pod of gets nothing of it, and the VM keeps its address`(
+        name: String, uid: String
+    ) async throws {
+        let halted = Owner(kind: .virtualMachine, namespace: "default", name: name, uid: "vm-1", network: "vm-net/eth0")
+        try ipam.apply(.allocate(AllocateRequest(owner: halted)))
+        let before = ipam.bindings
+        pod { $0.metadata.owners = [launcher(of: name, uid: uid)] }
+        let refusal = await refusal(request())
+        #expect(refusal?.code == .tryAgainLater && refusal?.message.contains(name) == true)
+        #expect(ipam.calls.isEmpty && ipam.bindings == before)
     }
 
     // Promise 8
