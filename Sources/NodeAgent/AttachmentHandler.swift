@@ -65,10 +65,26 @@ package struct AttachmentHandler: Sendable {
         annotations: [String: String]
     ) async throws -> DescribedBinding {
         let wanted = try AddressRequest(annotations: annotations)
+        let mac = try wanted.mac ?? network.mac(asArgumentOf: invocation)
+        var pool = wanted.pool
+        if pool == nil, network.pool != nil {
+            // The annotation is a demand; the network's pool is where new owners get their addresses, and moves no VM
+            // that has some elsewhere. A pod has none before its ADD.
+            let existing = owner.kind == .virtualMachine ? try await binding(of: owner) : nil
+            pool = existing == nil ? network.pool : nil
+        }
         let request = AllocateRequest(
-            owner: owner, attachment: attachment, pool: wanted.pool ?? network.pool, addresses: wanted.addresses,
-            mac: try wanted.mac ?? network.mac(asArgumentOf: invocation))
+            owner: owner, attachment: attachment, pool: pool, addresses: wanted.addresses, mac: mac)
         return try await ipam.allocate(request, timeout: Self.timeout).binding
+    }
+
+    /// Nil where the owner has none.
+    private func binding(of owner: Owner) async throws(IPAMError) -> Binding? {
+        do {
+            return try await ipam.binding(of: owner, timeout: Self.timeout).binding
+        } catch  where error.code == .notFound {
+            return nil
+        }
     }
 
     private func prepare(

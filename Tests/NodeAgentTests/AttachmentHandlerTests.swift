@@ -124,6 +124,25 @@ struct AttachmentHandlerTests {
             ])
     }
 
+    @Test func `the network's pool is for a VM without addresses, and moves none that has some in another pool`()
+        async throws
+    {
+        let owner = Owner(
+            kind: .virtualMachine, namespace: "default", name: "testvm", uid: "vm-1", network: "vm-net/eth0")
+        try ipam.apply(.allocate(AllocateRequest(owner: owner, pool: "other")))
+        let reserved = try #require(ipam.bindings.first)
+        pod { $0.metadata.owners = [launcher()] }
+        for container in ["c1", "c2"] {
+            let answer = try await handler.add(request(container: container))
+            #expect(answer["mac"]?.string == reserved.mac.description)
+        }
+        #expect(ipam.bindings.first?.pool == "other" && ipam.bindings.first?.assignments == reserved.assignments)
+
+        let new = request(extra: ["name": "net-2", "ipam": ["type": "holdfast-cni", "pool": "other"]])
+        _ = try await handler.add(new)
+        #expect(ipam.bindings.map(\.pool) == ["other", "other"])
+    }
+
     @Test func `the runtime's MAC is asked for, from runtimeConfig, args or CNI_ARGS in this order`() async throws {
         pod()
         let args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;MAC=02:00:00:00:00:03"
