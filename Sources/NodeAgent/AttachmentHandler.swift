@@ -27,9 +27,14 @@ package struct AttachmentHandler: Sendable {
         let network = try NetworkConfiguration(request.configuration)
         let identity = try await identity(invocation)
         let metadata = identity.pod.metadata
-        guard identity.pod.nodeName == nil || identity.pod.nodeName == node else {
+        guard let podNode = identity.pod.nodeName else {
             throw CNIError(
-                .conflict, "pod \(metadata.namespace)/\(metadata.name) belongs to node \(identity.pod.nodeName ?? "")",
+                .tryAgainLater, "pod \(metadata.namespace)/\(metadata.name) is not known to be on node \(node)",
+                details: "it has no spec.nodeName yet; the runtime tries again by itself")
+        }
+        guard podNode == node else {
+            throw CNIError(
+                .conflict, "pod \(metadata.namespace)/\(metadata.name) belongs to node \(podNode)",
                 details: "this agent acts for node \(node) only")
         }
         let owner = identity.owner(network: network.network(of: invocation))
@@ -38,14 +43,14 @@ package struct AttachmentHandler: Sendable {
             createdAt: metadata.createdAt)
         do {
             let described =
-                if let migrationUID = identity.migrationUID {
-                    try await prepare(owner, migrationUID: migrationUID, target: attachment)
+                if let migration = identity.migration {
+                    try await attach(attachment, asTargetOf: migration, of: owner)
                 } else {
                     try await allocate(owner, attachment, network, invocation, annotations: metadata.annotations)
                 }
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
-                identity.migrationUID == nil ? "attached" : "migration target attached",
+                identity.migration == nil ? "attached" : "migration target attached",
                 metadata: [
                     "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
                     "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
@@ -87,21 +92,26 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
-    private func prepare(
-        _ owner: Owner, migrationUID: String, target: Attachment
-    ) async throws(IPAMError) -> DescribedBinding {
-        do {
-            return try await ipam.transfer(
-                TransferRequest(owner: owner, migrationUID: migrationUID, phase: .prepare(target: target)),
-                timeout: Self.timeout)
-        } catch  where error.reason == .migrationEnded {
-            // The label stays after success: a new sandbox of the pod that has become the VM's carrier is no target.
-            guard try await ipam.binding(of: owner, timeout: Self.timeout).binding.active?.podUID == target.podUID
-            else { throw error }
-            return try await ipam.allocate(
-                AllocateRequest(owner: owner, attachment: target), timeout: Self.timeout
-            ).binding
+    /// Prepares an open migration. Where none is open only the pod that has become the VM's carrier is let in, with a new
+    /// sandbox: its label stays.
+    private func attach(
+        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner
+    ) async throws -> DescribedBinding {
+        let refusal: any Error
+        if let unconfirmed = CNIError(migration, of: owner.name) {
+            refusal = unconfirmed
+        } else {
+            do throws(IPAMError) {
+                return try await ipam.transfer(
+                    TransferRequest(owner: owner, migrationUID: migration.uid, phase: .prepare(target: target)),
+                    timeout: Self.timeout)
+            } catch {
+                guard error.reason == .migrationEnded else { throw error }
+                refusal = error
+            }
         }
+        guard try await binding(of: owner)?.active?.podUID == target.podUID else { throw refusal }
+        return try await ipam.allocate(AllocateRequest(owner: owner, attachment: target), timeout: Self.timeout).binding
     }
 
     /// By the container's ID alone: the pod may be gone from the API server since long.

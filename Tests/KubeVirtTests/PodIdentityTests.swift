@@ -85,20 +85,28 @@ struct PodIdentityTests {
         #expect(try identity(in: cluster(), uid: nil).uid == "vm-1")
     }
 
-    @Test func `a migration target is believed only once the migration exists for this instance`() throws {
+    @Test func `a migration is open once it is there for this instance, until it has ended`() throws {
         var objects = cluster(labels: ["kubevirt.io/migrationJobUID": "vmim-1"])
-        let unconfirmed = IdentityError.migrationUnconfirmed(uid: "vmim-1", instance: "testvm")
-        #expect(throws: unconfirmed) { try identity(in: objects) }
-        func migrate(_ instance: String, in namespace: String) -> VirtualMachineInstanceMigration {
-            VirtualMachineInstanceMigration(
-                metadata: ObjectMeta(namespace: namespace, name: "m", uid: "vmim-1"), vmiName: instance)
+        func standing() throws -> PodIdentity.Migration.Standing? { try identity(in: objects).migration?.standing }
+        func migrate(_ instance: String, in namespace: String, phase: String? = nil) {
+            objects.migrations = [
+                VirtualMachineInstanceMigration(
+                    metadata: ObjectMeta(namespace: namespace, name: "m", uid: "vmim-1"), vmiName: instance,
+                    phase: phase)
+            ]
         }
-        objects.migrations = [migrate("othervm", in: "default")]
-        #expect(throws: unconfirmed) { try identity(in: objects) }
-        objects.migrations = [migrate("testvm", in: "other")]
-        #expect(throws: unconfirmed) { try identity(in: objects) }
-        objects.migrations = [migrate("testvm", in: "default")]
-        #expect(try identity(in: objects).migrationUID == "vmim-1")
+        #expect(try standing() == .unconfirmed)
+        migrate("othervm", in: "default")
+        #expect(try standing() == .unconfirmed)
+        migrate("testvm", in: "other")
+        #expect(try standing() == .unconfirmed)
+        migrate("testvm", in: "default", phase: "Running")
+        #expect(try standing() == .open)
+        #expect(try identity(in: objects).migration?.uid == "vmim-1")
+        for phase in ["Succeeded", "Failed"] {
+            migrate("testvm", in: "default", phase: phase)
+            #expect(try standing() == .ended)
+        }
     }
 }
 

@@ -183,11 +183,11 @@ struct AttachmentHandlerTests {
         }
     }
 
-    private func confirmMigration() async {
+    private func confirmMigration(phase: String = "Running") async {
         var objects = await source.read().objects
         objects.migrations = [
             VirtualMachineInstanceMigration(
-                metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm")
+                metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm", phase: phase)
         ]
         source.state(objects)
     }
@@ -234,6 +234,28 @@ struct AttachmentHandlerTests {
         #expect(ipam.bindings.first?.active?.podUID == "pod-1")
     }
 
+    @Test func `the carrier's new sandbox is attached when its migration has been cleaned away`() async throws {
+        try await startMigration()
+        await confirmMigration()
+        _ = try await handler.add(request())
+        let owner = try #require(ipam.bindings.first?.owner)
+        try ipam.apply(
+            .transfer(TransferRequest(owner: owner, migrationUID: "vmim-1", phase: .commit(targetOwner: nil))))
+        var objects = await source.read().objects
+        objects.migrations = []
+        source.state(objects)
+        _ = try await handler.add(request(container: "c2"))
+        #expect(ipam.bindings.first?.active?.containerID == "c2")
+    }
+
+    @Test(arguments: ["Succeeded", "Failed"])
+    func `a migration that has ended is not opened again by its target pod`(phase: String) async throws {
+        try await startMigration()
+        await confirmMigration(phase: phase)
+        #expect(await refusal(request())?.code == .conflict)
+        #expect(ipam.bindings.first?.state == .bound && ipam.bindings.first?.active?.podUID == "pod-0")
+    }
+
     @Test func `a target without a binding is refused`() async {
         pod {
             $0.metadata.owners = [
@@ -277,6 +299,8 @@ struct AttachmentHandlerTests {
     @Test func `a pod of another node is refused`() async {
         pod { $0.nodeName = "node-b" }
         #expect(await refusal(request())?.code == .conflict)
+        pod { $0.nodeName = nil }
+        #expect(await refusal(request())?.code == .tryAgainLater)
         #expect(ipam.calls.isEmpty)
     }
 
