@@ -7,8 +7,9 @@ package import Logging
 
 /// The plugin's calls: a pod's interface is made or gone. Keeps nothing; the same call twice is one.
 package struct AttachmentHandler: Sendable {
-    /// Shorter than the plugin's own, so that the runtime is told what the server said.
-    static let timeout = Duration.seconds(8)
+    /// For all calls of one ADD or DEL together: shorter than the plugin's 15 s, so that the runtime is told what the
+    /// server said.
+    private static let patience = Duration.seconds(12)
 
     private let node: String
     private let ipam: any IPAMCalls
@@ -23,6 +24,7 @@ package struct AttachmentHandler: Sendable {
     }
 
     package func add(_ request: AgentRequest) async throws(CNIError) -> JSON {
+        let deadline = ContinuousClock.now + Self.patience
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
         let identity = try await identity(invocation)
@@ -44,9 +46,11 @@ package struct AttachmentHandler: Sendable {
         do {
             let described =
                 if let migration = identity.migration {
-                    try await attach(attachment, asTargetOf: migration, of: owner)
+                    try await attach(attachment, asTargetOf: migration, of: owner, by: deadline)
                 } else {
-                    try await allocate(owner, attachment, network, invocation, annotations: metadata.annotations)
+                    try await allocate(
+                        owner, attachment, network, invocation, annotations: metadata.annotations,
+                        by: deadline)
                 }
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
@@ -67,7 +71,7 @@ package struct AttachmentHandler: Sendable {
 
     private func allocate(
         _ owner: Owner, _ attachment: Attachment, _ network: NetworkConfiguration, _ invocation: Invocation,
-        annotations: [String: String]
+        annotations: [String: String], by deadline: ContinuousClock.Instant
     ) async throws -> DescribedBinding {
         let wanted = try AddressRequest(annotations: annotations)
         let mac = try wanted.mac ?? network.mac(asArgumentOf: invocation)
@@ -75,18 +79,18 @@ package struct AttachmentHandler: Sendable {
         if pool == nil, network.pool != nil {
             // The annotation is a demand; the network's pool is where new owners get their addresses, and moves no VM
             // that has some elsewhere. A pod has none before its ADD.
-            let existing = owner.kind == .virtualMachine ? try await binding(of: owner) : nil
+            let existing = owner.kind == .virtualMachine ? try await binding(of: owner, by: deadline) : nil
             pool = existing == nil ? network.pool : nil
         }
         let request = AllocateRequest(
             owner: owner, attachment: attachment, pool: pool, addresses: wanted.addresses, mac: mac)
-        return try await ipam.allocate(request, timeout: Self.timeout).binding
+        return try await ipam.allocate(request, timeout: deadline.remaining).binding
     }
 
     /// Nil where the owner has none.
-    private func binding(of owner: Owner) async throws(IPAMError) -> Binding? {
+    private func binding(of owner: Owner, by deadline: ContinuousClock.Instant) async throws(IPAMError) -> Binding? {
         do {
-            return try await ipam.binding(of: owner, timeout: Self.timeout).binding
+            return try await ipam.binding(of: owner, timeout: deadline.remaining).binding
         } catch  where error.code == .notFound {
             return nil
         }
@@ -95,7 +99,8 @@ package struct AttachmentHandler: Sendable {
     /// Prepares an open migration. Where none is open only the pod that has become the VM's carrier is let in, with a new
     /// sandbox: its label stays.
     private func attach(
-        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner
+        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner,
+        by deadline: ContinuousClock.Instant
     ) async throws -> DescribedBinding {
         let refusal: any Error
         if let unconfirmed = CNIError(migration, of: owner.name) {
@@ -104,14 +109,15 @@ package struct AttachmentHandler: Sendable {
             do throws(IPAMError) {
                 return try await ipam.transfer(
                     TransferRequest(owner: owner, migrationUID: migration.uid, phase: .prepare(target: target)),
-                    timeout: Self.timeout)
+                    timeout: deadline.remaining)
             } catch {
                 guard error.reason == .migrationEnded else { throw error }
                 refusal = error
             }
         }
-        guard try await binding(of: owner)?.active?.podUID == target.podUID else { throw refusal }
-        return try await ipam.allocate(AllocateRequest(owner: owner, attachment: target), timeout: Self.timeout).binding
+        guard try await binding(of: owner, by: deadline)?.active?.podUID == target.podUID else { throw refusal }
+        return try await ipam.allocate(AllocateRequest(owner: owner, attachment: target), timeout: deadline.remaining)
+            .binding
     }
 
     /// By the container's ID alone: the pod may be gone from the API server since long.
@@ -122,7 +128,7 @@ package struct AttachmentHandler: Sendable {
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
         do {
             _ = try await ipam.release(
-                .attachment(attachment, owner: nil, network: network.network(of: invocation)), timeout: Self.timeout)
+                .attachment(attachment, owner: nil, network: network.network(of: invocation)), timeout: Self.patience)
             log.info(
                 "detached",
                 metadata: [
@@ -165,6 +171,11 @@ package struct AttachmentHandler: Sendable {
         default: CNIError(.internalFailure, "\(error)")
         }
     }
+}
+
+extension ContinuousClock.Instant {
+    /// Until then; never nothing, so that a call that comes too late fails as one that took too long.
+    fileprivate var remaining: Duration { max(self - .now, .milliseconds(1)) }
 }
 
 extension NetworkConfiguration {

@@ -216,9 +216,14 @@ struct AttachmentHandlerTests {
         let owner = try #require(ipam.bindings.first?.owner)
         try ipam.apply(
             .transfer(TransferRequest(owner: owner, migrationUID: "vmim-1", phase: .commit(targetOwner: nil))))
+        let before = ipam.timeouts.count
         let answer = try await handler.add(request(container: "c2"))
         #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
         #expect(ipam.bindings.first?.active?.containerID == "c2")
+        // All calls of one ADD share its time.
+        let given = ipam.timeouts.dropFirst(before)
+        #expect(given.count == 3 && zip(given, given.dropFirst()).allSatisfy { $0 > $1 })
+        #expect(given.allSatisfy { $0 <= .seconds(12) })
 
         pod {
             $0.metadata.owners = [
