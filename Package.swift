@@ -83,6 +83,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
+                "RPC",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
@@ -153,7 +154,7 @@ let package = Package(
             name: "NodeAgentTests",
             dependencies: [
                 "NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "Ledger", "holdfast-cni",
-                "holdfast-agent",
+                "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

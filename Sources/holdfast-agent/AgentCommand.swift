@@ -36,14 +36,16 @@ struct AgentCommand: AsyncParsableCommand {
             valueName: "source"))
     var pods: PodSource
 
-    @OptionGroup var logging: LogOptions
+    @OptionGroup(title: "TLS") var tls: ClientTLSOptions
+
+    @OptionGroup(title: "Logging") var logging: LogOptions
 
     func run() async throws {
         let log = logging.logger("holdfast-agent")
         // Socket and state are for root alone; whoever reaches the socket can have any pod's address.
         umask(0o077)
         try prepareDirectories()
-        let ipam = try IPAMClient(server: server)
+        let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
         let source = DirectorySource(path: pods.directory, log: log)
         let application = AgentServer.application(
             handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log), socket: socket, log: log
