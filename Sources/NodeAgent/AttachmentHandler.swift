@@ -73,7 +73,8 @@ package struct AttachmentHandler: Sendable {
         _ owner: Owner, _ attachment: Attachment, _ network: NetworkConfiguration, _ invocation: Invocation,
         annotations: [String: String], by deadline: ContinuousClock.Instant
     ) async throws -> DescribedBinding {
-        let wanted = try AddressRequest(annotations: annotations)
+        let wanted = try AddressRequest(
+            annotations: annotations, interface: invocation.interface, network: network.name)
         let mac = try wanted.mac ?? network.mac(asArgumentOf: invocation)
         var pool = wanted.pool
         if pool == nil, network.pool != nil {
