@@ -45,6 +45,13 @@ struct AgentCommand: AsyncParsableCommand {
         // Socket and state are for root alone; whoever reaches the socket can have any pod's address.
         umask(0o077)
         try prepareDirectories()
+        let lock: SocketLock
+        do {
+            lock = try SocketLock(socket: socket)
+        } catch {
+            throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
+        }
+        defer { withExtendedLifetime(lock) {} }
         let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
         let source = DirectorySource(path: pods.directory, log: log)
         let application = AgentServer.application(
