@@ -126,7 +126,7 @@ struct AddressRequestTests {
         #expect(request.addresses.map(\.description) == ["10.16.0.15", "fd00::15"])
         #expect(request.mac?.description == "02:00:0a:10:00:0f")
         #expect(request.pool == "vms")
-        #expect(try request(["ovn.kubernetes.io/ip_address": ""]).addresses.isEmpty)
+        #expect(try self.request(["ovn.kubernetes.io/ip_address": ""]).addresses.isEmpty)
     }
 
     @Test func `the plain names speak for the primary interface, a provider's names for its network's`() throws {
