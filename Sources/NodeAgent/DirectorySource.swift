@@ -55,8 +55,10 @@ package final class DirectorySource: ObjectSource {
             known = Known(files: files)
         } catch {
             if !known.isUnreadable {
+                let reason = unsafe access(path, R_OK | X_OK) == 0 ? "\(error)" : String(cString: strerror(errno))
                 log.error(
-                    "the directory of manifests cannot be read", metadata: ["path": "\(path)", "error": "\(error)"])
+                    "the directory of manifests cannot be read: no pod is attached and nothing is freed until it can",
+                    metadata: ["path": "\(path)", "reason": "\(reason)"])
             }
             known.isUnreadable = true
             reading = Reading(objects: ClusterObjects(), isComplete: false)
@@ -82,7 +84,9 @@ package final class DirectorySource: ObjectSource {
             return File(stamp: stamp, object: try ClusterObject(manifest: content), isSettled: isSettled)
         } catch {
             if known?.object != nil || known?.stamp != stamp {
-                log.warning("a manifest cannot be read", metadata: ["file": "\(path)/\(name)", "error": "\(error)"])
+                log.warning(
+                    "a manifest cannot be read: no deleted VM's address is freed until it can, or is removed",
+                    metadata: ["file": "\(path)/\(name)", "error": "\(error)"])
             }
             return File(stamp: stamp, object: nil, isSettled: isSettled)
         }

@@ -28,7 +28,7 @@ struct AgentCommand: AsyncParsableCommand {
     var socket = "/run/holdfast/agent.sock"
 
     @Option(help: "The directory for what must outlive the agent.")
-    var stateDir = "/var/lib/holdfast"
+    var stateDir = "/var/lib/holdfast-agent"
 
     @Option(
         help: ArgumentHelp(
