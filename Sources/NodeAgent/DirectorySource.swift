@@ -26,19 +26,11 @@ package final class DirectorySource: ObjectSource {
 
     /// A file as it was read last.
     private struct File {
-        var stamp: Stamp
+        var stamp: ManifestStamp
         /// Nil where it was none.
         var object: ClusterObject?
         /// Read long enough after its last change that a later change must show in its stamp.
         var isSettled: Bool
-    }
-
-    /// What changes whenever a file's content does, but for two changes within one tick of the kernel's clock.
-    private struct Stamp: Equatable {
-        var inode: ino_t
-        var size: off_t
-        var changedAt: Int
-        var changedAtNanoseconds: Int
     }
 
     package func read() async -> Reading { known.withLock { read(&$0) } }
@@ -72,11 +64,7 @@ package final class DirectorySource: ObjectSource {
 
     /// Nil where the file has gone since it was listed: it may have been renamed.
     private func file(named name: String, known: File?) -> File? {
-        var info = stat()
-        guard unsafe stat("\(path)/\(name)", &info) == 0 else { return nil }
-        let stamp = Stamp(
-            inode: info.st_ino, size: info.st_size, changedAt: info.st_ctim.tv_sec,
-            changedAtNanoseconds: info.st_ctim.tv_nsec)
+        guard let stamp = ManifestStamp(path: "\(path)/\(name)") else { return nil }
         if let known, known.isSettled, known.stamp == stamp { return known }
         let isSettled = time(nil) - stamp.changedAt > 1
         do {
