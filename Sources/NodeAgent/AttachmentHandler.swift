@@ -9,10 +9,10 @@ package import Logging
 package struct AttachmentHandler: Sendable {
     /// For all calls of one ADD or DEL together: shorter than the plugin's 15 s, so that the runtime is told what the
     /// server said.
-    private static let patience = Duration.seconds(12)
+    static let patience = Duration.seconds(12)
 
-    private let node: String
-    private let ipam: any IPAMCalls
+    let node: String
+    let ipam: any IPAMCalls
     private let source: any ObjectSource
     private let log: Logger
 
@@ -89,7 +89,7 @@ package struct AttachmentHandler: Sendable {
     }
 
     /// Nil where the owner has none.
-    private func binding(of owner: Owner, by deadline: ContinuousClock.Instant) async throws(IPAMError) -> Binding? {
+    func binding(of owner: Owner, by deadline: ContinuousClock.Instant) async throws(IPAMError) -> Binding? {
         do {
             return try await ipam.binding(of: owner, timeout: deadline.remaining).binding
         } catch  where error.code == .notFound {
@@ -145,7 +145,7 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
-    private func identity(_ invocation: Invocation) async throws(CNIError) -> PodIdentity {
+    func identity(_ invocation: Invocation) async throws(CNIError) -> PodIdentity {
         func argument(_ name: String) throws(CNIError) -> String {
             guard let value = invocation.arguments[name], !value.isEmpty else {
                 throw CNIError(
@@ -181,7 +181,7 @@ extension ContinuousClock.Instant {
 
 extension NetworkConfiguration {
     /// The owner's network: KubeVirt's interface names are the same over restarts and migrations.
-    fileprivate func network(of invocation: Invocation) -> String { "\(name)/\(invocation.interface)" }
+    func network(of invocation: Invocation) -> String { "\(name)/\(invocation.interface)" }
 
     /// The MAC that the runtime asks for; nil where it asks for none. Throws code 7.
     fileprivate func mac(asArgumentOf invocation: Invocation) throws(CNIError) -> MACAddress? {
