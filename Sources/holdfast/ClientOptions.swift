@@ -20,7 +20,7 @@ struct ClientOptions: ParsableArguments {
         })
     var timeout = Duration.seconds(10)
 
-    @Option(name: .shortAndLong, help: "table, json or yaml; json and yaml have the API's field names.")
+    @Option(name: .shortAndLong, help: "table, json or yaml; json and yaml have the proto3 JSON names.")
     var output = OutputFormat.table
 
     @OptionGroup var tls: ClientTLSOptions
