@@ -13,8 +13,8 @@ import UnixSignals
 enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
-            variables: ["listen", "store", "pools", "tls-cert", "tls-key", "tls-client-ca"] + LogOptions.variables,
-            flags: ["insecure"])
+            variables: ["store", "pools", "tls-cert", "tls-key", "tls-client-ca"] + LogOptions.variables,
+            repeatable: ["listen"], flags: ["insecure"])
     }
 }
 

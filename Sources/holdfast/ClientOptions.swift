@@ -10,20 +10,34 @@ struct ClientOptions: ParsableArguments {
     var server = variable("HOLDFAST_SERVER") ?? "127.0.0.1:7440"
 
     @Option(
-        help: "How long to wait for one answer: 500ms, 10s, 1m.",
-        transform: { text in
-            do throws(IPAMError) {
-                return Duration.nanoseconds(try Rules.delay(text, "--timeout").nanoseconds)
-            } catch {
-                throw ValidationError(error.message)
-            }
-        })
-    var timeout = Duration.seconds(10)
+        help: "How long to wait for one answer: 500ms, 1m; 10s unless set (variable HOLDFAST_TIMEOUT).",
+        transform: Self.duration)
+    var timeout: Duration?
 
-    @Option(name: .shortAndLong, help: "table, json or yaml; json and yaml have the proto3 JSON names.")
-    var output = OutputFormat.table
+    @Option(
+        name: .shortAndLong,
+        help: "table (the default), json or yaml; json and yaml have the proto3 JSON names (variable HOLDFAST_OUTPUT).")
+    var output: OutputFormat?
 
     @OptionGroup var tls: ClientTLSOptions
+
+    mutating func validate() throws {
+        if timeout == nil, let text = variable("HOLDFAST_TIMEOUT") { timeout = try Self.duration(text) }
+        if output == nil, let text = variable("HOLDFAST_OUTPUT") {
+            guard let format = OutputFormat(rawValue: text) else {
+                throw ValidationError("HOLDFAST_OUTPUT is \"\(text)\", not table, json or yaml")
+            }
+            output = format
+        }
+    }
+
+    private static func duration(_ text: String) throws -> Duration {
+        do throws(IPAMError) {
+            return Duration.nanoseconds(try Rules.delay(text, "--timeout").nanoseconds)
+        } catch {
+            throw ValidationError(error.message)
+        }
+    }
 }
 
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable { case table, json, yaml }

@@ -16,7 +16,7 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
     let command = try #require(try Holdfast.parseAsRoot(line) as? any ClientCommand, "\(line)")
     let output = Mutex<[String]>([])
     let session = Session(
-        calls: calls, timeout: .seconds(1), format: command.options.output, now: Sample.now,
+        calls: calls, timeout: .seconds(1), format: command.options.output ?? .table, now: Sample.now,
         write: { text in output.withLock { $0.append(text) } })
     do {
         try await command.run(session)
