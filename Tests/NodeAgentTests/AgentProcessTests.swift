@@ -53,7 +53,8 @@ struct AgentProcessTests {
             #expect(try added.json["msg"] == "pod default/web is not known")
 
             let second = try Executable.run([
-                Executable.products + "/holdfast-agent", "--node", "node-a", "--server", "unix:\(scratch)/server.sock",
+                "timeout", "20", Executable.products + "/holdfast-agent", "--node", "node-a", "--server",
+                "unix:\(scratch)/server.sock",
                 "--socket", "\(scratch)/agent.sock", "--state-dir", "\(scratch)/state", "--pods",
                 "directory:\(scratch)/manifests",
             ])
