@@ -86,6 +86,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
+                "RPC",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
@@ -157,7 +158,7 @@ let package = Package(
             name: "NodeAgentTests",
             dependencies: [
                 "NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "Ledger", "holdfast-cni",
-                "holdfast-agent",
+                "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -25,6 +25,9 @@ package struct CNIError: Error, Hashable, Sendable {
         /// The runtime may call again as it is.
         package static let tryAgainLater = Code(rawValue: 11)
 
+        /// STATUS: no ADD can be served now.
+        package static let notAvailable = Code(rawValue: 50)
+
         // This plugin's own: 100 and more.
         package static let internalFailure = Code(rawValue: 100)
         /// The server refused a field of the request.
@@ -41,8 +44,6 @@ package struct CNIError: Error, Hashable, Sendable {
         package static let notPermitted = Code(rawValue: 106)
         /// An annotation of the pod has a value that cannot be honoured.
         package static let badAnnotation = Code(rawValue: 107)
-        /// The verb is not served.
-        package static let unsupportedVerb = Code(rawValue: 108)
         /// The delegate cannot be run, or did not do what it was told.
         package static let delegateFailure = Code(rawValue: 109)
     }

@@ -89,6 +89,7 @@ extension NetworkConfiguration {
         if let pool { ipam["pool"] = .string(pool) }
         ipam["socket"] = .string(socket)
         delegate["ipam"] = .object(ipam)
+        delegate["cni.dev/valid-attachments"] = json["cni.dev/valid-attachments"]
         if let previous = json["prevResult"]?.object {
             let own = delegate["cniVersion"]?.string.flatMap(CNIVersion.init) ?? version
             delegate["prevResult"] = .object(previous.result(inVersion: own))

@@ -29,9 +29,9 @@ package struct Plugin<Host: PluginHost> {
         case .del:
             try delete(invocation, NetworkConfiguration(parsing: input))
             return nil
-        case .check, .gc, .status:
-            throw CNIError(
-                .unsupportedVerb, "\(invocation.verb.rawValue) is not served by this version of holdfast-cni")
+        case .check, .status, .gc:
+            try look(invocation, NetworkConfiguration(parsing: input))
+            return nil
         }
     }
 
@@ -64,12 +64,33 @@ package struct Plugin<Host: PluginHost> {
                 + "\"capabilities\": {\"mac\": true}")
     }
 
-    /// The delegate first: while its interface stands the address is in use.
+    /// The delegate first: where it fails the agent is not told. A delegate may call its IPAM plugin, which is this one,
+    /// before it takes the interface away, as `bridge` does; then the address is released a moment before.
     private func delete(_ invocation: Invocation, _ network: NetworkConfiguration) throws(CNIError) {
         if let configuration = network.delegateConfiguration(mac: nil) {
             _ = try delegate(invocation, configuration, mac: nil)
         }
         _ = try ask("/cni/del", network)
+    }
+
+    /// The verbs that change nothing; GC is one of them, as it frees nothing of ours. First the agent, then the delegate,
+    /// if its version has the verb (CNI 1.1, section 4).
+    private func look(_ invocation: Invocation, _ network: NetworkConfiguration) throws(CNIError) {
+        switch invocation.verb {
+        case .check: _ = try ask("/cni/check", network)
+        case .status:
+            do {
+                _ = try ask("/cni/status", network)
+            } catch {
+                throw CNIError(.notAvailable, error.message, details: error.details)
+            }
+        default: break
+        }
+        guard let configuration = network.delegateConfiguration(mac: nil),
+            let version = configuration["cniVersion"]?.string.flatMap(CNIVersion.init),
+            version >= (invocation.verb == .check ? .v0_4_0 : .v1_1_0)
+        else { return }
+        _ = try delegate(invocation, configuration, mac: nil)
     }
 
     /// The agent's answer to this call. Throws the agent's error as it is.

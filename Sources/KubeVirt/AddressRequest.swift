@@ -11,26 +11,42 @@ package struct AddressRequest: Hashable, Sendable {
     package static let macAnnotation = "ovn.kubernetes.io/mac_address"
     package static let poolAnnotation = "ovn.kubernetes.io/logical_switch"
 
-    /// Empty values ask for nothing.
-    package init(annotations: [String: String]) throws(AnnotationError) {
-        if let text = annotations[Self.addressAnnotation], !text.isEmpty {
+    /// What the annotations ask for one interface of the pod: the plain names for the primary one, Kube-OVN's names for
+    /// a provider, `<nad>.<namespace>.ovn.kubernetes.io/ip_address`, for another one, where the network is named `<nad>`
+    /// or `<namespace>/<nad>`. Empty values ask for nothing.
+    package init(annotations: [String: String], interface: String, network: String) throws(AnnotationError) {
+        guard let provider = interface == "eth0" ? "" : Self.provider(of: network, in: annotations.keys) else { return }
+        let (addressAnnotation, macAnnotation) = (provider + Self.addressAnnotation, provider + Self.macAnnotation)
+        if let text = annotations[addressAnnotation], !text.isEmpty {
             for part in text.split(separator: ",", omittingEmptySubsequences: false) {
                 guard let address = IPAddress(Self.trimmed(part)) else {
-                    throw AnnotationError(Self.addressAnnotation, text, "one IPv4 or IPv6 address, or one of each")
+                    throw AnnotationError(addressAnnotation, text, "one IPv4 or IPv6 address, or one of each")
                 }
                 guard !addresses.contains(where: { $0.family == address.family }) else {
-                    throw AnnotationError(Self.addressAnnotation, text, "at most one address of each family")
+                    throw AnnotationError(addressAnnotation, text, "at most one address of each family")
                 }
                 addresses.append(address)
             }
         }
-        if let text = annotations[Self.macAnnotation], !text.isEmpty {
+        if let text = annotations[macAnnotation], !text.isEmpty {
             guard let mac = MACAddress(text), !mac.isMulticast, !mac.isZero else {
-                throw AnnotationError(Self.macAnnotation, text, "a unicast MAC like 02:00:0a:10:00:0f")
+                throw AnnotationError(macAnnotation, text, "a unicast MAC like 02:00:0a:10:00:0f")
             }
             self.mac = mac
         }
-        if let text = annotations[Self.poolAnnotation], !text.isEmpty { pool = text }
+        if let text = annotations[provider + Self.poolAnnotation], !text.isEmpty { pool = text }
+    }
+
+    /// The prefix "<nad>.<namespace>."; where the network's name tells no namespace, the one that the annotations name.
+    private static func provider(of network: String, in annotations: some Sequence<String>) -> String? {
+        let parts = network.split(separator: "/")
+        if parts.count == 2 { return "\(parts[1]).\(parts[0])." }
+        let names: [Substring] = [addressAnnotation[...], macAnnotation[...], poolAnnotation[...]]
+        for annotation in annotations.sorted() where annotation.hasPrefix(network + ".") {
+            let rest = annotation.dropFirst(network.count + 1).split(separator: ".", maxSplits: 1)
+            if rest.count == 2, names.contains(rest[1]) { return "\(network).\(rest[0])." }
+        }
+        return nil
     }
 
     private static func trimmed(_ text: Substring) -> String {

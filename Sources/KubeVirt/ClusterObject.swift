@@ -73,6 +73,9 @@ package struct VirtualMachineInstanceMigration: Hashable, Sendable {
         self.vmiName = vmiName
         self.phase = phase
     }
+
+    /// One way or the other, for good.
+    package var hasEnded: Bool { phase == "Succeeded" || phase == "Failed" }
 }
 
 /// Names that KubeVirt's controllers write (staging/src/kubevirt.io/api/core/v1/types.go).

@@ -5,10 +5,23 @@ package struct PodIdentity: Hashable, Sendable {
     package var pod: Pod
     package var kind: OwnerKind
     package var name: String
-    /// The VirtualMachine's, the stand-alone instance's, or the pod's; empty where nothing confirms one.
+    /// The VirtualMachine's, the stand-alone instance's, or the pod's; never empty.
     package var uid: String
-    /// The confirmed migration that this pod is the target of.
-    package var migrationUID: String?
+    /// The migration that this pod was made for.
+    package var migration: Migration?
+
+    /// A migration as a target pod's label names it. The label stays, also after the migration's end.
+    package struct Migration: Hashable, Sendable {
+        package var uid: String
+        package var standing: Standing
+
+        package enum Standing: Hashable, Sendable {
+            case open
+            case ended
+            /// No such migration of this instance is there: not yet, or no more (KubeVirt keeps the last five).
+            case unconfirmed
+        }
+    }
 
     package func owner(network: String) -> Owner {
         Owner(kind: kind, namespace: pod.metadata.namespace, name: name, uid: uid, network: network)
@@ -19,8 +32,8 @@ package struct PodIdentity: Hashable, Sendable {
 package enum IdentityError: Error, Hashable, Sendable {
     case noPod(namespace: String, name: String)
     case otherPod(namespace: String, name: String, uid: String, asked: String)
+    case noInstance(namespace: String, name: String, uid: String)
     case instanceReplaced(name: String, uid: String)
-    case migrationUnconfirmed(uid: String, instance: String)
 }
 
 extension ClusterObjects {
@@ -38,23 +51,29 @@ extension ClusterObjects {
             return PodIdentity(pod: pod, kind: .pod, name: name, uid: pod.metadata.uid)
         }
         let ownerUID = try virtualMachineUID(of: controller, in: namespace)
-        var migrationUID: String?
-        if let label = pod.metadata.labels[KubeVirtName.migrationJobUID] {
-            guard let migration = migration(uid: label), migration.metadata.namespace == namespace,
-                migration.vmiName == controller.name
-            else { throw .migrationUnconfirmed(uid: label, instance: controller.name) }
-            migrationUID = label
+        let migration = pod.metadata.labels[KubeVirtName.migrationJobUID].map {
+            PodIdentity.Migration(uid: $0, standing: standing(ofMigration: $0, of: controller.name, in: namespace))
         }
         return PodIdentity(
-            pod: pod, kind: .virtualMachine, name: controller.name, uid: ownerUID, migrationUID: migrationUID)
+            pod: pod, kind: .virtualMachine, name: controller.name, uid: ownerUID, migration: migration)
     }
 
+    private func standing(
+        ofMigration uid: String, of instance: String, in namespace: String
+    ) -> PodIdentity.Migration.Standing {
+        guard let found = migration(uid: uid), found.metadata.namespace == namespace, found.vmiName == instance else {
+            return .unconfirmed
+        }
+        return found.hasEnded ? .ended : .open
+    }
+
+    /// Only the instance itself confirms what a pod says of its owner (promise 8): the name alone would give a pod that
+    /// anybody made the address of a VM that is halted.
     private func virtualMachineUID(
         of instance: OwnerReference, in namespace: String
     ) throws(IdentityError) -> String {
         guard let found = self.instance(namespace: namespace, name: instance.name) else {
-            // An instance has its machine's name (KubeVirt pkg/virt-controller/watch/vm/vm.go).
-            return virtualMachine(namespace: namespace, name: instance.name)?.metadata.uid ?? ""
+            throw .noInstance(namespace: namespace, name: instance.name, uid: instance.uid)
         }
         guard found.metadata.uid == instance.uid else {
             throw .instanceReplaced(name: instance.name, uid: instance.uid)

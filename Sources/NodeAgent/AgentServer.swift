@@ -2,7 +2,7 @@ import CNI
 package import Hummingbird
 package import Logging
 
-/// The agent's HTTP service for the plugin: POST /cni/add and /cni/del with an `AgentRequest`.
+/// The agent's HTTP service for the plugin: POST /cni/add, /cni/del, /cni/check and /cni/status with an `AgentRequest`.
 ///
 /// 200 with the answer; else a CNI error object, with 503 for what a repetition may mend and 422 for the rest.
 package enum AgentServer {
@@ -20,6 +20,18 @@ package enum AgentServer {
         router.post("/cni/del") { request, _ in
             await respond(to: request) { (call) throws(CNIError) in
                 try await handler.delete(call)
+                return [:]
+            }
+        }
+        router.post("/cni/check") { request, _ in
+            await respond(to: request) { (call) throws(CNIError) in
+                try await handler.check(call)
+                return [:]
+            }
+        }
+        router.post("/cni/status") { request, _ in
+            await respond(to: request) { (_) throws(CNIError) in
+                try await handler.status()
                 return [:]
             }
         }

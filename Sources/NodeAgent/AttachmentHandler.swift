@@ -7,11 +7,12 @@ package import Logging
 
 /// The plugin's calls: a pod's interface is made or gone. Keeps nothing; the same call twice is one.
 package struct AttachmentHandler: Sendable {
-    /// Shorter than the plugin's own, so that the runtime is told what the server said.
-    static let timeout = Duration.seconds(8)
+    /// For all calls of one ADD or DEL together: shorter than the plugin's 15 s, so that the runtime is told what the
+    /// server said.
+    static let patience = Duration.seconds(12)
 
-    private let node: String
-    private let ipam: any IPAMCalls
+    let node: String
+    let ipam: any IPAMCalls
     private let source: any ObjectSource
     private let log: Logger
 
@@ -23,13 +24,19 @@ package struct AttachmentHandler: Sendable {
     }
 
     package func add(_ request: AgentRequest) async throws(CNIError) -> JSON {
+        let deadline = ContinuousClock.now + Self.patience
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
         let identity = try await identity(invocation)
         let metadata = identity.pod.metadata
-        guard identity.pod.nodeName == nil || identity.pod.nodeName == node else {
+        guard let podNode = identity.pod.nodeName else {
             throw CNIError(
-                .conflict, "pod \(metadata.namespace)/\(metadata.name) belongs to node \(identity.pod.nodeName ?? "")",
+                .tryAgainLater, "pod \(metadata.namespace)/\(metadata.name) is not known to be on node \(node)",
+                details: "it has no spec.nodeName yet; the runtime tries again by itself")
+        }
+        guard podNode == node else {
+            throw CNIError(
+                .conflict, "pod \(metadata.namespace)/\(metadata.name) belongs to node \(podNode)",
                 details: "this agent acts for node \(node) only")
         }
         let owner = identity.owner(network: network.network(of: invocation))
@@ -38,14 +45,16 @@ package struct AttachmentHandler: Sendable {
             createdAt: metadata.createdAt)
         do {
             let described =
-                if let migrationUID = identity.migrationUID {
-                    try await prepare(owner, migrationUID: migrationUID, target: attachment)
+                if let migration = identity.migration {
+                    try await attach(attachment, asTargetOf: migration, of: owner, by: deadline)
                 } else {
-                    try await allocate(owner, attachment, network, invocation, annotations: metadata.annotations)
+                    try await allocate(
+                        owner, attachment, network, invocation, annotations: metadata.annotations,
+                        by: deadline)
                 }
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
-                identity.migrationUID == nil ? "attached" : "migration target attached",
+                identity.migration == nil ? "attached" : "migration target attached",
                 metadata: [
                     "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
                     "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
@@ -62,30 +71,54 @@ package struct AttachmentHandler: Sendable {
 
     private func allocate(
         _ owner: Owner, _ attachment: Attachment, _ network: NetworkConfiguration, _ invocation: Invocation,
-        annotations: [String: String]
+        annotations: [String: String], by deadline: ContinuousClock.Instant
     ) async throws -> DescribedBinding {
-        let wanted = try AddressRequest(annotations: annotations)
+        let wanted = try AddressRequest(
+            annotations: annotations, interface: invocation.interface, network: network.name)
+        let mac = try wanted.mac ?? network.mac(asArgumentOf: invocation)
+        var pool = wanted.pool
+        if pool == nil, network.pool != nil {
+            // The annotation is a demand; the network's pool is where new owners get their addresses, and moves no VM
+            // that has some elsewhere. A pod has none before its ADD.
+            let existing = owner.kind == .virtualMachine ? try await binding(of: owner, by: deadline) : nil
+            pool = existing == nil ? network.pool : nil
+        }
         let request = AllocateRequest(
-            owner: owner, attachment: attachment, pool: wanted.pool ?? network.pool, addresses: wanted.addresses,
-            mac: try wanted.mac ?? network.mac(asArgumentOf: invocation))
-        return try await ipam.allocate(request, timeout: Self.timeout).binding
+            owner: owner, attachment: attachment, pool: pool, addresses: wanted.addresses, mac: mac)
+        return try await ipam.allocate(request, timeout: deadline.remaining).binding
     }
 
-    private func prepare(
-        _ owner: Owner, migrationUID: String, target: Attachment
-    ) async throws(IPAMError) -> DescribedBinding {
+    /// Nil where the owner has none.
+    func binding(of owner: Owner, by deadline: ContinuousClock.Instant) async throws(IPAMError) -> Binding? {
         do {
-            return try await ipam.transfer(
-                TransferRequest(owner: owner, migrationUID: migrationUID, phase: .prepare(target: target)),
-                timeout: Self.timeout)
-        } catch  where error.reason == .migrationEnded {
-            // The label stays after success: a new sandbox of the pod that has become the VM's carrier is no target.
-            guard try await ipam.binding(of: owner, timeout: Self.timeout).binding.active?.podUID == target.podUID
-            else { throw error }
-            return try await ipam.allocate(
-                AllocateRequest(owner: owner, attachment: target), timeout: Self.timeout
-            ).binding
+            return try await ipam.binding(of: owner, timeout: deadline.remaining).binding
+        } catch  where error.code == .notFound {
+            return nil
         }
+    }
+
+    /// Prepares an open migration. Where none is open only the pod that has become the VM's carrier is let in, with a new
+    /// sandbox: its label stays.
+    private func attach(
+        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner,
+        by deadline: ContinuousClock.Instant
+    ) async throws -> DescribedBinding {
+        let refusal: any Error
+        if let unconfirmed = CNIError(migration, of: owner.name) {
+            refusal = unconfirmed
+        } else {
+            do throws(IPAMError) {
+                return try await ipam.transfer(
+                    TransferRequest(owner: owner, migrationUID: migration.uid, phase: .prepare(target: target)),
+                    timeout: deadline.remaining)
+            } catch {
+                guard error.reason == .migrationEnded else { throw error }
+                refusal = error
+            }
+        }
+        guard try await binding(of: owner, by: deadline)?.active?.podUID == target.podUID else { throw refusal }
+        return try await ipam.allocate(AllocateRequest(owner: owner, attachment: target), timeout: deadline.remaining)
+            .binding
     }
 
     /// By the container's ID alone: the pod may be gone from the API server since long.
@@ -96,7 +129,7 @@ package struct AttachmentHandler: Sendable {
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
         do {
             _ = try await ipam.release(
-                .attachment(attachment, owner: nil, network: network.network(of: invocation)), timeout: Self.timeout)
+                .attachment(attachment, owner: nil, network: network.network(of: invocation)), timeout: Self.patience)
             log.info(
                 "detached",
                 metadata: [
@@ -112,7 +145,7 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
-    private func identity(_ invocation: Invocation) async throws(CNIError) -> PodIdentity {
+    func identity(_ invocation: Invocation) async throws(CNIError) -> PodIdentity {
         func argument(_ name: String) throws(CNIError) -> String {
             guard let value = invocation.arguments[name], !value.isEmpty else {
                 throw CNIError(
@@ -141,9 +174,14 @@ package struct AttachmentHandler: Sendable {
     }
 }
 
+extension ContinuousClock.Instant {
+    /// Until then; never nothing, so that a call that comes too late fails as one that took too long.
+    fileprivate var remaining: Duration { max(self - .now, .milliseconds(1)) }
+}
+
 extension NetworkConfiguration {
     /// The owner's network: KubeVirt's interface names are the same over restarts and migrations.
-    fileprivate func network(of invocation: Invocation) -> String { "\(name)/\(invocation.interface)" }
+    func network(of invocation: Invocation) -> String { "\(name)/\(invocation.interface)" }
 
     /// The MAC that the runtime asks for; nil where it asks for none. Throws code 7.
     fileprivate func mac(asArgumentOf invocation: Invocation) throws(CNIError) -> MACAddress? {

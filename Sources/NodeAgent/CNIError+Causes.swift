@@ -33,14 +33,31 @@ extension CNIError {
             self.init(
                 .tryAgainLater, "pod \(namespace)/\(name) has the UID \(uid), not \(asked)",
                 details: "one of the two is older; " + again)
+        case .noInstance(let namespace, let name, let uid):
+            self.init(
+                .tryAgainLater, "the pod's VirtualMachineInstance \(namespace)/\(name) with UID \(uid) is not known",
+                details: "the pod's word alone is not believed; " + again)
         case .instanceReplaced(let name, let uid):
             self.init(
                 .tryAgainLater, "the pod's VirtualMachineInstance \(name) with UID \(uid) has been replaced",
                 details: "the pod is a leftover, or the new instance's pod comes soon")
-        case .migrationUnconfirmed(let uid, let instance):
+        }
+    }
+
+    /// Why a pod with a migration's label is not attached; nil for one that may be.
+    package init?(_ migration: PodIdentity.Migration, of instance: String) {
+        switch migration.standing {
+        case .open: return nil
+        case .ended:
             self.init(
-                .tryAgainLater, "no VirtualMachineInstanceMigration with UID \(uid) exists for instance \(instance)",
-                details: "the pod's label \(KubeVirtName.migrationJobUID) alone is not believed; " + again)
+                .conflict, "the VirtualMachineInstanceMigration with UID \(migration.uid) has ended",
+                details: "this pod was its target and does not carry \(instance)")
+        case .unconfirmed:
+            self.init(
+                .tryAgainLater,
+                "no VirtualMachineInstanceMigration with UID \(migration.uid) exists for instance \(instance)",
+                details: "the pod's label \(KubeVirtName.migrationJobUID) alone is not believed; "
+                    + "it may not be visible yet; the runtime tries again by itself")
         }
     }
 

@@ -48,9 +48,11 @@ package struct DeletionWatch: Sendable {
     /// Its bindings are freed.
     package mutating func forget(_ machine: MachineReference) { missing[machine] = nil }
 
+    private func trusts(_ reading: Reading) -> Bool { reading.isComplete && !suspects(reading) }
+
     /// A source that shows nothing at all, where there was something, is more likely broken than empty.
-    private func trusts(_ reading: Reading) -> Bool {
-        reading.isComplete && !(reading.objects.isEmpty && !missing.isEmpty)
+    package func suspects(_ reading: Reading) -> Bool {
+        reading.isComplete && reading.objects.isEmpty && !missing.isEmpty
     }
 
     private static func machines(in objects: ClusterObjects) -> Set<MachineReference> {

@@ -26,19 +26,11 @@ package final class DirectorySource: ObjectSource {
 
     /// A file as it was read last.
     private struct File {
-        var stamp: Stamp
+        var stamp: ManifestStamp
         /// Nil where it was none.
         var object: ClusterObject?
         /// Read long enough after its last change that a later change must show in its stamp.
         var isSettled: Bool
-    }
-
-    /// What changes whenever a file's content does, but for two changes within one tick of the kernel's clock.
-    private struct Stamp: Equatable {
-        var inode: ino_t
-        var size: off_t
-        var changedAt: Int
-        var changedAtNanoseconds: Int
     }
 
     package func read() async -> Reading { known.withLock { read(&$0) } }
@@ -55,8 +47,10 @@ package final class DirectorySource: ObjectSource {
             known = Known(files: files)
         } catch {
             if !known.isUnreadable {
+                let reason = unsafe access(path, R_OK | X_OK) == 0 ? "\(error)" : String(cString: strerror(errno))
                 log.error(
-                    "the directory of manifests cannot be read", metadata: ["path": "\(path)", "error": "\(error)"])
+                    "the directory of manifests cannot be read: no pod is attached and nothing is freed until it can",
+                    metadata: ["path": "\(path)", "reason": "\(reason)"])
             }
             known.isUnreadable = true
             reading = Reading(objects: ClusterObjects(), isComplete: false)
@@ -70,11 +64,7 @@ package final class DirectorySource: ObjectSource {
 
     /// Nil where the file has gone since it was listed: it may have been renamed.
     private func file(named name: String, known: File?) -> File? {
-        var info = stat()
-        guard unsafe stat("\(path)/\(name)", &info) == 0 else { return nil }
-        let stamp = Stamp(
-            inode: info.st_ino, size: info.st_size, changedAt: info.st_ctim.tv_sec,
-            changedAtNanoseconds: info.st_ctim.tv_nsec)
+        guard let stamp = ManifestStamp(path: "\(path)/\(name)") else { return nil }
         if let known, known.isSettled, known.stamp == stamp { return known }
         let isSettled = time(nil) - stamp.changedAt > 1
         do {
@@ -82,7 +72,9 @@ package final class DirectorySource: ObjectSource {
             return File(stamp: stamp, object: try ClusterObject(manifest: content), isSettled: isSettled)
         } catch {
             if known?.object != nil || known?.stamp != stamp {
-                log.warning("a manifest cannot be read", metadata: ["file": "\(path)/\(name)", "error": "\(error)"])
+                log.warning(
+                    "a manifest cannot be read: no deleted VM's address is freed until it can, or is removed",
+                    metadata: ["file": "\(path)/\(name)", "error": "\(error)"])
             }
             return File(stamp: stamp, object: nil, isSettled: isSettled)
         }

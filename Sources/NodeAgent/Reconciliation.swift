@@ -19,6 +19,8 @@ package struct Reconciliation: Sendable {
     private let log: Logger
 
     private var deletions = DeletionWatch()
+    /// The reading before showed nothing, and that was logged.
+    private var isSuspicious = false
     private var previous: Reading?
     /// The reading by which the migrations were judged last.
     private var judged: Reading?
@@ -36,7 +38,16 @@ package struct Reconciliation: Sendable {
     package mutating func pass(at now: ContinuousClock.Instant) async {
         let reading = await source.read()
         await settleMigrations(reading, at: now)
-        await releaseDeleted(deletions.observe(reading), at: now)
+        let deleted = deletions.observe(reading)
+        if deletions.suspects(reading), !isSuspicious {
+            log.warning(
+                """
+                nothing at all is to be seen where VMs were: no address is freed until something shows again, other \
+                than by hand with `holdfast release`
+                """)
+        }
+        isSuspicious = deletions.suspects(reading)
+        await releaseDeleted(deleted, at: now)
         previous = reading
     }
 

@@ -17,13 +17,18 @@ extension AsyncParsableCommand {
     /// Runs the command and ends the process: exit status 0 done, 1 failed, 2 wrong usage.
     ///
     /// Each name in `variables` is an option or, in `flags`, a flag whose value may also come from the environment:
-    /// `--tls-cert` from HOLDFAST_TLS_CERT. What stands on the command line wins.
-    package static func runProgram(variables: [String], flags: [String] = []) async -> Never {
+    /// `--tls-cert` from HOLDFAST_TLS_CERT. What stands on the command line wins. The value of one in `repeatable` is a
+    /// list, separated by commas.
+    package static func runProgram(
+        variables: [String], repeatable: [String] = [], flags: [String] = []
+    ) async -> Never {
         do {
             let given = Array(CommandLine.arguments.dropFirst())
             let environment = ProcessInfo.processInfo.environment
             var command = try parseAsRoot(
-                given + fromEnvironment(variables, flags: flags, given: given, environment: environment))
+                given
+                    + fromEnvironment(
+                        variables, repeatable: repeatable, flags: flags, given: given, environment: environment))
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()
             } else {
@@ -44,7 +49,8 @@ extension AsyncParsableCommand {
 
     /// The arguments that stand for variables, less those that were given.
     package static func fromEnvironment(
-        _ variables: [String], flags: [String], given: [String], environment: [String: String]
+        _ variables: [String], repeatable: [String] = [], flags: [String], given: [String],
+        environment: [String: String]
     ) -> [String] {
         func value(_ name: String) -> String? {
             let option = "--\(name)"
@@ -52,8 +58,13 @@ extension AsyncParsableCommand {
             let variable = "HOLDFAST_" + name.uppercased().replacing("-", with: "_")
             return environment[variable].flatMap { $0.isEmpty ? nil : $0 }
         }
-        return variables.flatMap { name in value(name).map { ["--\(name)=\($0)"] } ?? [] }
-            + flags.filter { ["1", "true", "yes"].contains(value($0)?.lowercased()) }.map { "--\($0)" }
+        var arguments = variables.compactMap { name in value(name).map { "--\(name)=\($0)" } }
+        for name in repeatable {
+            for item in (value(name) ?? "").split(separator: ",") {
+                arguments.append("--\(name)=\(item.trimmingCharacters(in: .whitespaces))")
+            }
+        }
+        return arguments + flags.filter { ["1", "true", "yes"].contains(value($0)?.lowercased()) }.map { "--\($0)" }
     }
 
     private static func complain(_ text: String) {

@@ -28,7 +28,7 @@ struct AgentCommand: AsyncParsableCommand {
     var socket = "/run/holdfast/agent.sock"
 
     @Option(help: "The directory for what must outlive the agent.")
-    var stateDir = "/var/lib/holdfast"
+    var stateDir = "/var/lib/holdfast-agent"
 
     @Option(
         help: ArgumentHelp(
@@ -36,14 +36,23 @@ struct AgentCommand: AsyncParsableCommand {
             valueName: "source"))
     var pods: PodSource
 
-    @OptionGroup var logging: LogOptions
+    @OptionGroup(title: "TLS") var tls: ClientTLSOptions
+
+    @OptionGroup(title: "Logging") var logging: LogOptions
 
     func run() async throws {
         let log = logging.logger("holdfast-agent")
         // Socket and state are for root alone; whoever reaches the socket can have any pod's address.
         umask(0o077)
         try prepareDirectories()
-        let ipam = try IPAMClient(server: server)
+        let lock: SocketLock
+        do {
+            lock = try SocketLock(socket: socket)
+        } catch {
+            throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
+        }
+        defer { withExtendedLifetime(lock) {} }
+        let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
         let source = DirectorySource(path: pods.directory, log: log)
         let application = AgentServer.application(
             handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log), socket: socket, log: log

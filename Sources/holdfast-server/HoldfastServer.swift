@@ -13,9 +13,8 @@ import UnixSignals
 enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
-            variables: ["listen", "http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca"]
-                + LogOptions.variables,
-            flags: ["insecure"])
+            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca"] + LogOptions.variables,
+            repeatable: ["listen"], flags: ["insecure"])
     }
 }
 
@@ -25,7 +24,7 @@ struct HoldfastServer: AsyncParsableCommand {
         abstract: "Owns the addresses of virtual machines: Allocate, Release and Transfer over gRPC.",
         discussion:
             "Each flag can also be given as a variable: --listen as HOLDFAST_LISTEN, --tls-cert as HOLDFAST_TLS_CERT.",
-        version: "0.1.0")
+        version: ProgramVersion.current)
 
     private static let defaultHTTP = "127.0.0.1:9440"
 

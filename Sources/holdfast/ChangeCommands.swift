@@ -30,7 +30,10 @@ struct Reserve: ClientCommand {
 struct Release: ClientCommand {
     static let configuration = CommandConfiguration(
         abstract: "Frees a VM's addresses for good; they go into quarantine.",
-        discussion: "Refused while a pod carries them: a running VM would go on using an address that others get.")
+        discussion: """
+            Refused while a pod carries them: a running VM would go on using an address that others get. A pod that \
+            starts in that very moment is not noticed: first see that the VM is stopped and nobody starts it.
+            """)
     @Argument(help: "NAMESPACE/NAME of the VM or pod.") var vm: OwnerReference
     @Option(help: "Which of its networks, where it has several.") var network: String?
     @Flag(name: [.customLong("force"), .customLong("yes")], help: "Also while a pod carries them.") var force = false
@@ -83,8 +86,11 @@ struct Watch: ClientCommand {
     private func follow(_ calls: some ServiceCalls, in session: Session) async throws {
         let columns = ["EVENT", "NAMESPACE", "NAME", "NETWORK", "ADDRESSES", "MAC", "STATE", "NODE", "POD"]
         let widths = [8, 12, 20, 14, 16, 17, 10, 20, 0]
-        if session.format == .table { session.write(Table.line(columns, widths: widths)) }
+        // Not before the server has answered.
+        var isHeadWritten = session.format != .table
         for try await event in calls.watch(filter.filter) {
+            if !isHeadWritten { session.write(Table.line(columns, widths: widths)) }
+            isHeadWritten = true
             switch session.format {
             case .table:
                 let cells = event.binding?.binding.cells ?? ["(what follows are changes)"]

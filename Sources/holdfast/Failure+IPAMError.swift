@@ -24,6 +24,8 @@ extension Failure {
             return "\(owner) gets it back at once, with `holdfast reserve`; everybody else has to wait till then"
         case .addressTaken, .macTaken:
             return "`holdfast binding list` shows who has what"
+        case .addressExcluded:
+            return "`holdfast pool show \(metadata["pool"] ?? "NAME")` shows what is never given"
         case .bindingNotFound: return "`holdfast binding list` shows what there is"
         case .poolNotFound: return "`holdfast pool list` shows what there is"
         case .noDefaultPool:

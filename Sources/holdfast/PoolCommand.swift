@@ -58,6 +58,8 @@ struct PoolCommand: AsyncParsableCommand {
         @OptionGroup var options: ClientOptions
 
         func run(_ session: Session) async throws {
+            // To the server a pool that is not there is deleted; to a person its name is mistyped.
+            _ = try await session.calls.pool(named: name, timeout: session.timeout)
             try await session.calls.deletePool(named: name, timeout: session.timeout)
             session.show(.object([])) { "pool \(name) deleted" }
         }

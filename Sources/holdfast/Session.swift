@@ -40,10 +40,10 @@ protocol ClientCommand: AsyncParsableCommand {
 extension ClientCommand {
     func run() async throws {
         do {
-            let client = try IPAMClient(server: options.server, credentials: try options.credentials)
+            let client = try IPAMClient(server: options.server, credentials: try options.tls.credentials)
             let now = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))
             let session = Session(
-                calls: client, timeout: options.timeout, format: options.output, now: now,
+                calls: client, timeout: options.timeout ?? .seconds(10), format: options.output ?? .table, now: now,
                 write: { text in
                     print(text)
                     fflush(nil)

@@ -143,12 +143,42 @@ struct PluginTests {
         #expect(run("DEL", ipam).output?["code"] == 11)
     }
 
-    @Test(arguments: ["CHECK", "GC", "STATUS"])
-    func `a verb that is not served is an error that names it`(verb: String) {
-        let (output, status) = run(verb, ipam)
-        #expect(status == 1 && output?["code"] == 108)
-        #expect(output?["msg"]?.string?.hasPrefix(verb) == true)
-        #expect(host.events.isEmpty)
+    // CNI 1.1, section 4, "STATUS"
+    @Test func `STATUS prints nothing when the agent is well, and code 50 with the reason when it is not`() {
+        host.answer.body = Array("{}".utf8)
+        let well = run("STATUS", ipam)
+        #expect(well.status == 0 && well.output == nil)
+        host.answer = AgentReply(status: 503, body: Array(#"{"code":11,"msg":"no server","details":"why"}"#.utf8))
+        let ill = run("STATUS", ipam)
+        #expect(ill.output?["code"] == 50 && ill.output?["msg"] == "no server" && ill.output?["details"] == "why")
+        host.failure = CNIError(.tryAgainLater, "no agent")
+        #expect(run("STATUS", ipam).output?["code"] == 50)
+        #expect(host.events == ["post /cni/status", "post /cni/status", "post /cni/status"])
+    }
+
+    @Test func `CHECK asks the agent, and GC frees nothing`() {
+        host.answer.body = Array("{}".utf8)
+        #expect(run("CHECK", ipam).status == 0)
+        #expect(run("GC", ipam).status == 0)
+        #expect(host.events == ["post /cni/check"])
+        host.answer = AgentReply(status: 422, body: Array(#"{"code":105,"msg":"other addresses"}"#.utf8))
+        #expect(run("CHECK", ipam).output?["code"] == 105)
+    }
+
+    @Test(arguments: [
+        ("CHECK", "1.0.0", true), ("STATUS", "1.0.0", false), ("STATUS", "1.1.0", true),
+        ("GC", "1.0.0", false), ("GC", "1.1.0", true), ("CHECK", "0.3.1", false),
+    ])
+    func `a delegate is asked too where its version has the verb`(verb: String, version: String, isAsked: Bool) {
+        host.answer.body = Array("{}".utf8)
+        let input = main.replacing("\"cniVersion\":\"1.0.0\"", with: "\"cniVersion\":\"1.1.0\"")
+            .replacing("\"runtimeConfig\"", with: "\"cni.dev/valid-attachments\":[],\"runtimeConfig\"")
+            .replacing("\"bridge\":\"br0\"", with: "\"cniVersion\":\"\(version)\"")
+        #expect(run(verb, input).status == 0)
+        #expect(host.events.contains("run /opt/cni/bin/bridge \(verb)") == isAsked)
+        #expect(host.runs.allSatisfy { $0.input["cni.dev/valid-attachments"] == [] })
+        host.outcome = ProcessOutcome(status: 1, output: Array(#"{"code":50,"msg":"no bridge"}"#.utf8))
+        #expect(run(verb, input).status == (isAsked ? 1 : 0))
     }
 
     // CNI 1.1, section 5, "Error": 1 version, 4 environment, 6 decoding, 7 configuration

@@ -16,7 +16,7 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
     let command = try #require(try Holdfast.parseAsRoot(line) as? any ClientCommand, "\(line)")
     let output = Mutex<[String]>([])
     let session = Session(
-        calls: calls, timeout: .seconds(1), format: command.options.output, now: Sample.now,
+        calls: calls, timeout: .seconds(1), format: command.options.output ?? .table, now: Sample.now,
         write: { text in output.withLock { $0.append(text) } })
     do {
         try await command.run(session)
@@ -171,13 +171,13 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
         defer { try? FileManager.default.removeItem(at: file) }
         try Data("[{name: b, prefixes: [{prefix: 10.1.0.0/24}]}, {name: a, prefixes: [{prefix: 10.2.0.0/24}]}]".utf8)
             .write(to: file)
-        let calls = FakeCalls()
+        let calls = FakeCalls(pools: try Sample.pools())
         try await run(["pool", "create", "-f", file.path], on: calls)
         try await run(["pool", "update", "-f", file.path], on: calls)
-        try await run(["pool", "delete", "a"], on: calls)
+        try await run(["pool", "delete", "lab"], on: calls)
         #expect(
             calls.noted == [
-                "create pool b", "create pool a", "update pool b", "update pool a", "delete pool a",
+                "create pool b", "create pool a", "update pool b", "update pool a", "delete pool lab",
             ])
     }
 }
@@ -202,6 +202,24 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
         }
         #expect(failure?.description == "no answer from the server at 10.9.9.9:7440: connection refused")
         #expect(failure?.hint?.contains("HOLDFAST_SERVER") == true)
+    }
+
+    @Test func `a pool to delete that is not there`() async throws {
+        let calls = FakeCalls(pools: try Sample.pools())
+        let failure = await #expect(throws: Failure.self) { try await run(["pool", "delete", "labb"], on: calls) }
+        #expect(failure?.description.contains("labb") == true && failure?.hint?.contains("pool list") == true)
+        #expect(calls.noted.isEmpty)
+    }
+
+    @Test func `an address that is never given: where to see which`() {
+        let refusal = IPAMError(
+            .invalidArgument, .addressExcluded, "10.0.0.1 is never given", metadata: ["pool": "vm-net"])
+        #expect(Failure(refusal, server: "a:1").hint == "`holdfast pool show vm-net` shows what is never given")
+    }
+
+    @Test func `a watch that gets no answer prints no head`() async throws {
+        let calls = FakeCalls(refusal: IPAMError(.unavailable, .noAnswer, "connection refused"))
+        #expect(try await run(["watch"], on: calls) == "\n")
     }
 
     @Test func `a VM without binding`() async throws {

@@ -1,11 +1,15 @@
+import ArgumentParser
 import Foundation
+import Program
 import Testing
+
+@testable import holdfast
 
 /// The program itself, as a process.
 @Suite struct `The exit status of holdfast` {
     @Test(arguments: [["version"], ["--help"], ["pool", "--help"], ["binding", "show", "--help"], []])
     func `is 0 when done`(line: [String]) throws {
-        let result = try Program.run(line)
+        let result = try Command.run(line)
         #expect(result.status == 0)
         #expect(result.error.isEmpty)
         #expect(!result.output.isEmpty)
@@ -13,7 +17,7 @@ import Testing
 
     @Test func `is 1 where no server answers, with an error and a hint of one line each`() throws {
         let socket = FileManager.default.temporaryDirectory.appending(path: "no-\(UUID()).sock").path
-        let result = try Program.run(
+        let result = try Command.run(
             ["pool", "list", "--timeout", "2s"], environment: ["HOLDFAST_SERVER": "unix:\(socket)"])
         #expect(result.status == 1)
         #expect(result.output.isEmpty)
@@ -23,6 +27,22 @@ import Testing
         #expect(lines.last?.hasPrefix("hint: ") == true, "\(result.error)")
     }
 
+    @Test func `output and time-out may come from variables, which the command line goes before`() throws {
+        let variables = ["HOLDFAST_OUTPUT": "json"]
+        #expect(try Command.run(["version"], environment: variables).output.hasPrefix("{"))
+        #expect(try Command.run(["version", "-o", "table"], environment: variables).output.hasPrefix("holdfast "))
+        for (name, value) in [("HOLDFAST_OUTPUT", "xml"), ("HOLDFAST_TIMEOUT", "soon")] {
+            #expect(try Command.run(["version"], environment: [name: value]).status == 2)
+        }
+    }
+
+    @Test func `a variable of an option that may be repeated is a list`() {
+        let arguments = Holdfast.fromEnvironment(
+            ["store"], repeatable: ["listen"], flags: [], given: [],
+            environment: ["HOLDFAST_LISTEN": "127.0.0.1:1, unix:/x", "HOLDFAST_STORE": "a,b"])
+        #expect(arguments == ["--store=a,b", "--listen=127.0.0.1:1", "--listen=unix:/x"])
+    }
+
     @Test(arguments: [
         ["pol"], ["pool", "show"], ["binding", "show", "10.0.0.300"], ["binding", "list", "--state", "gone"],
         ["reserve", "a/b"], ["reserve", "a/b", "--network", "n", "--mac", "02:00"], ["release", "b"],
@@ -30,14 +50,14 @@ import Testing
         ["pool", "list", "--timeout", "soon"], ["pool", "list", "-o", "xml"], ["pool", "list", "--tls-cert", "c"],
     ])
     func `is 2 for wrong usage`(line: [String]) throws {
-        let result = try Program.run(line)
+        let result = try Command.run(line)
         #expect(result.status == 2)
         #expect(result.output.isEmpty)
         #expect(result.error.contains("Usage: holdfast"))
     }
 }
 
-private enum Program {
+private enum Command {
     static func run(
         _ arguments: [String], environment: [String: String] = [:]
     ) throws -> (status: Int32, output: String, error: String) {

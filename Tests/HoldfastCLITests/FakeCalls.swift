@@ -76,6 +76,7 @@ final class FakeCalls: ServiceCalls {
     func watch(_ filter: BindingFilter) -> AsyncStream<BindingEvent> {
         let present = bindings.filter { filter.matches($0.binding) }
         return AsyncStream { continuation in
+            if refusal != nil { return continuation.finish() }
             for binding in present {
                 continuation.yield(BindingEvent(kind: .created, binding: binding, revision: 7))
             }

@@ -50,12 +50,14 @@ struct PodIdentityTests {
         #expect(try identity(in: objects).uid == "vmi-1")
     }
 
-    @Test func `without the instance the VM of its name tells the UID, else nothing does`() throws {
+    // Promise 8
+    @Test func `a pod of an instance that is not there is refused, whether or not the VM of that name is`() throws {
         var objects = cluster()
         objects.instances = []
-        #expect(try identity(in: objects).uid == "vm-1")
+        let refusal = IdentityError.noInstance(namespace: "default", name: "testvm", uid: "vmi-1")
+        #expect(throws: refusal) { try identity(in: objects) }
         objects.virtualMachines = []
-        #expect(try identity(in: objects).uid == "")
+        #expect(throws: refusal) { try identity(in: objects) }
     }
 
     @Test func `a pod of an instance that was replaced is refused`() throws {
@@ -83,26 +85,40 @@ struct PodIdentityTests {
         #expect(try identity(in: cluster(), uid: nil).uid == "vm-1")
     }
 
-    @Test func `a migration target is believed only once the migration exists for this instance`() throws {
+    @Test func `a migration is open once it is there for this instance, until it has ended`() throws {
         var objects = cluster(labels: ["kubevirt.io/migrationJobUID": "vmim-1"])
-        let unconfirmed = IdentityError.migrationUnconfirmed(uid: "vmim-1", instance: "testvm")
-        #expect(throws: unconfirmed) { try identity(in: objects) }
-        func migrate(_ instance: String, in namespace: String) -> VirtualMachineInstanceMigration {
-            VirtualMachineInstanceMigration(
-                metadata: ObjectMeta(namespace: namespace, name: "m", uid: "vmim-1"), vmiName: instance)
+        func standing() throws -> PodIdentity.Migration.Standing? { try identity(in: objects).migration?.standing }
+        func migrate(_ instance: String, in namespace: String, phase: String? = nil) {
+            objects.migrations = [
+                VirtualMachineInstanceMigration(
+                    metadata: ObjectMeta(namespace: namespace, name: "m", uid: "vmim-1"), vmiName: instance,
+                    phase: phase)
+            ]
         }
-        objects.migrations = [migrate("othervm", in: "default")]
-        #expect(throws: unconfirmed) { try identity(in: objects) }
-        objects.migrations = [migrate("testvm", in: "other")]
-        #expect(throws: unconfirmed) { try identity(in: objects) }
-        objects.migrations = [migrate("testvm", in: "default")]
-        #expect(try identity(in: objects).migrationUID == "vmim-1")
+        #expect(try standing() == .unconfirmed)
+        migrate("othervm", in: "default")
+        #expect(try standing() == .unconfirmed)
+        migrate("testvm", in: "other")
+        #expect(try standing() == .unconfirmed)
+        migrate("testvm", in: "default", phase: "Running")
+        #expect(try standing() == .open)
+        #expect(try identity(in: objects).migration?.uid == "vmim-1")
+        for phase in ["Succeeded", "Failed"] {
+            migrate("testvm", in: "default", phase: phase)
+            #expect(try standing() == .ended)
+        }
     }
 }
 
 struct AddressRequestTests {
+    private func request(
+        _ annotations: [String: String], interface: String = "eth0", network: String = "vm-net"
+    ) throws -> AddressRequest {
+        try AddressRequest(annotations: annotations, interface: interface, network: network)
+    }
+
     @Test func `addresses, MAC and pool are read from Kube-OVN's annotations`() throws {
-        let request = try AddressRequest(annotations: [
+        let request = try request([
             "ovn.kubernetes.io/ip_address": "10.16.0.15, fd00::15",
             "ovn.kubernetes.io/mac_address": "02:00:0a:10:00:0f",
             "ovn.kubernetes.io/logical_switch": "vms",
@@ -110,7 +126,26 @@ struct AddressRequestTests {
         #expect(request.addresses.map(\.description) == ["10.16.0.15", "fd00::15"])
         #expect(request.mac?.description == "02:00:0a:10:00:0f")
         #expect(request.pool == "vms")
-        #expect(try AddressRequest(annotations: ["ovn.kubernetes.io/ip_address": ""]).addresses.isEmpty)
+        #expect(try self.request(["ovn.kubernetes.io/ip_address": ""]).addresses.isEmpty)
+    }
+
+    @Test func `the plain names speak for the primary interface, a provider's names for its network's`() throws {
+        let annotations = [
+            "ovn.kubernetes.io/ip_address": "10.16.0.15", "ovn.kubernetes.io/logical_switch": "vms",
+            "storage.prod.ovn.kubernetes.io/ip_address": "10.17.0.15",
+            "storage.prod.ovn.kubernetes.io/mac_address": "02:00:00:00:00:0f",
+            "storage.prod.ovn.kubernetes.io/logical_switch": "other",
+            "other.prod.ovn.kubernetes.io/mac_address": "nonsense",
+        ]
+        #expect(try request(annotations).addresses.map(\.description) == ["10.16.0.15"])
+        for network in ["storage", "prod/storage"] {
+            let second = try request(annotations, interface: "net1", network: network)
+            #expect(second.addresses.map(\.description) == ["10.17.0.15"])
+            #expect(second.mac?.description == "02:00:00:00:00:0f" && second.pool == "other")
+        }
+        let third = try request(annotations, interface: "net2", network: "vm-net")
+        #expect(third.addresses.isEmpty && third.mac == nil && third.pool == nil)
+        #expect(throws: AnnotationError.self) { try request(annotations, interface: "net3", network: "other") }
     }
 
     @Test(arguments: [
@@ -121,7 +156,7 @@ struct AddressRequestTests {
     ])
     func `a bad value is an error that names annotation and value`(annotation: String, value: String) {
         #expect {
-            try AddressRequest(annotations: [annotation: value])
+            try request([annotation: value])
         } throws: { error in
             let error = error as? AnnotationError
             return error?.annotation == annotation && error?.value == value && error?.expected.isEmpty == false

@@ -52,6 +52,16 @@ struct AgentProcessTests {
             #expect(try added.json["code"] == 11)
             #expect(try added.json["msg"] == "pod default/web is not known")
 
+            let second = try Executable.run([
+                "timeout", "20", Executable.products + "/holdfast-agent", "--node", "node-a", "--server",
+                "unix:\(scratch)/server.sock",
+                "--socket", "\(scratch)/agent.sock", "--state-dir", "\(scratch)/state", "--pods",
+                "directory:\(scratch)/manifests",
+            ])
+            #expect(second.status == 1)
+            #expect(second.errors.contains("another agent runs here"), "\(second.errors)")
+            #expect(FileManager.default.fileExists(atPath: "\(scratch)/agent.sock"))
+
             agent.terminate()
             agent.waitUntilExit()
             #expect(agent.terminationReason == .exit && agent.terminationStatus == 0)

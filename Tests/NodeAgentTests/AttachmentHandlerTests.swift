@@ -39,7 +39,21 @@ struct AttachmentHandlerTests {
         change(&pod)
         var objects = ClusterObjects()
         objects.pods = [pod]
+        objects.instances = [
+            VirtualMachineInstance(
+                metadata: ObjectMeta(
+                    namespace: "default", name: "testvm", uid: "vmi-1",
+                    owners: [
+                        OwnerReference(
+                            apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "testvm", uid: "vm-1")
+                    ]))
+        ]
         source.state(objects)
+    }
+
+    /// What makes a pod the launcher of an instance, by its own word.
+    private func launcher(of instance: String = "testvm", uid: String = "vmi-1") -> OwnerReference {
+        OwnerReference(apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: instance, uid: uid)
     }
 
     private func request(
@@ -110,6 +124,25 @@ struct AttachmentHandlerTests {
             ])
     }
 
+    @Test func `the network's pool is for a VM without addresses, and moves none that has some in another pool`()
+        async throws
+    {
+        let owner = Owner(
+            kind: .virtualMachine, namespace: "default", name: "testvm", uid: "vm-1", network: "vm-net/eth0")
+        try ipam.apply(.allocate(AllocateRequest(owner: owner, pool: "other")))
+        let reserved = try #require(ipam.bindings.first)
+        pod { $0.metadata.owners = [launcher()] }
+        for container in ["c1", "c2"] {
+            let answer = try await handler.add(request(container: container))
+            #expect(answer["mac"]?.string == reserved.mac.description)
+        }
+        #expect(ipam.bindings.first?.pool == "other" && ipam.bindings.first?.assignments == reserved.assignments)
+
+        let new = request(extra: ["name": "net-2", "ipam": ["type": "holdfast-cni", "pool": "other"]])
+        _ = try await handler.add(new)
+        #expect(ipam.bindings.map(\.pool) == ["other", "other"])
+    }
+
     @Test func `the runtime's MAC is asked for, from runtimeConfig, args or CNI_ARGS in this order`() async throws {
         pod()
         let args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;MAC=02:00:00:00:00:03"
@@ -150,11 +183,11 @@ struct AttachmentHandlerTests {
         }
     }
 
-    private func confirmMigration() async {
+    private func confirmMigration(phase: String = "Running") async {
         var objects = await source.read().objects
         objects.migrations = [
             VirtualMachineInstanceMigration(
-                metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm")
+                metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm", phase: phase)
         ]
         source.state(objects)
     }
@@ -183,9 +216,14 @@ struct AttachmentHandlerTests {
         let owner = try #require(ipam.bindings.first?.owner)
         try ipam.apply(
             .transfer(TransferRequest(owner: owner, migrationUID: "vmim-1", phase: .commit(targetOwner: nil))))
+        let before = ipam.timeouts.count
         let answer = try await handler.add(request(container: "c2"))
         #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
         #expect(ipam.bindings.first?.active?.containerID == "c2")
+        // All calls of one ADD share its time.
+        let given = ipam.timeouts.dropFirst(before)
+        #expect(given.count == 3 && zip(given, given.dropFirst()).allSatisfy { $0 > $1 })
+        #expect(given.allSatisfy { $0 <= .seconds(12) })
 
         pod {
             $0.metadata.owners = [
@@ -199,6 +237,28 @@ struct AttachmentHandlerTests {
         let late = await refusal(request(container: "c3", args: "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web"))
         #expect(late?.code == .conflict)
         #expect(ipam.bindings.first?.active?.podUID == "pod-1")
+    }
+
+    @Test func `the carrier's new sandbox is attached when its migration has been cleaned away`() async throws {
+        try await startMigration()
+        await confirmMigration()
+        _ = try await handler.add(request())
+        let owner = try #require(ipam.bindings.first?.owner)
+        try ipam.apply(
+            .transfer(TransferRequest(owner: owner, migrationUID: "vmim-1", phase: .commit(targetOwner: nil))))
+        var objects = await source.read().objects
+        objects.migrations = []
+        source.state(objects)
+        _ = try await handler.add(request(container: "c2"))
+        #expect(ipam.bindings.first?.active?.containerID == "c2")
+    }
+
+    @Test(arguments: ["Succeeded", "Failed"])
+    func `a migration that has ended is not opened again by its target pod`(phase: String) async throws {
+        try await startMigration()
+        await confirmMigration(phase: phase)
+        #expect(await refusal(request())?.code == .conflict)
+        #expect(ipam.bindings.first?.state == .bound && ipam.bindings.first?.active?.podUID == "pod-0")
     }
 
     @Test func `a target without a binding is refused`() async {
@@ -227,9 +287,25 @@ struct AttachmentHandlerTests {
     }
 
     // Promise 8
+    @Test(arguments: [("v2", "made-up"), ("testvm", "made-up")])
+    func `a pod that names a VM it is no pod of gets nothing of it, and the VM keeps its address`(
+        name: String, uid: String
+    ) async throws {
+        let halted = Owner(kind: .virtualMachine, namespace: "default", name: name, uid: "vm-1", network: "vm-net/eth0")
+        try ipam.apply(.allocate(AllocateRequest(owner: halted)))
+        let before = ipam.bindings
+        pod { $0.metadata.owners = [launcher(of: name, uid: uid)] }
+        let refusal = await refusal(request())
+        #expect(refusal?.code == .tryAgainLater && refusal?.message.contains(name) == true)
+        #expect(ipam.calls.isEmpty && ipam.bindings == before)
+    }
+
+    // Promise 8
     @Test func `a pod of another node is refused`() async {
         pod { $0.nodeName = "node-b" }
         #expect(await refusal(request())?.code == .conflict)
+        pod { $0.nodeName = nil }
+        #expect(await refusal(request())?.code == .tryAgainLater)
         #expect(ipam.calls.isEmpty)
     }
 
@@ -249,6 +325,30 @@ struct AttachmentHandlerTests {
         try await handler.delete(request("DEL", args: ""))
         ipam.fail(with: IPAMError(.unavailable, .noAnswer, "away"))
         await #expect(throws: CNIError.self) { try await handler.delete(request("DEL", args: "")) }
+    }
+
+    @Test func `CHECK compares the previous result with the binding`() async throws {
+        pod()
+        func check(_ address: String) async -> CNIError? {
+            do {
+                try await handler.check(
+                    request("CHECK", extra: ["prevResult": ["ips": [["address": .string(address)]]]]))
+                return nil
+            } catch {
+                return error
+            }
+        }
+        #expect(await check("10.16.0.11/16")?.code == .notFound)
+        _ = try await handler.add(request())
+        #expect(await check("10.16.0.11/16") == nil)
+        #expect(await check("10.16.0.12/16")?.code == .conflict)
+        await #expect(throws: CNIError.self) { try await handler.check(request("CHECK")) }
+    }
+
+    @Test func `STATUS fails while the server cannot be reached`() async throws {
+        try await handler.status()
+        ipam.fail(with: IPAMError(.unavailable, .noAnswer, "away"))
+        await #expect(throws: CNIError.self) { try await handler.status() }
     }
 
     @Test(arguments: [

@@ -105,7 +105,8 @@ struct BridgeTests {
                 seen.append(try Interface(in: netns))
                 if pod == "second" {
                     try fixture.write(
-                        "apiVersion: v1\nkind: Pod\nmetadata: {name: client, uid: uid-client}", to: "client.yaml")
+                        "apiVersion: v1\nkind: Pod\nmetadata: {name: client, uid: uid-client}\nspec: {nodeName: node-a}",
+                        to: "client.yaml")
                     let client = try fixture.makeNamespace()
                     try fixture.runtime(
                         "ADD", configuration: configuration, container: "c-client", netns: client, pod: "client"
@@ -137,6 +138,7 @@ struct BridgeTests {
                     ovn.kubernetes.io/ip_address: 10.17.0.15,fd00::15
                     ovn.kubernetes.io/mac_address: 02:00:00:00:00:0f
                     ovn.kubernetes.io/logical_switch: other
+                spec: {nodeName: node-a}
                 """, to: "web.yaml")
             let netns = try fixture.makeNamespace()
             let configuration = configuration(.asMain, fixture, bridge: fixture.bridgeName())
@@ -174,6 +176,7 @@ struct BridgeTests {
                 apiVersion: v1
                 kind: Pod
                 metadata: {name: web, uid: uid-web, annotations: {ovn.kubernetes.io/ip_address: 10.16.0.15}}
+                spec: {nodeName: node-a}
                 """, to: "web.yaml")
             let netns = try fixture.makeNamespace()
             let added = try fixture.runtime(

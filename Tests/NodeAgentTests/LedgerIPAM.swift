@@ -20,6 +20,8 @@ final class LedgerIPAM: IPAMCalls {
         var ledger = Ledger()
         var now = Timestamp(seconds: 1_800_000_000)
         var calls: [Call] = []
+        /// How long each call about one owner was given.
+        var timeouts: [Duration] = []
         /// Thrown by every call while it is set.
         var failure: IPAMError?
         /// Transfers of owners of this name are refused.
@@ -50,6 +52,7 @@ final class LedgerIPAM: IPAMCalls {
         for pool in pools { _ = try apply(.createPool(pool)) }
     }
 
+    var timeouts: [Duration] { state.withLock { $0.timeouts } }
     var calls: [Call] { state.withLock { $0.calls } }
     var bindings: [Binding] {
         state.withLock { (try? $0.ledger.bindings(matching: BindingFilter(), after: nil, limit: 100).bindings) ?? [] }
@@ -85,6 +88,7 @@ final class LedgerIPAM: IPAMCalls {
     func allocate(
         _ request: AllocateRequest, timeout: Duration
     ) async throws(IPAMError) -> (binding: DescribedBinding, created: Bool) {
+        state.withLock { $0.timeouts.append(timeout) }
         guard case .allocated(let binding, let created) = try serve(.allocate(request), .allocate(request)) else {
             throw .unexpected
         }
@@ -97,6 +101,7 @@ final class LedgerIPAM: IPAMCalls {
     }
 
     func transfer(_ request: TransferRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        state.withLock { $0.timeouts.append(timeout) }
         guard case .transferred(let binding) = try serve(.transfer(request), .transfer(request)) else {
             throw .unexpected
         }
@@ -104,6 +109,7 @@ final class LedgerIPAM: IPAMCalls {
     }
 
     func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        state.withLock { $0.timeouts.append(timeout) }
         guard let binding = binding(of: owner.key) else { throw .unexpected }
         return described(binding)
     }
