@@ -22,13 +22,12 @@ struct Holdfast: AsyncParsableCommand {
 
 struct Version: ClientCommand {
     static let configuration = CommandConfiguration(abstract: "Shows the version of this program.")
-    static let number = "0.1.0"
 
     @OptionGroup var options: ClientOptions
 
     func run(_ session: Session) {
-        session.show(.object([("version", .string(Self.number)), ("api", .string("holdfast.ipam.v1"))])) {
-            "holdfast \(Self.number) (API holdfast.ipam.v1)"
+        session.show(.object([("version", .string(ProgramVersion.current)), ("api", .string("holdfast.ipam.v1"))])) {
+            "holdfast \(ProgramVersion.current) (API holdfast.ipam.v1)"
         }
     }
 }
