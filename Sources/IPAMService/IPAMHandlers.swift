@@ -8,7 +8,7 @@ package import RPC
 extension Writer {
     package var ipamService: RPCService {
         var service = unsafe RPCService(cmessages_holdfast_ipam_v1_ipam())
-        // Changes answer from the writer's thread once their batch is durable.
+        // Changes answer from the thread that leads the writer once their batch is durable.
         unsafe service.unary(
             decode: { (message: UnsafePointer<Wire.AllocateRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe AllocateRequest(message.pointee) }

@@ -35,7 +35,8 @@ package final class Writer: Sendable {
 
     private let ledger: Mutex<Ledger>
     private let queue = Mutex(Queue())
-    private let serial = DispatchQueue(label: "holdfast.writer", qos: .userInitiated)
+    /// Held by the thread that runs batches.
+    private let lead = Mutex(())
     private let store: any LedgerStore
     private let clock: LedgerClock
     private let logger: Logger
@@ -43,7 +44,7 @@ package final class Writer: Sendable {
     /// Why the store takes no changes, or nil once it does again; the newest only.
     package let storeStates: AsyncStream<String?>
     private let storeState: AsyncStream<String?>.Continuation
-    /// Touched on the writer's thread only, through `serial`.
+    /// Changed by the thread that leads only.
     private let isFailing = Atomic(false)
 
     package init(_ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger) {
@@ -54,7 +55,8 @@ package final class Writer: Sendable {
         (storeStates, storeState) = AsyncStream.makeStream(of: String?.self, bufferingPolicy: .bufferingNewest(1))
     }
 
-    /// Answers through `complete`, on the writer's thread, once the command's changes are durable or it is refused.
+    /// Answers through `complete`, on whatever thread leads then, once the command's changes are durable or it is refused.
+    /// May run other callers' commands as well: it blocks for as long as commits take.
     package func submit(_ command: Command, _ complete: @escaping Completion) {
         let (refused, wake) = queue.withLock { queue in
             if queue.isClosed { return (true, false) }
@@ -65,7 +67,7 @@ package final class Writer: Sendable {
         if refused {
             complete(.failure(.shuttingDown))
         } else if wake {
-            serial.async { self.drain() }
+            drain()
         }
     }
 
@@ -86,19 +88,24 @@ package final class Writer: Sendable {
     /// Takes no more commands, and returns once those it has are answered.
     package func close() {
         queue.withLock { $0.isClosed = true }
-        serial.sync {}
+        lead.withLock { _ in }
     }
 
+    /// The thread that finds nobody at work leads: it runs its own command and, batch after batch, what others have left
+    /// in the meantime. So a lone call needs no other thread, and the answers leave from a thread that polls.
     private func drain() {
-        while true {
-            let batch = queue.withLock { queue in
-                defer { queue.waiting = [] }
-                queue.isDraining = !queue.waiting.isEmpty
-                return queue.waiting
-            }
-            if batch.isEmpty { return }
-            run(batch)
+        lead.withLock { _ in while runNextBatch() {} }
+    }
+
+    private func runNextBatch() -> Bool {
+        let batch = queue.withLock { queue in
+            defer { queue.waiting = [] }
+            queue.isDraining = !queue.waiting.isEmpty
+            return queue.waiting
         }
+        if batch.isEmpty { return false }
+        run(batch)
+        return true
     }
 
     private func run(_ batch: [Waiting]) {
@@ -141,7 +148,7 @@ extension Writer {
             logger.error("commit failed", metadata: ["error": "\(error)", "changes": "\(changes.count)"])
             if !isFailing.exchange(true, ordering: .relaxed) {
                 storeState.yield("\(error)")
-                serial.asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
+                DispatchQueue.global().asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
             }
             throw error
         }
@@ -153,11 +160,15 @@ extension Writer {
 
     /// A server that says that it cannot serve gets no calls that would show that it can again: so it tries by itself.
     private func probe() {
+        lead.withLock { _ in tryStore() }
+    }
+
+    private func tryStore() {
         guard isFailing.load(ordering: .relaxed) else { return }
         do throws(StoreError) {
             try commit([], ledger.withLock(\.committedRevision))
         } catch {
-            serial.asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
+            DispatchQueue.global().asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
         }
     }
 }

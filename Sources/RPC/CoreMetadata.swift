@@ -1,7 +1,8 @@
 import CGRPC
 
 /// Metadata on its way out, in the core's form. Kept until the batch that sends it has completed.
-@safe final class SentMetadata {
+@safe final class SentMetadata: @unchecked Sendable {
+    // @unchecked: made whole in init, and given to one batch of the core, which only reads it.
     private(set) var entries: UnsafeMutablePointer<grpc_metadata>?
     let count: Int
 
