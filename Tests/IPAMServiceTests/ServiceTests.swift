@@ -17,7 +17,7 @@ private final class MoodyStore: LedgerStore {
         var committed: [[Change]] = []
     }
 
-    let mood = Mutex(Mood())
+    let mood = Synchronization.Mutex(Mood())
     /// Held by a test: a commit waits for it.
     let gate = DispatchSemaphore(value: 0)
     let isGated = Atomic(false)
@@ -34,7 +34,7 @@ private final class MoodyStore: LedgerStore {
 }
 
 private final class Replies: Sendable {
-    let count = Mutex(0)
+    let count = Synchronization.Mutex(0)
 }
 
 /// The service in this process, over a real connection.
