@@ -1,8 +1,7 @@
 import CGRPC
 
 /// Metadata on its way out, in the core's form. Kept until the batch that sends it has completed.
-@safe final class SentMetadata: @unchecked Sendable {
-    // @unchecked: made whole in init, and given to one batch of the core, which only reads it.
+@safe final class SentMetadata {
     private(set) var entries: UnsafeMutablePointer<grpc_metadata>?
     let count: Int
 

@@ -170,34 +170,16 @@ import Synchronization
 
     /// Ends the call. Only the first time counts.
     func finish(_ result: Result<OutgoingMessage?, RPCStatus>) {
-        let trailing: SentMetadata?
-        if case .failure(let error) = result, let details = error.packDetails() {
-            var metadata = RPCMetadata()
-            metadata.append(RPCStatus.detailsKey, binary: details)
-            trailing = SentMetadata(metadata)
-        } else {
-            trailing = nil
-        }
-        let open = state.withLock { state -> (sentInitialMetadata: Bool, watchesClose: Bool, conversed: Bool)? in
-            guard state.phase == .open else { return nil }
+        let (isOver, conversed) = state.withLock { state in
+            guard state.phase == .open else { return (false, false) }
             state.phase = .ending
-            state.outstanding += 1
             state.task = nil
-            if case .success(let message?) = result { state.outgoing = message }
-            state.trailing = trailing
-            return (state.sentInitialMetadata, state.watchesClose, state.conversation != nil)
+            let conversed = state.conversation != nil
+            startFinishing(result, &state)
+            return (endIfDone(&state), conversed)
         }
-        guard let open else { return }
-        if open.conversed { poller.conversationEnded(self) }
-        // Not under the lock: nothing else starts in a call that is ending, and the core sends within the start, while
-        // another polling thread may have the tag already.
-        let isStarted = startFinishing(
-            result, trailing, sentInitialMetadata: open.sentInitialMetadata, watchesClose: open.watchesClose)
-        if !isStarted {
-            takeBack()
-            unsafe grpc_call_cancel(storage.pointee.call, nil)
-            back { _ in }
-        }
+        if conversed { poller.conversationEnded(self) }
+        if isOver { poller.callEnded() }
     }
 
     /// Breaks the call off: a send that waits for the client returns, and the handler's task is cancelled. For a peer
@@ -246,10 +228,7 @@ import Synchronization
         }
     }
 
-    private func startFinishing(
-        _ result: Result<OutgoingMessage?, RPCStatus>, _ trailing: SentMetadata?, sentInitialMetadata: Bool,
-        watchesClose: Bool
-    ) -> Bool {
+    private func startFinishing(_ result: Result<OutgoingMessage?, RPCStatus>, _ state: inout State) {
         unsafe withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 4) { ops in
             unsafe ops.initialize(repeating: grpc_op())
             var status: OwnedSlice?
@@ -262,30 +241,35 @@ import Synchronization
                     unsafe ops[count].op = GRPC_OP_SEND_MESSAGE
                     unsafe ops[count].data.send_message.send_message = unsafe message.buffer
                     count += 1
+                    state.outgoing = message
                 }
             case .failure(let error):
                 unsafe ops[0].data.send_status_from_server.status = grpc_status_code(rawValue: error.code.rawValue)
                 let message = OwnedSlice(error.sentMessage)
                 status = message
                 unsafe ops[0].data.send_status_from_server.status_details = unsafe message.pointer
-                if let trailing {
+                if let details = error.packDetails() {
+                    var metadata = RPCMetadata()
+                    metadata.append(RPCStatus.detailsKey, binary: details)
+                    let trailing = SentMetadata(metadata)
                     unsafe ops[0].data.send_status_from_server.trailing_metadata_count = trailing.count
                     unsafe ops[0].data.send_status_from_server.trailing_metadata = unsafe trailing.entries
+                    state.trailing = trailing
                 }
             }
-            if !sentInitialMetadata {
+            if !state.sentInitialMetadata {
                 unsafe ops[count].op = GRPC_OP_SEND_INITIAL_METADATA
                 count += 1
             }
-            if !watchesClose {
+            if !state.watchesClose {
                 unsafe ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER
                 unsafe ops[count].data.recv_close_on_server.cancelled = unsafe storage.field(\.cancelled)
                 count += 1
             }
-            return withExtendedLifetime(status) {
-                unsafe grpc_call_start_batch(
-                    storage.pointee.call, ops.baseAddress, count, tag(Operation.finished.rawValue), nil)
-                    == GRPC_CALL_OK
+            withExtendedLifetime(status) {
+                if unsafe !start(.finished, ops.baseAddress, count, &state) {
+                    unsafe grpc_call_cancel(storage.pointee.call, nil)
+                }
             }
         }
     }
