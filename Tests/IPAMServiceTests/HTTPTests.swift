@@ -127,24 +127,6 @@ import Testing
         #expect(escaped("a\"b\\c\nd") == #"a\"b\\c\nd"#)
     }
 
-    @Test func `while the server shuts down it is alive and not ready`() async throws {
-        let server = try ServerProcess(pools: Self.pools)
-        let address = try await startServer(server)
-        let client = try IPAMClient(server: server.socket)
-        // A watch keeps the server for as long as calls are waited for.
-        var events = client.watch(BindingFilter()).makeAsyncIterator()
-        _ = try await events.next()
-        server.send(SIGTERM)
-        let answer = try await wait {
-            let answer = try await get(address, "/readyz")
-            return answer.status == 200 ? nil : answer
-        }
-        #expect(answer?.status == 503 && answer?.text == "the server is shutting down\n")
-        #expect(try await get(address, "/healthz").status == 200)
-        await client.close()
-        #expect(server.kill(SIGTERM) == 0)
-    }
-
     @Test func `readiness has the last reason that was set, and begins with one`() {
         let readiness = Readiness()
         #expect(readiness.reason == "the server is starting")

@@ -78,6 +78,8 @@ func withEcho(
     _ body: (RPCServer, RPCChannel, Probe) async throws -> Void
 ) async throws {
     let probe = Probe()
+    // What is kept holds its call, whose handler holds the probe.
+    defer { probe.keep(nil) }
     let server = try RPCServer(
         configuration: .init(
             listeners: [.init("127.0.0.1:0")], maxMessageBytes: maxMessageBytes, maxOpenCalls: maxOpenCalls),

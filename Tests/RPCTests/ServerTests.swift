@@ -104,6 +104,7 @@ import Testing
         async throws
     {
         let probe = Probe()
+        defer { probe.keep(nil) }
         let server = try RPCServer(
             configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
         let channel = try RPCChannel(target: try server.start()[0])
@@ -130,6 +131,7 @@ import Testing
 
     @Test func `a shutdown cancels what is left after the grace time`() async throws {
         let probe = Probe()
+        defer { probe.keep(nil) }
         let server = try RPCServer(
             configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
         let channel = try RPCChannel(target: try server.start()[0])
@@ -164,6 +166,7 @@ import Testing
 
     @Test func `a shutdown ends the conversations that clients keep open`() async throws {
         let probe = Probe()
+        defer { probe.keep(nil) }
         let server = try RPCServer(configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [])
         let client = try RawClient(try server.start()[0])
         let method = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
@@ -185,6 +188,7 @@ import Testing
 
     @Test func `a reply that is never given does not hold a shutdown for ever, and may come later`() async throws {
         let probe = Probe()
+        defer { probe.keep(nil) }
         let server = try RPCServer(
             configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
         let channel = try RPCChannel(target: try server.start()[0])

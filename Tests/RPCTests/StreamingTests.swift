@@ -103,6 +103,7 @@ import Testing
 
     @Test func `a connection that breaks cancels the handler's task`() async throws {
         let probe = Probe()
+        defer { probe.keep(nil) }
         let server = try RPCServer(
             configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
         let address = try server.start()[0]

@@ -6,6 +6,7 @@ import Testing
         let seed = UInt64.random(in: 1 ... .max)
         print("stress seed \(seed)")
         let probe = Probe()
+        defer { probe.keep(nil) }
         let server = try RPCServer(
             configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
         let address = try server.start()[0]
