@@ -28,6 +28,7 @@ let package = Package(
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
@@ -37,11 +38,21 @@ let package = Package(
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
         .target(name: "Addresses", swiftSettings: settings),
+        .target(
+            name: "KubernetesAPI",
+            dependencies: [
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOFoundationCompat", package: "swift-nio"),
+                .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: settings),
 
         // Floor 2
         .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC"], swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
+        .target(name: "DHCP", dependencies: ["Addresses"], swiftSettings: settings),
 
         // Floor 3
         .target(
@@ -51,7 +62,8 @@ let package = Package(
             ], swiftSettings: settings),
         .target(
             name: "KubeVirt",
-            dependencies: ["IPAMModel", "Addresses", .product(name: "Yams", package: "Yams")], swiftSettings: settings),
+            dependencies: ["KubernetesAPI", "IPAMModel", "Addresses", .product(name: "Yams", package: "Yams")],
+            swiftSettings: settings),
         .target(
             name: "Ledger",
             dependencies: ["IPAMModel", "Addresses", .product(name: "DequeModule", package: "swift-collections")],
@@ -65,8 +77,15 @@ let package = Package(
         .target(
             name: "NodeAgent",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "CNI", "IPAMModel", "Addresses",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses",
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ], swiftSettings: settings),
+        .target(
+            name: "Lifecycle",
+            dependencies: [
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "IPAMModel", "Addresses",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
@@ -93,7 +112,7 @@ let package = Package(
         .executableTarget(
             name: "holdfast-server",
             dependencies: [
-                "IPAMService", "IPAMModel", "LedgerStore", "RPC", "Program", "Addresses",
+                "IPAMService", "Lifecycle", "KubernetesAPI", "IPAMModel", "LedgerStore", "RPC", "Program", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -102,7 +121,7 @@ let package = Package(
         .executableTarget(
             name: "holdfast-agent",
             dependencies: [
-                "NodeAgent", "IPAMAPI", "Program",
+                "NodeAgent", "KubernetesAPI", "IPAMAPI", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -112,7 +131,7 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "IPAMModel", "Addresses", "RPC", "Program",
+                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
@@ -128,6 +147,23 @@ let package = Package(
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: testSettings),
         .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: testSettings),
         .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: testSettings),
+        .testTarget(name: "DHCPTests", dependencies: ["DHCP", "Addresses"], swiftSettings: testSettings),
+        // An API server of the tests' own, fed with recorded traffic.
+        .target(
+            name: "TestCluster",
+            dependencies: [
+                "KubernetesAPI",
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ], path: "Tests/TestCluster", swiftSettings: testSettings),
+        .testTarget(
+            name: "KubernetesAPITests", dependencies: ["KubernetesAPI", "TestCluster"], swiftSettings: testSettings),
+        .testTarget(
+            name: "LifecycleTests",
+            dependencies: [
+                "Lifecycle", "TestCluster", "KubernetesAPI", "KubeVirt", "IPAMAPI", "Ledger", "IPAMModel", "Addresses",
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: testSettings),
         .testTarget(
             name: "KubeVirtTests", dependencies: ["KubeVirt", "IPAMModel", "Addresses"], swiftSettings: testSettings),
         .testTarget(
@@ -157,8 +193,8 @@ let package = Package(
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "Ledger", "holdfast-cni",
-                "holdfast-agent", "holdfast-server",
+                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "DHCP",
+                "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
