@@ -107,6 +107,7 @@ package struct AttachmentHandler: Sendable {
         if let unconfirmed = CNIError(migration, of: owner.name) {
             refusal = unconfirmed
         } else {
+            try await settleOlder(than: migration, of: owner, by: deadline)
             do throws(IPAMError) {
                 return try await ipam.transfer(
                     TransferRequest(owner: owner, migrationUID: migration.uid, phase: .prepare(target: target)),
@@ -119,6 +120,32 @@ package struct AttachmentHandler: Sendable {
         guard try await binding(of: owner, by: deadline)?.active?.podUID == target.podUID else { throw refusal }
         return try await ipam.allocate(AllocateRequest(owner: owner, attachment: target), timeout: deadline.remaining)
             .binding
+    }
+
+    /// A VM has one migration at a time: an older one that is still open in the ledger has ended without anybody telling
+    /// the server. It ends as it did in the cluster, for PREPARE would end it in its source's favour.
+    private func settleOlder(
+        than migration: PodIdentity.Migration, of owner: Owner, by deadline: ContinuousClock.Instant
+    ) async throws(IPAMError) {
+        guard let open = try await binding(of: owner, by: deadline), open.target != nil,
+            open.migrationUID != migration.uid
+        else { return }
+        let reading = await source.read()
+        let phase: TransferPhase
+        // What this reading lacks is gone: the newer migration has been confirmed already.
+        switch MigrationVerdict(on: open, in: reading, previous: reading) {
+        case .wait: return
+        case .commit: phase = .commit(targetOwner: nil)
+        case .abort: phase = .abort
+        }
+        do throws(IPAMError) {
+            _ = try await ipam.transfer(
+                TransferRequest(owner: open.owner, migrationUID: open.migrationUID, phase: phase),
+                timeout: deadline.remaining)
+        } catch {
+            // Another agent came first: what it did stands.
+            guard error.code == .failedPrecondition || error.code == .notFound else { throw error }
+        }
     }
 
     /// By the container's ID alone: the pod may be gone from the API server since long.
