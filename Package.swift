@@ -167,8 +167,10 @@ let package = Package(
         .testTarget(
             name: "LifecycleTests",
             dependencies: [
-                "Lifecycle", "TestCluster", "KubernetesAPI", "KubeVirt", "IPAMAPI", "Ledger", "IPAMModel", "Addresses",
+                "Lifecycle", "TestCluster", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMService", "LedgerStore", "Ledger",
+                "IPAMModel", "Addresses", "holdfast", "holdfast-server", "holdfast-agent", "holdfast-cni",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: testSettings),
         .testTarget(
             name: "KubeVirtTests", dependencies: ["KubeVirt", "IPAMModel", "Addresses"], swiftSettings: testSettings),

@@ -84,6 +84,8 @@ package enum KubeVirtName {
     package static let migrationJobUID = "kubevirt.io/migrationJobUID"
     /// Annotation of a migration's target pod once the target's domain runs.
     package static let migrationTargetReady = "kubevirt.io/migration-target-ready-timestamp"
+    /// Label of a migration: its instance's name.
+    package static let migrationOfInstance = "kubevirt.io/vmi-name"
     /// Label of an instance: the node that owns it.
     package static let nodeName = "kubevirt.io/nodeName"
 }
