@@ -66,8 +66,10 @@ let package = Package(
             ], swiftSettings: settings),
         .target(
             name: "KubeVirt",
-            dependencies: ["KubernetesAPI", "IPAMModel", "Addresses", .product(name: "Yams", package: "Yams")],
-            swiftSettings: settings),
+            dependencies: [
+                "KubernetesAPI", "IPAMModel", "Addresses", .product(name: "Logging", package: "swift-log"),
+                .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: settings),
         .target(
             name: "Ledger",
             dependencies: ["IPAMModel", "Addresses", .product(name: "DequeModule", package: "swift-collections")],
@@ -109,14 +111,15 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
-                "RPC",
+                "RPC", "KubernetesAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
         .executableTarget(
             name: "holdfast-server",
             dependencies: [
-                "IPAMService", "Lifecycle", "KubernetesAPI", "IPAMModel", "LedgerStore", "RPC", "Program", "Addresses",
+                "IPAMService", "Lifecycle", "KubernetesAPI", "IPAMAPI", "IPAMModel", "LedgerStore", "RPC", "Program",
+                "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -137,6 +140,7 @@ let package = Package(
             dependencies: [
                 "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
 
@@ -193,7 +197,7 @@ let package = Package(
         .testTarget(
             name: "HoldfastCLITests",
             dependencies: [
-                "holdfast", "IPAMAPI", "IPAMModel", "Addresses", "Program",
+                "holdfast", "Lifecycle", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ],

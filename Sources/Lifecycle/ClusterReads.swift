@@ -12,3 +12,13 @@ package protocol ClusterReads: Sendable {
     func hasMachine(_ name: ObjectName) async throws(KubernetesError) -> Bool
     func pod(_ name: ObjectName) async throws(KubernetesError) -> Pod?
 }
+
+extension ClusterReads {
+    /// All that there is to compare these bindings with.
+    package func inventory(for bindings: [Binding]) async throws(KubernetesError) -> Inventory {
+        var inventory = try await inventory(of: .needed(for: bindings))
+        let open = bindings.filter { $0.target != nil }
+        if !open.isEmpty { inventory.merge(try await migrations(of: open)) }
+        return inventory
+    }
+}

@@ -58,6 +58,16 @@ package struct Inventory: Sendable {
         migrations[migration.metadata.uid] = migration
     }
 
+    /// Adds what another look showed of other things.
+    package mutating func merge(_ other: Inventory) {
+        coverage.formUnion(other.coverage)
+        isComplete = isComplete && other.isComplete
+        machines.formUnion(other.machines)
+        instances.merge(other.instances) { $1 }
+        pods.merge(other.pods) { $1 }
+        migrations.merge(other.migrations) { $1 }
+    }
+
     /// A VM of this name, halted or not, or an instance, which may stand alone or have outlived its VM.
     func hasMachine(_ name: ObjectName) -> Bool { machines.contains(name) || instances[name] != nil }
 

@@ -10,14 +10,17 @@ package struct LifecycleService: Service {
     private static let tick = Duration.milliseconds(250)
 
     private let client: KubernetesClient
+    private let events: EventRecorder
     private let lifecycle: Lifecycle
     private let log: Logger
 
+    /// `instance` names this server in Events. The client is shut down with the service.
     package init(
-        client: KubernetesClient, ipam: any IPAMCalls, events: any LifecycleEvents, pace: Lifecycle.Pace, log: Logger
+        client: KubernetesClient, ipam: any IPAMCalls, instance: String, pace: Lifecycle.Pace, log: Logger
     ) {
         self.client = client
         self.log = log
+        events = EventRecorder(client: client, component: "holdfast-server", instance: instance, log: log)
         lifecycle = Lifecycle(
             ipam: ipam, cluster: KubernetesCluster(client), events: events, pace: pace, log: log)
     }
@@ -26,6 +29,7 @@ package struct LifecycleService: Service {
         await cancelWhenGracefulShutdown {
             let soon = Soon()
             await withDiscardingTaskGroup { tasks in
+                tasks.addTask { await events.run() }
                 tasks.addTask { await repeatedly(soon) { await lifecycle.compare(&$0, at: .now) } }
                 tasks.addTask { await repeatedly(nil) { await lifecycle.settleMigrations(&$0, at: .now) } }
                 tasks.addTask { await follow(Lean<VirtualMachine>.self, .virtualMachines, soon) }

@@ -20,6 +20,8 @@ package struct Observations: Sendable {
     package struct Result: Hashable, Sendable {
         /// All, by owner.
         package var found: [Disagreement] = []
+        /// Those that the comparison before found too.
+        package var repeated: [Disagreement] = []
         /// Those that may be acted upon now.
         package var due: [Disagreement] = []
         /// Why nothing is done although something was found; nil where nothing is amiss.
@@ -56,11 +58,13 @@ package struct Observations: Sendable {
             return result
         }
         var seen: [Key: ContinuousClock.Instant] = [:]
-        for found in result.found where found.remedy != .byHand {
+        for found in result.found {
             let key = Key(found)
-            let first = since[key] ?? now
-            seen[key] = first
-            if since[key] != nil, now - first >= grace { result.due.append(found) }
+            let first = since[key]
+            seen[key] = first ?? now
+            guard let first else { continue }
+            result.repeated.append(found)
+            if found.remedy != .byHand, now - first >= grace { result.due.append(found) }
         }
         since = seen
         return result

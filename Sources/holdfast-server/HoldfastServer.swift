@@ -2,7 +2,9 @@ import ArgumentParser
 import Foundation
 import IPAMModel
 import IPAMService
+import KubernetesAPI
 import LedgerStore
+import Lifecycle
 import Logging
 import Program
 import RPC
@@ -13,8 +15,9 @@ import UnixSignals
 enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
-            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca"] + LogOptions.variables,
-            repeatable: ["listen"], flags: ["insecure"])
+            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca"]
+                + LifecycleOptions.variables + LogOptions.variables,
+            repeatable: ["listen"], flags: ["insecure", "kubernetes"])
     }
 }
 
@@ -42,6 +45,8 @@ struct HoldfastServer: AsyncParsableCommand {
 
     @Option(help: "YAML list of pools in the API's field names, applied at start and when the file changes.")
     var pools: String?
+
+    @OptionGroup(title: "Kubernetes") var lifecycle: LifecycleOptions
 
     @OptionGroup(title: "TLS") var tls: TLSOptions
 
@@ -101,6 +106,9 @@ struct HoldfastServer: AsyncParsableCommand {
             var services: [any Service] = [server, readiness]
             if let pools {
                 services.insert(try await PoolsFile(path: pools, writer: server.writer, logger: logger), at: 0)
+            }
+            if let service = try lifecycle.service(for: server.writer, logger: logger) {
+                services.insert(service, at: 0)
             }
             if let address = try httpAddress {
                 services.insert(

@@ -28,7 +28,7 @@ struct ServiceTests {
         pace.migrationInterval = .milliseconds(50)
         pace.migrationGrace = .milliseconds(100)
         let service = LifecycleService(
-            client: KubernetesClient(cluster.configuration, log: quiet), ipam: ledger, events: RecordedEvents(),
+            client: KubernetesClient(cluster.configuration, log: quiet), ipam: ledger, instance: "test",
             pace: pace, log: quiet)
         let group = ServiceGroup(configuration: .init(services: [.init(service: service)], logger: quiet))
         let outcome = try await withThrowingTaskGroup(of: Void.self) { tasks in
