@@ -30,7 +30,7 @@ extension KubernetesClient {
     private static let longestPause = Duration.seconds(3)
 
     /// The body of an answer with status 2xx. What may be repeated without harm is repeated a few times: when the server
-    /// asks for it (Retry-After), when the token has been replaced, when a kept connection turns out to be closed.
+    /// asks for it (Retry-After), and when a kept connection turns out to be closed.
     func answer(
         to call: Call, by deadline: ContinuousClock.Instant? = nil
     ) async throws(KubernetesError) -> ByteBuffer {
@@ -54,20 +54,7 @@ extension KubernetesClient {
     func send(
         _ call: Call, through http: HTTPClient, by deadline: ContinuousClock.Instant? = nil
     ) async throws(KubernetesError) -> HTTPClientResponse {
-        let first = try credentials.current()
-        do {
-            return try await send(call, as: first, through: http, by: deadline)
-        } catch  where error.code == .unauthorized {
-            // The token may have been replaced between the reading and the request.
-            let second = try credentials.current()
-            guard second.token != first.token else { throw error }
-            return try await send(call, as: second, through: http, by: deadline)
-        }
-    }
-
-    private func send(
-        _ call: Call, as identity: Credentials.Current, through http: HTTPClient, by deadline: ContinuousClock.Instant?
-    ) async throws(KubernetesError) -> HTTPClientResponse {
+        let identity = try credentials.current()
         var request = HTTPClientRequest(url: url(of: call))
         request.method = call.method
         request.headers = ["Accept": "application/json", "User-Agent": "holdfast"]
@@ -164,6 +151,9 @@ extension KubernetesError {
         case 409:
             self.init(object?.reason == "AlreadyExists" ? .alreadyExists : .conflict, "\(what) at \(server)\(said)")
         case 429: self.init(.tooManyRequests, "the API server \(server) has too much to do")
+        // Where the server's data have been restored from a backup (client-go apierrors.IsTooLargeResourceVersion).
+        case 504 where object?.message?.contains("Too large resource version") == true:
+            self.init(.gone, "\(what) at \(server): the version asked for is to come yet\(said)")
         case 500...: self.init(.serverError, "\(what) at \(server): error \(status)\(said)")
         default: self.init(.invalid, "\(what) at \(server): status \(status)\(said)")
         }

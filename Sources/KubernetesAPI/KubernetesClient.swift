@@ -5,7 +5,8 @@ import NIOCore
 import NIOFoundationCompat
 import NIOHTTP1
 
-/// Speaks to a Kubernetes API server. All calls may be cancelled; none waits for ever.
+/// Speaks to a Kubernetes API server. All calls may be cancelled; none waits for ever. Its connections close when nobody
+/// holds it any more.
 package final class KubernetesClient: Sendable {
     /// How long is waited for what.
     package struct Patience: Sendable {
@@ -18,6 +19,8 @@ package final class KubernetesClient: Sendable {
         package var watch = Duration.seconds(300)
         /// For a watch's next byte. A server sends a bookmark each minute, so a watch that is silent for longer is dead.
         package var watchSilence = Duration.seconds(90)
+        /// The most between two attempts to follow again.
+        package var longestPause = Duration.seconds(10)
 
         package init() {}
     }
@@ -40,10 +43,15 @@ package final class KubernetesClient: Sendable {
         watches = HTTPClient(configuration: .api(configuration, patience, silence: patience.watchSilence))
     }
 
-    /// To be called once, when no call is under way.
+    /// Ends what is under way, and waits until all is closed. No call may follow.
     package func shutDown() async {
         try? await calls.shutdown()
         try? await watches.shutdown()
+    }
+
+    deinit {
+        calls.shutdown { _ in }
+        watches.shutdown { _ in }
     }
 
     /// One object; nil where there is none of that name.

@@ -3,7 +3,7 @@ package struct KubernetesError: Error, Hashable, Sendable, CustomStringConvertib
     package enum Code: Hashable, Sendable {
         /// 404.
         case notFound
-        /// 410: a resourceVersion or continue token that the server no longer knows.
+        /// 410: a resourceVersion or continue token that the server no longer knows, or does not know yet.
         case gone
         /// 401.
         case unauthorized

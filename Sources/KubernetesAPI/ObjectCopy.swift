@@ -36,6 +36,9 @@ package struct ObjectCopy<Object: Decodable & Sendable>: Sendable {
         entries[Key(namespace: namespace, name: name)]?.object
     }
 
+    /// Whether the object may have changed to this version after the last word from the server.
+    package func isBehind(_ reference: ObjectReference) -> Bool { isNews(reference.resourceVersion) }
+
     /// Whether nothing that was there at `confirmedAt` can be missing.
     package var isComplete: Bool { isSynced && unreadable.isEmpty }
 

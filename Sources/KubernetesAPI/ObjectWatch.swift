@@ -29,7 +29,7 @@ package final class ObjectWatch<Object: Decodable & Sendable>: Sendable {
 
     /// Follows until the task is cancelled; only one task may.
     package func run() async {
-        var trouble = Trouble()
+        var trouble = Trouble(most: client.patience.longestPause)
         var mustList = true
         while !Task.isCancelled {
             let start = ContinuousClock.now
@@ -38,35 +38,41 @@ package final class ObjectWatch<Object: Decodable & Sendable>: Sendable {
             do throws(KubernetesError) {
                 if mustList { try await list() }
                 mustList = false
-                try await follow(&hasProgress)
+                try await follow { hasProgress = settle(&trouble) }
                 current.withLock { $0.confirm(at: .now) }
             } catch {
                 failure = error
             }
-            if failure?.code == .cancelled { return }
-            if hasProgress || failure == nil, trouble.isKnown {
-                log.info("followed again", metadata: ["resource": "\(resource)"])
-                trouble.isKnown = false
-            }
+            let time = ContinuousClock.now - start
+            switch failure {
+            case nil where hasProgress || time > .seconds(1): settle(&trouble)
             // A watch that is ended at once each time is not asked for in a tight loop.
-            if hasProgress || failure == nil && .now - start > .seconds(1) { trouble.pause = RetryPause() }
-            if let failure {
+            case nil: await Self.sleep(trouble.pause.next())
+            case let error? where error.code == .cancelled: return
+            case let error? where error.code == .unreachable && !hasProgress && time >= client.patience.watchSilence:
                 // Nothing to tell and no bookmarks, or nobody there: a list tells.
-                let isSilent = !hasProgress && .now - start >= client.patience.watchSilence
-                mustList = mustList || isSilent || failure.code == .gone || failure.code == .malformed
-                tell(failure, again: trouble.isKnown)
-                trouble.isKnown = true
-            } else if hasProgress {
-                continue
+                mustList = true
+            case let error?:
+                // To list anew is no repetition of what failed.
+                let isRepeated = error.code != .gone || trouble.failures > 0
+                mustList = mustList || error.needsList
+                tell(error, &trouble)
+                if isRepeated { await Self.sleep(max(trouble.pause.next(), error.retryAfter ?? .zero)) }
             }
-            await Self.sleep(max(trouble.pause.next(), failure?.retryAfter ?? .zero))
         }
     }
 
     /// What has gone wrong since the last progress.
     private struct Trouble {
-        var isKnown = false
-        var pause = RetryPause()
+        let most: Duration
+        var failures = 0
+        var isTold = false
+        var pause: RetryPause
+
+        init(most: Duration) {
+            self.most = most
+            pause = RetryPause(most: most)
+        }
     }
 
     private func list() async throws(KubernetesError) {
@@ -76,9 +82,9 @@ package final class ObjectWatch<Object: Decodable & Sendable>: Sendable {
         for change in changes { receive(change) }
     }
 
-    private func follow(_ hasProgress: inout Bool) async throws(KubernetesError) {
+    private func follow(_ progress: () -> Void) async throws(KubernetesError) {
         try await client.watch(Object.self, resource, selection, from: copy.resourceVersion) { event in
-            hasProgress = true
+            progress()
             switch event {
             case .added(let item), .modified(let item): tellIfUnreadable(item)
             case .deleted, .bookmark: break
@@ -87,13 +93,24 @@ package final class ObjectWatch<Object: Decodable & Sendable>: Sendable {
         }
     }
 
-    private static func sleep(_ duration: Duration) async { try? await Task.sleep(for: duration) }
-
-    private func tell(_ error: KubernetesError, again: Bool) {
-        let level: Logger.Level = again || error.code == .gone ? .debug : .warning
-        log.log(
-            level: level, "\(resource) not followed, trying on", metadata: ["error": "\(error.message)"])
+    @discardableResult
+    private func settle(_ trouble: inout Trouble) -> Bool {
+        if trouble.isTold { log.info("followed again", metadata: ["resource": "\(resource)"]) }
+        if trouble.failures > 0 { trouble = Trouble(most: trouble.most) }
+        return true
     }
+
+    /// Connections break all the time; what a person should know is told once, and in detail to who wants it.
+    private func tell(_ error: KubernetesError, _ trouble: inout Trouble) {
+        trouble.failures += 1
+        let isWorth = !trouble.isTold && (trouble.failures > 1 || !error.isTransient)
+        trouble.isTold = trouble.isTold || isWorth
+        log.log(
+            level: isWorth ? .warning : .debug, "not followed, trying on",
+            metadata: ["resource": "\(resource)", "error": "\(error.message)"])
+    }
+
+    private static func sleep(_ duration: Duration) async { try? await Task.sleep(for: duration) }
 
     private func tellIfUnreadable(_ item: Listed<Object>) {
         guard let problem = item.problem else { return }
@@ -103,16 +120,27 @@ package final class ObjectWatch<Object: Decodable & Sendable>: Sendable {
     }
 }
 
-/// Longer and longer waits while something fails: doubled from 250 ms up to 30 s, each shortened by up to a half, so that
-/// many who failed at once do not come back at once.
-package struct RetryPause: Sendable {
-    private var longest = Duration.milliseconds(250)
+extension KubernetesError {
+    /// Whether the copy's place is of no more use to the server, or may not be.
+    fileprivate var needsList: Bool {
+        switch code {
+        case .gone, .malformed, .invalid, .serverError, .notFound: true
+        default: false
+        }
+    }
+}
 
-    package init() {}
+/// Longer and longer waits while something fails: doubled each time, each shortened by up to a half, so that many who failed
+/// at once do not come back at once.
+package struct RetryPause: Sendable {
+    private let most: Duration
+    private var bound = Duration.milliseconds(250)
+
+    package init(most: Duration) { self.most = most }
 
     package mutating func next(random: Double = .random(in: 0...1)) -> Duration {
-        let pause = longest * (1 - random / 2)
-        longest = min(longest * 2, .seconds(30))
+        let pause = min(bound, most) * (1 - random / 2)
+        bound = min(bound * 2, most)
         return pause
     }
 }

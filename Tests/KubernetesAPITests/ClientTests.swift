@@ -31,11 +31,7 @@ func withClient<Result>(
     var patience = KubernetesClient.Patience()
     change(&patience)
     return try await TestCluster.run { cluster in
-        let client = KubernetesClient(cluster.configuration, patience: patience, log: quiet)
-        let result: Swift.Result<Result, any Error>
-        do { result = .success(try await body(cluster, client)) } catch { result = .failure(error) }
-        await client.shutDown()
-        return try result.get()
+        try await body(cluster, KubernetesClient(cluster.configuration, patience: patience, log: quiet))
     }
 }
 

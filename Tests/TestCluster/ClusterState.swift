@@ -17,6 +17,7 @@ struct ClusterState {
         var resource: KubernetesResource?
         var status: Int
         var retryAfter: Int?
+        var passing: Int
         var times: Int
     }
 
@@ -120,6 +121,10 @@ struct ClusterState {
             $0.verb ?? verb == verb && $0.resource ?? resource == resource && $0.times > 0
         }
         guard let index else { return nil }
+        if refusals[index].passing > 0 {
+            refusals[index].passing -= 1
+            return nil
+        }
         refusals[index].times -= 1
         return refusals[index]
     }

@@ -217,6 +217,11 @@ extension ClusterState {
 
     private mutating func watch(_ filter: ObjectFilter, _ query: [String: String], on channel: any Channel) -> Answer? {
         let start = query["resourceVersion"].flatMap { Int($0) } ?? 0
+        if start > resourceVersion {
+            return Answer(
+                status: 504, reason: "Timeout",
+                message: "Too large resource version: \(start), current: \(resourceVersion)")
+        }
         let isTooOld = start != 0 && start < compacted
         if isTooOld, !tellsGoneAsEvent { return .gone }
         let head = HTTPResponseHead(

@@ -113,15 +113,16 @@ extension TestCluster {
 // MARK: - Misbehaviour
 
 extension TestCluster {
-    /// Answers the next `times` requests of the verb and resource with `status`; nil stands for any.
+    /// Answers `times` requests of the verb and resource with `status`, after `passing` that are served; nil stands for any.
     package func fail(
         _ verb: String? = nil, _ resource: KubernetesResource? = nil, status: Int, retryAfter: Int? = nil,
-        times: Int = 1
+        passing: Int = 0, times: Int = 1
     ) {
         state.withLock {
             $0.refusals.append(
                 ClusterState.Refusal(
-                    verb: verb, resource: resource, status: status, retryAfter: retryAfter, times: times))
+                    verb: verb, resource: resource, status: status, retryAfter: retryAfter, passing: passing,
+                    times: times))
         }
     }
 
