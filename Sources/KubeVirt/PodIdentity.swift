@@ -7,6 +7,8 @@ package struct PodIdentity: Hashable, Sendable {
     package var name: String
     /// The VirtualMachine's, the stand-alone instance's, or the pod's; never empty.
     package var uid: String
+    /// The node that the pod's instance is said to belong to.
+    package var instanceNode: String?
     /// The migration that this pod was made for.
     package var migration: Migration?
 
@@ -22,6 +24,9 @@ package struct PodIdentity: Hashable, Sendable {
             case unconfirmed
         }
     }
+
+    /// Whether the owner is an instance that no VM owns.
+    package var standsAlone: Bool { kind == .virtualMachine && uid == pod.metadata.controller?.uid }
 
     package func owner(network: String) -> Owner {
         Owner(kind: kind, namespace: pod.metadata.namespace, name: name, uid: uid, network: network)
@@ -52,12 +57,14 @@ extension ClusterObjects {
         guard let controller = pod.metadata.controller, controller.isKubeVirt("VirtualMachineInstance") else {
             return PodIdentity(pod: pod, kind: .pod, name: name, uid: pod.metadata.uid)
         }
-        let ownerUID = try virtualMachineUID(of: controller, in: namespace)
+        let instance = try confirmed(controller, in: namespace)
         let migration = pod.metadata.labels[KubeVirtName.migrationJobUID].map {
             PodIdentity.Migration(uid: $0, standing: standing(ofMigration: $0, of: controller.name, in: namespace))
         }
         return PodIdentity(
-            pod: pod, kind: .virtualMachine, name: controller.name, uid: ownerUID, migration: migration)
+            pod: pod, kind: .virtualMachine, name: controller.name,
+            uid: instance.virtualMachine?.uid ?? instance.metadata.uid, instanceNode: instance.nodeName,
+            migration: migration)
     }
 
     private func standing(
@@ -71,15 +78,15 @@ extension ClusterObjects {
 
     /// Only the instance itself confirms what a pod says of its owner (promise 8): the name alone would give a pod that
     /// anybody made the address of a VM that is halted.
-    private func virtualMachineUID(
-        of instance: OwnerReference, in namespace: String
-    ) throws(IdentityError) -> String {
+    private func confirmed(
+        _ instance: OwnerReference, in namespace: String
+    ) throws(IdentityError) -> VirtualMachineInstance {
         guard let found = self.instance(namespace: namespace, name: instance.name) else {
             throw .noInstance(namespace: namespace, name: instance.name, uid: instance.uid)
         }
         guard found.metadata.uid == instance.uid else {
             throw .instanceReplaced(name: instance.name, uid: instance.uid)
         }
-        return found.virtualMachine?.uid ?? found.metadata.uid
+        return found
     }
 }

@@ -62,7 +62,7 @@ package struct LifecycleService: Service {
     private func follow<Object: ObjectWithMetadata>(
         _ type: Lean<Object>.Type, _ resource: KubernetesResource, _ soon: Soon
     ) async {
-        var pause = RetryPause()
+        var pause = RetryPause(most: .seconds(30))
         var version: String?
         while !Task.isCancelled {
             do throws(KubernetesError) {
@@ -76,9 +76,9 @@ package struct LifecycleService: Service {
                 version = from
                 try await client.watch(type, resource, from: from) { event in
                     version = await take(event, soon)
-                    pause = RetryPause()
+                    pause = RetryPause(most: .seconds(30))
                 }
-                pause = RetryPause()
+                pause = RetryPause(most: .seconds(30))
             } catch {
                 if Task.isCancelled { return }
                 if error.code == .gone || error.code == .malformed { version = nil }

@@ -14,12 +14,17 @@ package struct AttachmentHandler: Sendable {
     let node: String
     let ipam: any IPAMCalls
     private let source: any ObjectSource
+    private let cluster: ClusterNotes?
     private let log: Logger
 
-    package init(node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger) {
+    /// `cluster`: where people are told of addresses.
+    package init(
+        node: String, ipam: any IPAMCalls, source: any ObjectSource, cluster: ClusterNotes? = nil, log: Logger
+    ) {
         self.node = node
         self.ipam = ipam
         self.source = source
+        self.cluster = cluster
         self.log = log
     }
 
@@ -46,10 +51,12 @@ package struct AttachmentHandler: Sendable {
         do {
             let described =
                 if let migration = identity.migration {
-                    try await attach(attachment, asTargetOf: migration, of: owner, by: deadline)
+                    try await attach(
+                        attachment, asTargetOf: migration, of: owner, instanceNode: identity.instanceNode, by: deadline)
                 } else {
                     try await allocate(
                         owner, attachment, network, invocation, annotations: metadata.annotations,
+                        tell: notes(identity),
                         by: deadline)
                 }
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
@@ -59,19 +66,21 @@ package struct AttachmentHandler: Sendable {
                     "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
                     "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
                 ])
+            cluster?.annotate(metadata, invocation.interface, described.binding)
             return AddAnswer(result: CNIResult(described), mac: described.binding.mac).json(version: network.version)
         } catch {
             let refusal = Self.cniError(error)
             log.warning(
                 "ADD refused",
                 metadata: ["owner": "\(owner.key)", "pod": "\(metadata.name)", "error": "\(refusal.message)"])
+            notes(identity)(.refused, "\(owner.network): \(refusal.message) (\(refusal.details))")
             throw refusal
         }
     }
 
     private func allocate(
         _ owner: Owner, _ attachment: Attachment, _ network: NetworkConfiguration, _ invocation: Invocation,
-        annotations: [String: String], by deadline: ContinuousClock.Instant
+        annotations: [String: String], tell: (ObjectEvent.Reason, String) -> Void, by deadline: ContinuousClock.Instant
     ) async throws -> DescribedBinding {
         let wanted = try AddressRequest(
             annotations: annotations, interface: invocation.interface, network: network.name)
@@ -85,7 +94,24 @@ package struct AttachmentHandler: Sendable {
         }
         let request = AllocateRequest(
             owner: owner, attachment: attachment, pool: pool, addresses: wanted.addresses, mac: mac)
-        return try await ipam.allocate(request, timeout: deadline.remaining).binding
+        let (described, created) = try await ipam.allocate(request, timeout: deadline.remaining)
+        let binding = described.binding
+        tell(
+            created ? .allocated : .held,
+            """
+            \(binding.eventText), MAC \(binding.mac), \(created ? "given" : "kept") from pool \(binding.pool), for pod \
+            \(attachment.pod) on node \(node)
+            """)
+        return described
+    }
+
+    /// Tells of an address on the object whose it is, where that is wanted.
+    private func notes(_ identity: PodIdentity) -> (ObjectEvent.Reason, String) -> Void {
+        { [cluster] reason, message in
+            guard let cluster else { return }
+            let subject = ObjectEvent.Subject(identity.owner(network: ""), standsAlone: identity.standsAlone)
+            cluster.events.record(ObjectEvent(subject, reason, message))
+        }
     }
 
     /// Nil where the owner has none.
@@ -100,14 +126,14 @@ package struct AttachmentHandler: Sendable {
     /// Prepares an open migration. Where none is open only the pod that has become the VM's carrier is let in, with a new
     /// sandbox: its label stays.
     private func attach(
-        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner,
+        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner, instanceNode: String?,
         by deadline: ContinuousClock.Instant
     ) async throws -> DescribedBinding {
         let refusal: any Error
         if let unconfirmed = CNIError(migration, of: owner.name) {
             refusal = unconfirmed
         } else {
-            try await settleOlder(than: migration, of: owner, by: deadline)
+            try await settleOlder(than: migration, of: owner, instanceNode: instanceNode, by: deadline)
             do throws(IPAMError) {
                 return try await ipam.transfer(
                     TransferRequest(owner: owner, migrationUID: migration.uid, phase: .prepare(target: target)),
@@ -123,24 +149,17 @@ package struct AttachmentHandler: Sendable {
     }
 
     /// A VM has one migration at a time: an older one that is still open in the ledger has ended without anybody telling
-    /// the server. It ends as it did in the cluster, for PREPARE would end it in its source's favour.
+    /// the server. Where the VM runs tells how; PREPARE would end it in its source's favour.
     private func settleOlder(
-        than migration: PodIdentity.Migration, of owner: Owner, by deadline: ContinuousClock.Instant
+        than migration: PodIdentity.Migration, of owner: Owner, instanceNode: String?,
+        by deadline: ContinuousClock.Instant
     ) async throws(IPAMError) {
-        guard let open = try await binding(of: owner, by: deadline), open.target != nil,
-            open.migrationUID != migration.uid
+        guard let open = try await binding(of: owner, by: deadline), open.migrationUID != migration.uid,
+            let moved = open.target?.node, moved == instanceNode, moved != open.active?.node
         else { return }
-        let reading = await source.read()
-        let phase: TransferPhase
-        // What this reading lacks is gone: the newer migration has been confirmed already.
-        switch MigrationVerdict(on: open, in: reading, previous: reading) {
-        case .wait: return
-        case .commit: phase = .commit(targetOwner: nil)
-        case .abort: phase = .abort
-        }
         do throws(IPAMError) {
             _ = try await ipam.transfer(
-                TransferRequest(owner: open.owner, migrationUID: open.migrationUID, phase: phase),
+                TransferRequest(owner: open.owner, migrationUID: open.migrationUID, phase: .commit(targetOwner: nil)),
                 timeout: deadline.remaining)
         } catch {
             // Another agent came first: what it did stands.

@@ -16,6 +16,7 @@ package struct Reconciliation: Sendable {
     private let node: String
     private let ipam: any IPAMCalls
     private let source: any ObjectSource
+    private let cluster: ClusterNotes?
     private let log: Logger
 
     private var deletions = DeletionWatch()
@@ -28,10 +29,14 @@ package struct Reconciliation: Sendable {
     private var migrationBackOff = BackOff()
     private var deletionBackOff = BackOff()
 
-    package init(node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger) {
+    /// `cluster`: where people are told of migrations.
+    package init(
+        node: String, ipam: any IPAMCalls, source: any ObjectSource, cluster: ClusterNotes? = nil, log: Logger
+    ) {
         self.node = node
         self.ipam = ipam
         self.source = source
+        self.cluster = cluster
         self.log = log
     }
 
@@ -98,6 +103,7 @@ package struct Reconciliation: Sendable {
         do {
             _ = try await ipam.transfer(request, timeout: Self.timeout)
             log.info(event, metadata: metadata)
+            if case .commit = phase { cluster?.migrated(binding) }
         } catch  where error.code == .failedPrecondition || error.code == .notFound {
             // Another agent, a newer migration or the VM's deletion came first: what it did stands.
             metadata["error"] = "\(error.message)"

@@ -18,7 +18,7 @@ struct AgentCommand: AsyncParsableCommand {
         discussion: "Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.")
 
     static let variables =
-        ["node", "server", "socket", "state-dir", "pods", "kubeconfig", "kube-context"] + LogOptions.variables
+        ["node", "server", "socket", "state-dir", "pods"] + KubernetesOptions.variables + LogOptions.variables
 
     @Option(help: "This node's name, as in spec.nodeName of its pods.")
     var node: String
@@ -40,12 +40,10 @@ struct AgentCommand: AsyncParsableCommand {
             """, valueName: "source"))
     var pods: PodSource
 
-    @Option(
-        help: "The kubeconfig file of the API server; without one, the service account of the pod that this runs in.")
-    var kubeconfig: String?
+    @OptionGroup var kubernetes: KubernetesOptions
 
-    @Option(help: "The context in the kubeconfig file; without one, its current one.")
-    var kubeContext: String?
+    @Flag(help: "Write addresses and MACs as holdfast.dev/ annotations on pods; only with --pods kubernetes.")
+    var annotatePods = false
 
     @OptionGroup(title: "TLS") var tls: ClientTLSOptions
 
@@ -64,15 +62,17 @@ struct AgentCommand: AsyncParsableCommand {
         }
         defer { withExtendedLifetime(lock) {} }
         let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
-        let (source, watches) = try objectSource(log)
+        let sight = try sight(log)
         let application = AgentServer.application(
-            handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log), socket: socket, log: log
+            handler: AttachmentHandler(node: node, ipam: ipam, source: sight.source, cluster: sight.notes, log: log),
+            socket: socket, log: log
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }
-        let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, log: log)
+        let reconciliation = Reconciliation(
+            node: node, ipam: ipam, source: sight.source, cluster: sight.notes, log: log)
         let services = ServiceGroup(
-            services: watches + [ReconciliationService(reconciliation), application],
+            services: sight.services + [ReconciliationService(reconciliation), application],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()
@@ -82,21 +82,21 @@ struct AgentCommand: AsyncParsableCommand {
         await ipam.close()
     }
 
-    /// Where pods and VMs are seen, and what must run for it.
-    private func objectSource(_ log: Logger) throws -> (any ObjectSource, [any Service]) {
+    /// Where pods and VMs are seen, where people are told, and what must run for it.
+    private struct Sight {
+        var source: any ObjectSource
+        var notes: ClusterNotes?
+        var services: [any Service] = []
+    }
+
+    private func sight(_ log: Logger) throws -> Sight {
         switch pods {
-        case .directory(let path): return (DirectorySource(path: path, log: log), [])
+        case .directory(let path): return Sight(source: DirectorySource(path: path, log: log))
         case .kubernetes:
-            let configuration: KubernetesConfiguration
-            do throws(KubernetesError) {
-                configuration =
-                    if let kubeconfig { try .kubeconfig(kubeconfig, context: kubeContext) } else { try .inCluster() }
-            } catch {
-                throw Failure("the API server cannot be asked: \(error.message)")
-            }
-            let source = KubernetesSource(
-                node: node, client: KubernetesClient(configuration, log: log), log: log)
-            return (source, [source])
+            let client = KubernetesClient(try kubernetes.configuration, log: log)
+            let source = KubernetesSource(node: node, client: client, log: log)
+            let notes = ClusterNotes(node: node, client: client, annotatesPods: annotatePods, log: log)
+            return Sight(source: source, notes: notes, services: [source, notes])
         }
     }
 
