@@ -13,10 +13,13 @@ final class Chain {
     private let scratch: String
     private let bridge: String
     private let usesNamespaces: Bool
+    private let followsCluster: Bool
     private var processes: [String: Process] = [:]
     private var namespaces: [String: String] = [:]
 
-    init(_ cluster: TestCluster) throws {
+    /// `followsCluster`: the server does; there are agents in any case.
+    init(_ cluster: TestCluster, followsCluster: Bool = true) throws {
+        self.followsCluster = followsCluster
         let id = UUID().uuidString.prefix(8).lowercased()
         scratch = "/tmp/holdfast-chain-\(id)"
         bridge = "hf\(id)"
@@ -46,9 +49,11 @@ final class Chain {
             [
                 "--listen", "unix:\(scratch)/server.sock", "--store", "sqlite:\(scratch)/ledger.sqlite", "--http",
                 "off",
-                "--pools", "\(scratch)/pools.yaml", "--kubernetes", "--kubeconfig", "\(scratch)/kubeconfig",
-                "--grace", "500ms", "--log-level", "info",
-            ], as: "server")
+                "--pools", "\(scratch)/pools.yaml", "--log-level", "info",
+            ]
+                + (followsCluster
+                    ? ["--kubernetes", "--kubeconfig", "\(scratch)/kubeconfig", "--grace", "500ms"] : []),
+            as: "server")
     }
 
     func startAgent(_ node: String) throws {
@@ -95,6 +100,13 @@ final class Chain {
         processes[name] = process
         let line = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
         try #require(line.hasPrefix("listening on"), "\(name): \(self.log(of: name))")
+    }
+
+    /// The operator's command.
+    func holdfast(_ arguments: String...) throws -> Tool.Outcome {
+        try Tool.run(
+            ["\(Tool.products)/holdfast"] + arguments + ["--server", "unix:\(scratch)/server.sock"],
+            environment: ["KUBECONFIG": "\(scratch)/kubeconfig", "PATH": "/usr/bin:/bin"])
     }
 
     // MARK: What kubelet does

@@ -115,8 +115,14 @@ private struct PlayedState {
     /// The node that the VM's instance belongs to.
     var node: String?
 
+    private var openMigrations: Set<String> = []
+
     mutating func take(_ event: Story.Event) {
         if event.kind == "VirtualMachine" { machineUID = event.uid }
+        if event.kind == "VirtualMachineInstanceMigration" {
+            openMigrations.insert(event.uid)
+            if event.change == .deleted || hasEnded(event) { openMigrations.remove(event.uid) }
+        }
         guard event.kind == "VirtualMachineInstance" else { return }
         let status = event.members["status"] as? [String: Any]
         node = event.change == .deleted ? nil : status?["nodeName"] as? String
@@ -124,14 +130,17 @@ private struct PlayedState {
 
     /// Whether it is the moment at which a run or a migration has come to rest.
     func hasSettled(_ event: Story.Event) -> Bool {
-        let status = event.members["status"] as? [String: Any]
-        let phase = status?["phase"] as? String
-        switch event.kind {
-        case "VirtualMachineInstanceMigration":
-            return event.change == .modified && (phase == "Succeeded" || phase == "Failed")
-        case "VirtualMachineInstance":
-            return event.change == .modified && phase == "Running" && status?["migrationState"] == nil
-        default: return false
+        guard event.change == .modified, openMigrations.isEmpty else { return false }
+        return switch event.kind {
+        case "VirtualMachineInstanceMigration": hasEnded(event)
+        case "VirtualMachineInstance": phase(of: event) == "Running"
+        default: false
         }
+    }
+
+    private func hasEnded(_ event: Story.Event) -> Bool { ["Succeeded", "Failed"].contains(phase(of: event)) }
+
+    private func phase(of event: Story.Event) -> String? {
+        (event.members["status"] as? [String: Any])?["phase"] as? String
     }
 }

@@ -75,7 +75,7 @@ func podOwner(_ name: String, uid: String? = nil) -> Owner {
 func eventually(
     _ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
 ) async throws {
-    let deadline = ContinuousClock.now + .seconds(60)
+    let deadline = ContinuousClock.now + .seconds(40)
     while try await !condition() {
         try #require(ContinuousClock.now < deadline, "\(what)", sourceLocation: sourceLocation)
         try await Task.sleep(for: .milliseconds(20))
