@@ -3,7 +3,8 @@ package import IPAMModel
 /// What the cluster says of an open migration, and by which sign.
 package enum MigrationVerdict: Hashable, Sendable {
     case wait
-    case commit(sign: String)
+    /// `newOwner`: whose the binding becomes, where it is another VM's (decentralized migration).
+    case commit(sign: String, newOwner: Owner?)
     case abort(sign: String)
 }
 
@@ -29,18 +30,32 @@ extension MigrationVerdict {
             return
         }
         let migration = objects.migration(binding.migrationUID, of: binding.owner)
-        let instance = objects.instance(namespace: binding.owner.namespace, name: binding.owner.name)
+        let isReceived = migration?.receives != nil
+        let instance = objects.instance(
+            namespace: isReceived ? migration?.metadata.namespace ?? "" : binding.owner.namespace,
+            name: isReceived ? migration?.vmiName ?? "" : binding.owner.name)
+        var newOwner: Owner?
+        if isReceived, let instance {
+            newOwner = binding.owner
+            newOwner?.namespace = instance.metadata.namespace
+            newOwner?.name = instance.metadata.name
+            newOwner?.uid = instance.virtualMachine?.uid ?? instance.metadata.uid
+        } else if isReceived, migration?.phase != "Failed" {
+            // Without it nobody knows whose the binding becomes.
+            self = .wait
+            return
+        }
         // The state of another migration, older or newer, says nothing about this one.
         let state = instance?.migration.flatMap { $0.migrationUid == binding.migrationUID ? $0 : nil }
         let pod = objects.pod(uid: target.podUID)
         // KubeVirt moves the instance's node before it says `completed`. Where source and target share a node it tells
         // nothing.
-        let hasMoved = instance?.nodeName == target.node && binding.active?.node != target.node
+        let hasMoved = !isReceived && instance?.nodeName == target.node && binding.active?.node != target.node
 
         if migration?.phase == "Succeeded" {
-            self = .commit(sign: "the migration has succeeded")
+            self = .commit(sign: "the migration has succeeded", newOwner: newOwner)
         } else if state != nil, hasMoved {
-            self = .commit(sign: "the instance belongs to the target's node")
+            self = .commit(sign: "the instance belongs to the target's node", newOwner: newOwner)
         } else if migration?.phase == "Failed" {
             self = .abort(sign: "the migration has failed")
         } else if state?.failed == true {
@@ -51,9 +66,9 @@ extension MigrationVerdict {
             Self.isSet(pod?.metadata.annotations[KubeVirtName.migrationTargetReady])
         {
             // Promise 8: the annotation of a pod whose migration nothing else knows of is anybody's.
-            self = .commit(sign: "the target pod is annotated as ready")
+            self = .commit(sign: "the target pod is annotated as ready", newOwner: newOwner)
         } else if Self.isSet(state?.targetNodeDomainReadyTimestamp) {
-            self = .commit(sign: "the target's domain is ready")
+            self = .commit(sign: "the target's domain is ready", newOwner: newOwner)
         } else if let pod, pod.hasEnded {
             self = .abort(sign: "the target pod has ended")
         } else if pod == nil, missing.contains(.targetPod) {
@@ -62,7 +77,8 @@ extension MigrationVerdict {
             // Gone before it was handed over; or long after, and a newer one has taken its place in the instance.
             self =
                 hasMoved && pod != nil
-                ? .commit(sign: "the migration is gone, and the instance belongs to the target's node")
+                ? .commit(
+                    sign: "the migration is gone, and the instance belongs to the target's node", newOwner: newOwner)
                 : .abort(sign: "the migration is gone")
         } else {
             self = .wait
@@ -73,9 +89,10 @@ extension MigrationVerdict {
 }
 
 extension ClusterObjects {
-    /// The migration of this UID, where it is one of the owner's instance.
+    /// The migration of this UID, where it is one of the owner's instance, or brings that to another.
     fileprivate func migration(_ uid: String, of owner: Owner) -> VirtualMachineInstanceMigration? {
-        guard let found = migration(uid: uid), found.metadata.namespace == owner.namespace, found.vmiName == owner.name
+        guard let found = migration(uid: uid),
+            found.receives != nil || (found.metadata.namespace == owner.namespace && found.vmiName == owner.name)
         else { return nil }
         return found
     }

@@ -16,12 +16,18 @@ package struct PodIdentity: Hashable, Sendable {
     package struct Migration: Hashable, Sendable {
         package var uid: String
         package var standing: Standing
+        /// Where the VM comes from another VM (decentralized migration): its owner, but for the network. Nil for one that
+        /// stays the same VM.
+        package var source: Owner?
 
         package enum Standing: Hashable, Sendable {
             case open
             case ended
             /// No such migration of this instance is there: not yet, or no more (KubeVirt keeps the last five).
             case unconfirmed
+            /// It is open, and brings a VM from where nobody here knows of: no migration, or more than one, sends what
+            /// this one receives.
+            case fromElsewhere
         }
     }
 
@@ -59,7 +65,7 @@ extension ClusterObjects {
         }
         let instance = try confirmed(controller, in: namespace)
         let migration = pod.metadata.labels[KubeVirtName.migrationJobUID].map {
-            PodIdentity.Migration(uid: $0, standing: standing(ofMigration: $0, of: controller.name, in: namespace))
+            standing(ofMigration: $0, of: controller.name, in: namespace)
         }
         return PodIdentity(
             pod: pod, kind: .virtualMachine, name: controller.name,
@@ -69,11 +75,22 @@ extension ClusterObjects {
 
     private func standing(
         ofMigration uid: String, of instance: String, in namespace: String
-    ) -> PodIdentity.Migration.Standing {
+    ) -> PodIdentity.Migration {
         guard let found = migration(uid: uid), found.metadata.namespace == namespace, found.vmiName == instance else {
-            return .unconfirmed
+            return PodIdentity.Migration(uid: uid, standing: .unconfirmed)
         }
-        return found.hasEnded ? .ended : .open
+        if found.hasEnded { return PodIdentity.Migration(uid: uid, standing: .ended) }
+        guard let id = found.receives else { return PodIdentity.Migration(uid: uid, standing: .open) }
+        // Promise 8: both halves must be there, each once; KubeVirt too knows them by this ID.
+        let senders = migrations.filter { $0.sends == id && !$0.hasEnded }
+        guard senders.count == 1, let sender = senders.first,
+            migrations.count(where: { $0.receives == id && !$0.hasEnded }) == 1,
+            let source = self.instance(namespace: sender.metadata.namespace, name: sender.vmiName)
+        else { return PodIdentity.Migration(uid: uid, standing: .fromElsewhere) }
+        let owner = Owner(
+            kind: .virtualMachine, namespace: sender.metadata.namespace, name: sender.vmiName,
+            uid: source.virtualMachine?.uid ?? source.metadata.uid, network: "")
+        return PodIdentity.Migration(uid: uid, standing: .open, source: owner)
     }
 
     /// Only the instance itself confirms what a pod says of its owner (promise 8): the name alone would give a pod that

@@ -9,7 +9,7 @@ package struct Disagreement: Hashable, Sendable {
         /// Ends the active attachment, whose pod is gone; the VM keeps its addresses.
         case detach(AttachmentID)
         /// Ends the open migration, as it ended in the cluster.
-        case commit, abort
+        case commit(newOwner: Owner?), abort
         /// Nothing that is safe; the reason says what to do.
         case byHand
     }
@@ -49,8 +49,9 @@ extension Disagreement {
             if inventory.pods[target.podUID] == nil { missing.insert(.targetPod) }
             if inventory.migrations[binding.migrationUID] == nil { missing.insert(.migration) }
             switch MigrationVerdict(on: binding, in: inventory.objects(about: binding), missing: missing) {
-            case .commit(let sign):
-                self.init(binding, "its migration to node \(target.node) has ended: \(sign)", .commit)
+            case .commit(let sign, let newOwner):
+                self.init(
+                    binding, "its migration to node \(target.node) has ended: \(sign)", .commit(newOwner: newOwner))
                 return
             case .abort(let sign):
                 self.init(binding, "its migration to node \(target.node) has ended: \(sign)", .abort)

@@ -75,7 +75,14 @@ package struct Inventory: Sendable {
     func objects(about binding: Binding) -> ClusterObjects {
         var objects = ClusterObjects()
         objects.instances = [instances[ObjectName(binding.owner)]].compactMap(\.self)
-        objects.migrations = [migrations[binding.migrationUID]].compactMap(\.self)
+        if let migration = migrations[binding.migrationUID] {
+            objects.migrations = [migration]
+            // One that brings the VM to another is in that one's namespace.
+            let other = ObjectName(namespace: migration.metadata.namespace, name: migration.vmiName)
+            if other != ObjectName(binding.owner), let instance = instances[other] {
+                objects.instances.append(instance)
+            }
+        }
         objects.pods = [binding.active, binding.target].compactMap { $0.flatMap { pods[$0.podUID] } }
         return objects
     }

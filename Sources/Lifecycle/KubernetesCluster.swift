@@ -32,23 +32,43 @@ package struct KubernetesCluster: ClusterReads {
         for name in Set(bindings.map { ObjectName($0.owner) }) {
             let selection = Selection(
                 namespace: name.namespace, labels: "\(KubeVirtName.migrationOfInstance)=\(name.name)")
-            let migrations = try await client.list(
-                Lean<VirtualMachineInstanceMigration>.self, .virtualMachineInstanceMigrations, selection)
-            for migration in migrations.objects { inventory.add(migration.object) }
-            inventory.isComplete = inventory.isComplete && migrations.isComplete
-            if let instance = try await client.get(
-                Lean<VirtualMachineInstance>.self, .virtualMachineInstances, namespace: name.namespace, name: name.name)
-            {
-                inventory.add(instance.object)
+            try await add(migrationsIn: selection, to: &inventory) { _ in true }
+            try await add(instance: name, to: &inventory)
+        }
+        // A decentralized migration is in the namespace that its VM comes to.
+        let unknown = Set(bindings.map(\.migrationUID)).subtracting(inventory.migrations.keys)
+        if !unknown.isEmpty {
+            try await add(migrationsIn: .all, to: &inventory) { unknown.contains($0.metadata.uid) }
+        }
+        for binding in bindings {
+            var namespace = binding.owner.namespace
+            if let migration = inventory.migrations[binding.migrationUID], migration.receives != nil {
+                namespace = migration.metadata.namespace
+                try await add(instance: ObjectName(namespace: namespace, name: migration.vmiName), to: &inventory)
             }
-        }
-        let targets = bindings.compactMap { binding in
-            binding.target.map { ObjectName(namespace: binding.owner.namespace, name: $0.pod) }
-        }
-        for target in Set(targets) {
-            if let pod = try await pod(target) { inventory.add(pod) }
+            guard let target = binding.target, !target.pod.isEmpty, inventory.pods[target.podUID] == nil else {
+                continue
+            }
+            if let pod = try await pod(ObjectName(namespace: namespace, name: target.pod)) { inventory.add(pod) }
         }
         return inventory
+    }
+
+    private func add(
+        migrationsIn selection: Selection, to inventory: inout Inventory,
+        where isMeant: (VirtualMachineInstanceMigration) -> Bool
+    ) async throws(KubernetesError) {
+        let migrations = try await client.list(
+            Lean<VirtualMachineInstanceMigration>.self, .virtualMachineInstanceMigrations, selection)
+        for migration in migrations.objects where isMeant(migration.object) { inventory.add(migration.object) }
+        inventory.isComplete = inventory.isComplete && migrations.isComplete
+    }
+
+    private func add(instance name: ObjectName, to inventory: inout Inventory) async throws(KubernetesError) {
+        if inventory.instances[name] != nil { return }
+        let instance = try await client.get(
+            Lean<VirtualMachineInstance>.self, .virtualMachineInstances, namespace: name.namespace, name: name.name)
+        if let instance { inventory.add(instance.object) }
     }
 
     package func hasMachine(_ name: ObjectName) async throws(KubernetesError) -> Bool {

@@ -51,7 +51,7 @@ package struct Repair: Sendable {
             case .detach(let id):
                 _ = try await ipam.release(
                     .attachment(id, owner: binding.owner, network: binding.owner.network), timeout: Self.timeout)
-            case .commit: try await transfer(binding, .commit(targetOwner: nil))
+            case .commit(let newOwner): try await transfer(binding, .commit(targetOwner: newOwner))
             case .abort: try await transfer(binding, .abort)
             }
             return .done
@@ -76,6 +76,8 @@ package struct Repair: Sendable {
         case .free where owner.kind == .pod:
             return try await isThere(podUID: owner.uid, named: owner.name, in: owner.namespace)
                 ? "the pod is there" : nil
+        // Its carriers may be of another VM by now.
+        case .free where binding.target != nil: return "its migration has not ended"
         case .free:
             if try await cluster.hasMachine(ObjectName(owner)) { return "a VM of that name is there" }
             for carrier in [binding.active, binding.target].compactMap(\.self) where !carrier.pod.isEmpty {

@@ -130,13 +130,21 @@ package struct AttachmentHandler: Sendable {
         by deadline: ContinuousClock.Instant
     ) async throws -> DescribedBinding {
         let refusal: any Error
+        var source = migration.source ?? owner
+        source.network = owner.network
+        if case .fromElsewhere = migration.standing, try await binding(of: owner, by: deadline) != nil {
+            // Its addresses were reserved here, for its arrival.
+            return try await ipam.allocate(
+                AllocateRequest(owner: owner, attachment: target), timeout: deadline.remaining
+            ).binding
+        }
         if let unconfirmed = CNIError(migration, of: owner.name) {
             refusal = unconfirmed
         } else {
-            try await settleOlder(than: migration, of: owner, instanceNode: instanceNode, by: deadline)
+            try await settleOlder(than: migration, of: source, instanceNode: instanceNode, by: deadline)
             do throws(IPAMError) {
                 return try await ipam.transfer(
-                    TransferRequest(owner: owner, migrationUID: migration.uid, phase: .prepare(target: target)),
+                    TransferRequest(owner: source, migrationUID: migration.uid, phase: .prepare(target: target)),
                     timeout: deadline.remaining)
             } catch {
                 guard error.reason == .migrationEnded else { throw error }

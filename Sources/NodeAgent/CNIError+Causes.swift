@@ -52,6 +52,11 @@ extension CNIError {
     package init?(_ migration: PodIdentity.Migration, of instance: String) {
         switch migration.standing {
         case .open: return nil
+        case .fromElsewhere:
+            self.init(
+                .tryAgainLater, "the VM \(instance) comes from where no migration sends it, or more than one",
+                details: "both halves of a decentralized migration must be in this cluster; from another one, reserve "
+                    + "the VM's addresses before: `holdfast reserve`; the runtime tries again by itself")
         case .ended:
             self.init(
                 .conflict, "the VirtualMachineInstanceMigration with UID \(migration.uid) has ended",

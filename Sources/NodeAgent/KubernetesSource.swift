@@ -109,9 +109,31 @@ extension KubernetesSource {
                     deadline)
             {
                 objects.migrations = [found]
+                if let id = found.receives { try await add(sendersOf: id, to: &objects, by: deadline) }
             }
         }
         return try objects.identity(ofPod: name, in: namespace, uid: uid)
+    }
+
+    /// The other half of a decentralized migration, wherever it is, and its instance.
+    private func add(
+        sendersOf id: String, to objects: inout ClusterObjects, by deadline: ContinuousClock.Instant
+    ) async throws(IdentityError) {
+        do {
+            let all = try await client.list(VirtualMachineInstanceMigration.self, .virtualMachineInstanceMigrations)
+            let known = Set(objects.migrations.map(\.metadata.uid))
+            objects.migrations += all.objects.filter {
+                ($0.sends == id || $0.receives == id) && !known.contains($0.metadata.uid)
+            }
+        } catch {
+            throw .unavailable(reason: error.message)
+        }
+        for sender in objects.migrations where sender.sends == id {
+            let instance = try await get(
+                VirtualMachineInstance.self, .virtualMachineInstances, sender.metadata.namespace, sender.vmiName,
+                deadline)
+            if let instance { objects.instances.append(instance) }
+        }
     }
 
     private func pod(

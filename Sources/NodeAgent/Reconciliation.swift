@@ -92,7 +92,8 @@ package struct Reconciliation: Sendable {
         let (phase, event, sign): (TransferPhase, Logger.Message, String)
         switch verdict {
         case .wait: return
-        case .commit(let why): (phase, event, sign) = (.commit(targetOwner: nil), "migration committed", why)
+        case .commit(let why, let newOwner):
+            (phase, event, sign) = (.commit(targetOwner: newOwner), "migration committed", why)
         case .abort(let why): (phase, event, sign) = (.abort, "migration aborted", why)
         }
         let request = TransferRequest(owner: binding.owner, migrationUID: binding.migrationUID, phase: phase)

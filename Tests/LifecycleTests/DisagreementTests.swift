@@ -99,7 +99,8 @@ struct DisagreementTests {
             }
         }
         #expect(settle { $0.migrations = [migration("m", of: "testvm", phase: "Running")] } == [])
-        #expect(settle { $0.migrations = [migration("m", of: "testvm", phase: "Succeeded")] } == [.commit])
+        #expect(
+            settle { $0.migrations = [migration("m", of: "testvm", phase: "Succeeded")] } == [.commit(newOwner: nil)])
         #expect(settle { $0.migrations = [migration("m", of: "testvm", phase: "Failed")] } == [.abort])
         #expect(settle { _ in } == [.abort])
         #expect(
@@ -109,7 +110,7 @@ struct DisagreementTests {
             } == [.abort])
         #expect(
             settle { $0.instances = [instance("testvm", node: "node-b", state: MigrationState(migrationUid: "m"))] }
-                == [.commit])
+                == [.commit(newOwner: nil)])
         #expect(settle { $0.instances = [instance("testvm", state: MigrationState(migrationUid: "m"))] } == [])
     }
 }

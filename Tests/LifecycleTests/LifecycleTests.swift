@@ -128,6 +128,14 @@ struct LifecycleTests {
         #expect(try await ledger.all.isEmpty)
     }
 
+    @Test func `what migrates is not freed with its VM before the migration has ended`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"), pod: "source")
+        try await ledger.prepare(vm("testvm"), migration: "m-1", pod: "target")
+        #expect(await !lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm"))
+        #expect(try await ledger.all.map(\.state) == [.migrating])
+    }
+
     @Test(arguments: ["Succeeded", "Failed"])
     func `a migration that hangs is settled as the cluster says`(phase: String) async throws {
         let ledger = try await makeLedger()

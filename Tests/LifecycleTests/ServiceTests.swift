@@ -120,6 +120,52 @@ struct ServiceTests {
         }
     }
 
+    @Test func `a migration to another namespace that hangs is settled there`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"), pod: "source")
+        try await ledger.prepare(vm("testvm"), migration: "receiver", pod: "target")
+        func migration(_ name: String, _ namespace: String, of instance: String, _ half: String, _ phase: String)
+            -> String
+        {
+            """
+            {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstanceMigration","metadata":{"namespace":\
+            "\(namespace)","name":"\(name)","uid":"\(name)","labels":{"kubevirt.io/vmi-name":"\(instance)"}},\
+            "spec":{"vmiName":"\(instance)","\(half)":{"migrationID":"x"}},"status":{"phase":"\(phase)"}}
+            """
+        }
+        try await TestCluster.run { cluster in
+            try cluster.put(machine("testvm"))
+            try cluster.put(migration("sender", "default", of: "testvm", "sendTo", "Running"))
+            try cluster.put(migration("receiver", "green", of: "testvm2", "receive", "Running"))
+            try cluster.put(
+                """
+                {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","metadata":{"namespace":"green",\
+                "name":"testvm2","uid":"vmi-2"}}
+                """)
+            try cluster.put(
+                """
+                {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"green","name":"target","uid":"uid-target"},\
+                "spec":{"nodeName":"node-b"},"status":{"phase":"Running"}}
+                """)
+            try cluster.put(
+                """
+                {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"default","name":"source","uid":"uid-source",\
+                "labels":{"kubevirt.io":"virt-launcher"}},"spec":{"nodeName":"node-a"},"status":{"phase":"Running"}}
+                """)
+            try await withService(ledger, cluster) {
+                func looks() -> Int { cluster.requests.count { $0.name == "target" } }
+                try await eventually("looked at often") { looks() > 8 }
+                #expect(try await ledger.all.map(\.state) == [.migrating])
+                try cluster.put(migration("receiver", "green", of: "testvm2", "receive", "Succeeded"))
+                try await eventually("it is the other VM's") {
+                    let binding = try #require(try await ledger.all.first)
+                    return binding.owner.namespace == "green" && binding.owner.uid == "vmi-2"
+                        && binding.active?.pod == "target"
+                }
+            }
+        }
+    }
+
     @Test func `the list of all VMs comes in pages, and holds no labels or annotations`() async throws {
         try await TestCluster.run { cluster in
             for index in 0..<1200 {
