@@ -38,6 +38,7 @@ let package = Package(
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
         .target(name: "Addresses", swiftSettings: settings),
+        .target(name: "Telemetry", swiftSettings: settings),
         .target(
             name: "KubernetesAPI",
             dependencies: [
@@ -49,7 +50,7 @@ let package = Package(
             ], swiftSettings: settings),
 
         // Floor 2
-        .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC"], swiftSettings: settings),
+        .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC", "Telemetry"], swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "DHCP", dependencies: ["Addresses"], swiftSettings: settings),
@@ -94,7 +95,7 @@ let package = Package(
         .target(
             name: "IPAMService",
             dependencies: [
-                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses",
+                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses", "Telemetry",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -144,8 +145,11 @@ let package = Package(
             ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
 
         // Tests
+        .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: testSettings),
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: testSettings),
-        .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: testSettings),
+        .testTarget(
+            name: "RPCTests", dependencies: ["RPC", "Telemetry", "CMessages", "CProtobufC"], swiftSettings: testSettings
+        ),
         .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: testSettings),
         .testTarget(name: "DHCPTests", dependencies: ["DHCP", "Addresses"], swiftSettings: testSettings),
         // An API server of the tests' own, fed with recorded traffic.
@@ -193,7 +197,8 @@ let package = Package(
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "DHCP",
+                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI",
+                "DHCP",
                 "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
