@@ -158,7 +158,7 @@ let package = Package(
             dependencies: [
                 "KubernetesAPI",
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ], path: "Tests/TestCluster", swiftSettings: testSettings),
         .testTarget(
             name: "KubernetesAPITests",
