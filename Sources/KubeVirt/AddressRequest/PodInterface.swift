@@ -1,0 +1,71 @@
+/// One NIC of a pod, with every name that an annotation may use for it.
+package struct PodInterface: Hashable, Sendable {
+    /// A NetworkAttachmentDefinition.
+    package struct Definition: Hashable, Sendable {
+        package var namespace: String
+        package var name: String
+    }
+
+    /// Its name in the pod: "eth0", "net1", "pod6c270ef2f25".
+    package var name: String
+    /// The network's name in the CNI configuration.
+    package var network: String
+    /// The definition that the pod was attached by; nil for the cluster's default network.
+    package var definition: Definition?
+    /// The name in the VM's `spec.networks`; nil for another pod's NIC.
+    package var machineNetwork: String?
+
+    /// `name` and `network` as the runtime names them. What else they are called is read from what Multus was told (the
+    /// NAD's own name, which its configuration need not bear) and from the VM's networks.
+    package init(name: String, network: String, pod: ObjectMeta, machineNetworks: [MachineNetwork] = []) {
+        self.name = name
+        self.network = network
+        definition = Self.definition(of: name, network: network, pod: pod)
+        machineNetwork = machineNetworks.first { $0.interface == name }?.name
+    }
+
+    /// The pod's first NIC, which the plain names speak for.
+    package var isPrimary: Bool { name == MachineNetwork.primaryInterface }
+
+    private static func definition(of interface: String, network: String, pod: ObjectMeta) -> Definition? {
+        if interface == MachineNetwork.primaryInterface {
+            let text = pod.annotations[NetworkSelection.defaultNetworkAnnotation] ?? ""
+            guard let selection = NetworkSelection.list(text)?.first, let namespace = selection.namespace else {
+                return nil
+            }
+            return Definition(namespace: namespace, name: selection.name)
+        }
+        let selections = NetworkSelection.list(pod.annotations[NetworkSelection.networksAnnotation] ?? "") ?? []
+        for (index, selection) in selections.enumerated() where selection.interface ?? "net\(index + 1)" == interface {
+            return Definition(namespace: selection.namespace ?? pod.namespace, name: selection.name)
+        }
+        // Attached by something else than Multus: the configuration's name is the best there is.
+        let parts = network.split(separator: "/")
+        return Definition(
+            namespace: parts.count == 2 ? String(parts[0]) : pod.namespace, name: String(parts.last ?? ""))
+    }
+}
+
+extension PodInterface {
+    /// What stands before and after "holdfast.dev/addresses" in the names that speak for this NIC.
+    var ownForms: [(prefix: String, suffix: String)] {
+        var forms = isPrimary ? [("", "")] : []
+        for suffix in [name, machineNetwork] {
+            if let suffix { forms.append(("", ".\(suffix)")) }
+        }
+        // An annotation's name has one "/": "namespace/name" is written the other way round, as Kube-OVN does.
+        var prefixes = [network.split(separator: "/").reversed().joined(separator: ".")]
+        if let definition { prefixes.append("\(definition.name).\(definition.namespace)") }
+        for prefix in Set(prefixes).sorted() { forms.append(("\(prefix).", "")) }
+        return forms
+    }
+
+    /// Kube-OVN's providers (pkg/controller/pod.go, `getPodAttachmentNet`): "ovn" is the primary one; a definition's own
+    /// has ".ovn" where Kube-OVN is the network as well, and the interface where a pod is attached twice.
+    var kubeOVNProviders: [String] {
+        let plain = isPrimary ? ["ovn"] : []
+        guard let definition else { return plain }
+        let base = "\(definition.name).\(definition.namespace)"
+        return plain + ["\(base).ovn.\(name)", "\(base).ovn", base]
+    }
+}
