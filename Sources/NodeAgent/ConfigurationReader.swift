@@ -169,11 +169,14 @@ struct ConfigurationReader {
 }
 
 extension IPPrefix {
-    /// The addresses from one through another. Like whereabouts, passes over a bound that is outside, or an end before
-    /// the start.
+    /// The addresses from one through another. Like whereabouts, passes over a bound that no interface can have, and an
+    /// end before the start (`GetIPRange`).
     fileprivate func window(from lower: IPAddress?, through upper: IPAddress?) -> AddressRange {
-        let start = lower.flatMap { contains($0) ? $0 : nil } ?? address
-        let end = upper.flatMap { contains($0) && $0 >= start ? $0 : nil } ?? last
+        func isUsable(_ address: IPAddress) -> Bool {
+            contains(address) && (hostMask <= 1 || address > self.address && address < last)
+        }
+        let start = lower.flatMap { isUsable($0) ? $0 : nil } ?? address
+        let end = upper.flatMap { isUsable($0) && $0 >= start ? $0 : nil } ?? last
         return AddressRange(from: start, through: end)
     }
 }

@@ -59,7 +59,9 @@ struct InlinePool: Hashable, Sendable {
             sets[range.prefix.family] = range.set
         }
         var prefixes: [PoolPrefix] = []
-        for range in ranges where !prefixes.contains(where: { $0.prefix == range.prefix }) {
+        // IPv4 first, whatever the order in the configuration: that changes nothing.
+        let ordered = AddressFamily.allCases.flatMap { family in ranges.filter { $0.prefix.family == family } }
+        for range in ordered where !prefixes.contains(where: { $0.prefix == range.prefix }) {
             let all = ranges.filter { $0.prefix == range.prefix }
             let excluded = range.prefix.gaps(around: all.map(\.window)) + all.flatMap(\.excluded)
             let needsGateway = routes.contains { $0.destination.family == range.prefix.family && $0.gateway == nil }

@@ -168,3 +168,152 @@ struct AllocationTests {
         #expect(ipam.bindings.last?.mac.description == "02:00:00:00:00:20")
     }
 }
+
+/// ADD in a network that describes its pool by ranges.
+struct InlineAllocationTests {
+    private let ipam: LedgerIPAM
+    private let source = StatedSource()
+
+    init() throws { ipam = try LedgerIPAM() }
+
+    /// As one agent; each has its own memory of which pools are there.
+    private func agent() -> AttachmentHandler {
+        AttachmentHandler(
+            node: "node-a", ipam: ipam, source: source, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    private func pods(_ names: [String]) {
+        var objects = ClusterObjects()
+        objects.pods = names.map {
+            Pod(metadata: ObjectMeta(namespace: "default", name: $0, uid: "uid-\($0)"), nodeName: "node-a")
+        }
+        source.state(objects)
+    }
+
+    private func add(
+        _ pod: String, on agent: AttachmentHandler, network: String = "vlan10", _ ranges: JSONObject
+    ) async throws(CNIError) -> JSON {
+        var ipam = ranges
+        ipam["type"] = "holdfast-cni"
+        return try await agent.add(
+            AgentRequest(
+                environment: [
+                    "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c-\(pod)", "CNI_NETNS": "/run/netns/x",
+                    "CNI_IFNAME": "net1", "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=\(pod)",
+                ],
+                configuration: [
+                    "cniVersion": "1.0.0", "name": .string(network), "type": "macvlan", "ipam": .object(ipam),
+                ]))
+    }
+
+    private func refusal(_ body: () async throws(CNIError) -> JSON) async -> CNIError? {
+        do {
+            _ = try await body()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    private var poolCalls: Int { ipam.calls.count { if case .pool = $0 { true } else { false } } }
+
+    private let ranges: JSONObject = [
+        "range": "10.20.0.0/24", "range_start": "10.20.0.10", "range_end": "10.20.0.11", "gateway": "10.20.0.1",
+    ]
+
+    @Test func `the word whereabouts made holdfast-cni is all: the pool is there with the first ADD, on every node`()
+        async throws
+    {
+        pods(["a", "b", "c"])
+        let (first, second) = (agent(), agent())
+        let answer = try await add("a", on: first, ranges)
+        #expect(answer["result"]?["ips"] == [["address": "10.20.0.10/24", "gateway": "10.20.0.1"]])
+        #expect(poolCalls == 1)
+        // Another network of the same ranges shares the pool, as in whereabouts.
+        #expect(
+            try await add("b", on: second, network: "other", ranges)["result"]?["ips"]
+                == [["address": "10.20.0.11/24", "gateway": "10.20.0.1"]])
+        #expect(poolCalls == 2)
+        // Known pools cost no further call.
+        _ = try await add("a", on: first, ranges)
+        #expect(poolCalls == 2)
+        #expect(await refusal { () throws(CNIError) in try await add("c", on: first, ranges) }?.code == .exhausted)
+        #expect(poolCalls == 2)
+    }
+
+    @Test func `a pool that was deleted is made again`() async throws {
+        pods(["a"])
+        let agent = agent()
+        _ = try await add("a", on: agent, ranges)
+        for binding in ipam.bindings { try ipam.apply(.release(.binding(binding.owner))) }
+        for _ in 0..<61 { _ = try? ipam.apply(.deletePool(name: "none")) }
+        try ipam.apply(.deletePool(name: "10.20.0.0-24"))
+        #expect(try await add("a", on: agent, ranges)["result"]?["ips"]?.array?.count == 1)
+    }
+
+    @Test func `changed ranges change the pool where that loses nothing, and what an operator set stays`() async throws
+    {
+        pods(["a", "b", "c"])
+        let agent = agent()
+        _ = try await add("a", on: agent, ranges)
+        var pool = try #require(ipam.pool(named: "10.20.0.0-24"))
+        pool.namespaceQuota = 2
+        try ipam.apply(.updatePool(pool))
+
+        var wider = ranges
+        wider["range_end"] = "10.20.0.20"
+        wider["gateway"] = "10.20.0.2"
+        #expect(
+            try await add("b", on: agent, wider)["result"]?["ips"]
+                == [["address": "10.20.0.11/24", "gateway": "10.20.0.2"]])
+        #expect(ipam.pool(named: "10.20.0.0-24")?.namespaceQuota == 2)
+
+        // Without the first two, who are there.
+        var moved = ranges
+        moved["range_start"] = "10.20.0.30"
+        moved["range_end"] = "10.20.0.40"
+        let refusal = await refusal { () throws(CNIError) in try await add("c", on: agent, network: "moved", moved) }
+        #expect(refusal?.code == .conflict)
+        for words in ["\"moved\"", "10.20.0.30", "10.20.0.20", "10.20.0.10"] {
+            // Both descriptions, and what is in the way.
+            let neighbours = ["10.20.0.30": "10.20.0.0..10.20.0.29", "10.20.0.20": "10.20.0.21..10.20.0.255"]
+            #expect(
+                refusal?.message.contains(neighbours[words] ?? words) == true, "\(words): \(refusal?.message ?? "")")
+        }
+    }
+
+    @Test func `ranges that overlap another pool are refused in the server's words`() async throws {
+        pods(["a"])
+        let refusal = await refusal { () throws(CNIError) in
+            try await add("a", on: agent(), ["range": "10.16.4.0/24"])
+        }
+        #expect(refusal?.code == .taken && refusal?.details.hasPrefix("POOL_OVERLAP") == true)
+        #expect(refusal?.message.contains("\"vlan10\"") == true && refusal?.message.contains("vms") == true)
+    }
+
+    @Test func `a VM that has its addresses starts though its network's new ranges are refused`() async throws {
+        var objects = ClusterObjects()
+        for name in ["a", "b"] {
+            objects.instances.append(
+                VirtualMachineInstance(metadata: ObjectMeta(namespace: "default", name: name, uid: "vmi-\(name)")))
+            objects.pods.append(
+                Pod(
+                    metadata: ObjectMeta(
+                        namespace: "default", name: name, uid: "uid-\(name)",
+                        owners: [
+                            OwnerReference(
+                                apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: name,
+                                uid: "vmi-\(name)")
+                        ]), nodeName: "node-a"))
+        }
+        source.state(objects)
+        let agent = agent()
+        let before = try await add("a", on: agent, ranges)
+        let changed: JSONObject = ["range": "10.20.0.0/24", "exclude": ["10.20.0.10"]]
+        #expect(try await add("a", on: agent, changed)["result"]?["ips"] == before["result"]?["ips"])
+        #expect(await refusal { () throws(CNIError) in try await add("b", on: agent, changed) }?.code == .conflict)
+        // Ranges that are another pool move nobody either.
+        #expect(try await add("a", on: agent, ["range": "10.30.0.0/24"])["result"]?["ips"] == before["result"]?["ips"])
+        #expect(ipam.pool(named: "10.30.0.0-24") == nil)
+    }
+}
