@@ -15,16 +15,13 @@ struct Allocation: Sendable {
 
     /// Throws `WishError`, or `CNIError` where the network's own ranges cannot be read.
     init(
-        owner: Owner, attachment: Attachment, identity: PodIdentity, network: NetworkConfiguration,
-        invocation: Invocation
+        owner: Owner, attachment: Attachment, nic: PodInterface, annotations: [String: String],
+        network: NetworkConfiguration, invocation: Invocation
     ) throws {
         self.owner = owner
         self.attachment = attachment
-        let nic = PodInterface(
-            name: invocation.interface, network: network.name, pod: identity.pod.metadata,
-            machineNetworks: identity.networks)
         request = try AddressRequest(
-            Wish.wishes(in: identity.pod.metadata.annotations, for: nic) + Wish.wishes(in: network, invocation))
+            Wish.wishes(in: annotations, for: nic) + Wish.wishes(in: network, invocation))
         networkPool = try NetworkPool(network)
     }
 

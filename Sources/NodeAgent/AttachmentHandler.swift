@@ -45,14 +45,16 @@ package struct AttachmentHandler: Sendable {
         let attachment = Attachment(
             node: node, pod: metadata.name, podUID: metadata.uid, containerID: invocation.containerID,
             createdAt: metadata.createdAt)
+        let nic = PodInterface(
+            name: invocation.interface, network: network.name, pod: metadata, machineNetworks: identity.networks)
         do {
             let described =
                 if let migration = identity.migration {
                     try await attach(attachment, asTargetOf: migration, of: owner, by: deadline)
                 } else {
                     try await Allocation(
-                        owner: owner, attachment: attachment, identity: identity, network: network,
-                        invocation: invocation
+                        owner: owner, attachment: attachment, nic: nic, annotations: metadata.annotations,
+                        network: network, invocation: invocation
                     ).run(on: ipam, pools: pools, by: deadline)
                 }
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
@@ -62,7 +64,8 @@ package struct AttachmentHandler: Sendable {
                     "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
                     "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
                 ])
-            return AddAnswer(result: CNIResult(described), mac: described.binding.mac).json(version: network.version)
+            let result = CNIResult(described, hasDefaultRoute: nic.hasDefaultRoute)
+            return AddAnswer(result: result, mac: described.binding.mac).json(version: network.version)
         } catch {
             let refusal = Self.cniError(error)
             log.warning(

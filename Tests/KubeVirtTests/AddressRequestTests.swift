@@ -190,13 +190,12 @@ struct AddressRequestTests {
         throws
     {
         let annotations = [
-            "storage.prod.ovn.kubernetes.io/ip_address": "10.17.0.15",
+            "storage.prod.kubernetes.io/ip_address": "10.17.0.15",
             "storage.default.kubernetes.io/ip_address": "10.18.0.15",
         ]
         func request(_ network: String) throws -> [[String]] {
             addresses(try Machine.request(annotations, interface: "net1", network: network, isAttached: false))
         }
-        #expect(try request("prod/storage") == [["10.17.0.15"]])
         #expect(try request("storage") == [["10.18.0.15"]])
         #expect(try request("other") == [])
     }
@@ -213,6 +212,20 @@ struct AddressRequestTests {
         #expect(try request("net1") == [["10.17.0.15"]])
         #expect(try request("data0") == [["10.18.0.15"]])
         #expect(try request("net2") == [])
+    }
+
+    @Test(arguments: [
+        ([], "eth0"), ([MachineNetwork(name: "blue"), MachineNetwork(name: "main", isPrimary: true)], "eth0"),
+        ([MachineNetwork(name: "blue"), MachineNetwork(name: "green")], Machine.blue),
+    ])
+    func `one NIC has the default route: the VM's first network's, or the pod's primary one`(
+        networks: [MachineNetwork], interface: String
+    ) {
+        let pod = ObjectMeta(namespace: "default", name: "p", uid: "u")
+        let names = ["eth0", "net1", Machine.blue, Machine.green].filter {
+            PodInterface(name: $0, network: "n", pod: pod, machineNetworks: networks).hasDefaultRoute
+        }
+        #expect(names == [interface])
     }
 
     @Test func `a binding meets a request that asks for nothing else`() throws {

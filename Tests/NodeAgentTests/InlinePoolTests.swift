@@ -179,7 +179,7 @@ struct InlinePoolTests {
     @Test func `a pool gives just the addresses that whereabouts gives, but for the gateway`() throws {
         let seed = ProcessInfo.processInfo.environment["HOLDFAST_SEED"].flatMap(UInt64.init) ?? .random(in: 0 ... .max)
         print("HOLDFAST_SEED=\(seed)")
-        var generator = SeededGenerator(state: seed)
+        var generator = Random(seed: seed)
         for _ in 0..<60 {
             func random() -> IPAddress {
                 IPAddress(family: .ipv4, bits: 0x0a00_0000 | UInt128(UInt8.random(in: 0..<40, using: &generator)))
@@ -231,7 +231,7 @@ struct InlinePoolTests {
     @Test func `random configurations give a pool that is the same each time, or code 7`() throws {
         let seed = ProcessInfo.processInfo.environment["HOLDFAST_SEED"].flatMap(UInt64.init) ?? .random(in: 0 ... .max)
         print("HOLDFAST_SEED=\(seed)")
-        var generator = SeededGenerator(state: seed)
+        var generator = Random(seed: seed)
         let samples = [
             #"{"range": "10.0.0.10-10.0.0.20/24", "exclude": ["10.0.0.12/30", "10.0.0.1"], "gateway": "10.0.0.1"}"#,
             #"{"ipRanges": [{"range": "10.0.0.0/24", "range_start": "10.0.0.9"}, {"range": "fd00::/64"}], "network_name": "a"}"#,
@@ -258,18 +258,5 @@ struct InlinePoolTests {
             }
         }
         #expect(pools > 300 && errors > 300, "\(pools) pools, \(errors) errors")
-    }
-}
-
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    /// SplitMix64.
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }

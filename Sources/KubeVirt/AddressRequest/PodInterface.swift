@@ -15,6 +15,10 @@ package struct PodInterface: Hashable, Sendable {
     /// The name in the VM's `spec.networks`; nil for another pod's NIC.
     package var machineNetwork: String?
 
+    /// The one NIC whose gateway is the pod's way to everywhere else: the VM's first network's, another pod's primary one.
+    /// A second default route would take the first one's place, as the plugins' last route goes before the others.
+    package var hasDefaultRoute: Bool
+
     /// `name` and `network` as the runtime names them. What else they are called is read from what Multus was told (the
     /// NAD's own name, which its configuration need not bear) and from the VM's networks.
     package init(name: String, network: String, pod: ObjectMeta, machineNetworks: [MachineNetwork] = []) {
@@ -22,6 +26,8 @@ package struct PodInterface: Hashable, Sendable {
         self.network = network
         definition = Self.definition(of: name, network: network, pod: pod)
         machineNetwork = machineNetworks.first { $0.interface == name }?.name
+        let first = machineNetworks.first(where: \.isPrimary) ?? machineNetworks.first
+        hasDefaultRoute = name == first?.interface ?? MachineNetwork.primaryInterface
     }
 
     /// The pod's first NIC, which the plain names speak for.
@@ -40,9 +46,7 @@ package struct PodInterface: Hashable, Sendable {
             return Definition(namespace: selection.namespace ?? pod.namespace, name: selection.name)
         }
         // Attached by something else than Multus: the configuration's name is the best there is.
-        let parts = network.split(separator: "/")
-        return Definition(
-            namespace: parts.count == 2 ? String(parts[0]) : pod.namespace, name: String(parts.last ?? ""))
+        return Definition(namespace: pod.namespace, name: network)
     }
 }
 
@@ -53,10 +57,9 @@ extension PodInterface {
         for suffix in [name, machineNetwork] {
             if let suffix { forms.append(("", ".\(suffix)")) }
         }
+        forms.append(("\(network).", ""))
         // An annotation's name has one "/": "namespace/name" is written the other way round, as Kube-OVN does.
-        var prefixes = [network.split(separator: "/").reversed().joined(separator: ".")]
-        if let definition { prefixes.append("\(definition.name).\(definition.namespace)") }
-        for prefix in Set(prefixes).sorted() { forms.append(("\(prefix).", "")) }
+        if let definition { forms.append(("\(definition.name).\(definition.namespace).", "")) }
         return forms
     }
 
