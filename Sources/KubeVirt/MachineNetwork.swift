@@ -23,6 +23,11 @@ package struct MachineNetwork: Hashable, Sendable {
         }
         return "pod" + digits.prefix(11)
     }
+
+    /// Whether an interface has such a name.
+    static func isSecondaryInterface(_ name: String) -> Bool {
+        name.utf8.count == 14 && name.hasPrefix("pod") && name.dropFirst(3).allSatisfy(\.isHexDigit)
+    }
 }
 
 extension MachineNetwork: Decodable {

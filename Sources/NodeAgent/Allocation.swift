@@ -13,11 +13,17 @@ struct Allocation: Sendable {
     /// Where the network gives addresses to owners that ask for no pool.
     let networkPool: NetworkPool?
 
-    /// Throws `WishError`, or `CNIError` where the network's own ranges cannot be read.
+    /// Throws `WishError`, or `CNIError` where the network's own ranges cannot be read, or the NIC is
+    /// not known yet.
     init(
         owner: Owner, attachment: Attachment, nic: PodInterface, annotations: [String: String],
         network: NetworkConfiguration, invocation: Invocation
     ) throws {
+        guard nic.isKnown else {
+            throw CNIError(
+                .tryAgainLater, "\(owner.key.object) is not known to have the NIC \(nic.name)",
+                details: "it may have been plugged in a moment ago; the runtime tries again by itself")
+        }
         self.owner = owner
         self.attachment = attachment
         request = try AddressRequest(

@@ -154,6 +154,26 @@ struct AllocationTests {
         #expect(refusal?.code == .invalidRequest && refusal?.message.contains("10.99.0.15") == true)
     }
 
+    @Test func `a NIC that was plugged in a moment ago waits until its wishes can be seen`() async throws {
+        let red = MachineNetwork(name: "red").interface
+        func attach(_ networks: String) async -> CNIError? {
+            await pod(
+                machine: "testvm",
+                annotations: ["k8s.v1.cni.cncf.io/networks": networks, "holdfast.dev/addresses.blue": "10.16.0.30"])
+            return await refusal { () throws(CNIError) in
+                try await add(interface: MachineNetwork(name: "blue").interface)
+            }
+        }
+        let blue = MachineNetwork(name: "blue").interface
+        #expect(await attach(#"[{"name":"a","interface":"\#(red)"}]"#)?.code == .tryAgainLater)
+        #expect(ipam.calls.isEmpty)
+        #expect(await attach(#"[{"name":"a","interface":"\#(red)"},{"name":"b","interface":"\#(blue)"}]"#) == nil)
+        #expect(ipam.bindings.first?.assignments.first?.address == IPAddress("10.16.0.30"))
+        // The pod has it, and the instance not yet.
+        let early = await refusal { () throws(CNIError) in try await add(interface: red) }
+        #expect(early?.code == .tryAgainLater)
+    }
+
     @Test func `each NIC of a VM has its own wishes`() async throws {
         await pod(
             machine: "testvm",

@@ -18,6 +18,9 @@ package struct PodInterface: Hashable, Sendable {
     /// The one NIC whose gateway is the pod's way to everywhere else: the VM's first network's, another pod's primary one.
     /// A second default route would take the first one's place, as the plugins' last route goes before the others.
     package var hasDefaultRoute: Bool
+    /// False for a NIC of a VM's secondary network that neither the pod's annotation nor the VM's networks have yet: it was
+    /// plugged in a moment ago, and what is known of the pod is older. Wishes for it could be missed.
+    package var isKnown: Bool
 
     /// `name` and `network` as the runtime names them. What else they are called is read from what Multus was told (the
     /// NAD's own name, which its configuration need not bear) and from the VM's networks.
@@ -28,6 +31,11 @@ package struct PodInterface: Hashable, Sendable {
         machineNetwork = machineNetworks.first { $0.interface == name }?.name
         let first = machineNetworks.first(where: \.isPrimary) ?? machineNetworks.first
         hasDefaultRoute = name == first?.interface ?? MachineNetwork.primaryInterface
+        let selections = Self.selections(of: pod)
+        isKnown =
+            !MachineNetwork.isSecondaryInterface(name)
+            || (selections.isEmpty || selections.contains { $0.interface == name })
+                && (machineNetworks.isEmpty || machineNetwork != nil)
     }
 
     /// The pod's first NIC, which the plain names speak for.
@@ -41,12 +49,16 @@ package struct PodInterface: Hashable, Sendable {
             }
             return Definition(namespace: namespace, name: selection.name)
         }
-        let selections = NetworkSelection.list(pod.annotations[NetworkSelection.networksAnnotation] ?? "") ?? []
-        for (index, selection) in selections.enumerated() where selection.interface ?? "net\(index + 1)" == interface {
+        for (index, selection) in selections(of: pod).enumerated()
+        where selection.interface ?? "net\(index + 1)" == interface {
             return Definition(namespace: selection.namespace ?? pod.namespace, name: selection.name)
         }
         // Attached by something else than Multus: the configuration's name is the best there is.
         return Definition(namespace: pod.namespace, name: network)
+    }
+
+    private static func selections(of pod: ObjectMeta) -> [NetworkSelection] {
+        NetworkSelection.list(pod.annotations[NetworkSelection.networksAnnotation] ?? "") ?? []
     }
 }
 
