@@ -27,11 +27,11 @@ package struct PodInterface: Hashable, Sendable {
     package init(name: String, network: String, pod: ObjectMeta, machineNetworks: [MachineNetwork] = []) {
         self.name = name
         self.network = network
-        definition = Self.definition(of: name, network: network, pod: pod)
+        let selections = NetworkSelection.list(pod.annotations[NetworkSelection.networksAnnotation] ?? "") ?? []
+        definition = Self.definition(of: name, network: network, pod: pod, selections)
         machineNetwork = machineNetworks.first { $0.interface == name }?.name
         let first = machineNetworks.first(where: \.isPrimary) ?? machineNetworks.first
         hasDefaultRoute = name == first?.interface ?? MachineNetwork.primaryInterface
-        let selections = Self.selections(of: pod)
         isKnown =
             !MachineNetwork.isSecondaryInterface(name)
             || (selections.isEmpty || selections.contains { $0.interface == name })
@@ -41,7 +41,9 @@ package struct PodInterface: Hashable, Sendable {
     /// The pod's first NIC, which the plain names speak for.
     package var isPrimary: Bool { name == MachineNetwork.primaryInterface }
 
-    private static func definition(of interface: String, network: String, pod: ObjectMeta) -> Definition? {
+    private static func definition(
+        of interface: String, network: String, pod: ObjectMeta, _ selections: [NetworkSelection]
+    ) -> Definition? {
         if interface == MachineNetwork.primaryInterface {
             let text = pod.annotations[NetworkSelection.defaultNetworkAnnotation] ?? ""
             guard let selection = NetworkSelection.list(text)?.first, let namespace = selection.namespace else {
@@ -49,16 +51,12 @@ package struct PodInterface: Hashable, Sendable {
             }
             return Definition(namespace: namespace, name: selection.name)
         }
-        for (index, selection) in selections(of: pod).enumerated()
+        for (index, selection) in selections.enumerated()
         where selection.interface ?? "net\(index + 1)" == interface {
             return Definition(namespace: selection.namespace ?? pod.namespace, name: selection.name)
         }
         // Attached by something else than Multus: the configuration's name is the best there is.
         return Definition(namespace: pod.namespace, name: network)
-    }
-
-    private static func selections(of pod: ObjectMeta) -> [NetworkSelection] {
-        NetworkSelection.list(pod.annotations[NetworkSelection.networksAnnotation] ?? "") ?? []
     }
 }
 
