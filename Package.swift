@@ -23,6 +23,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
@@ -67,8 +68,11 @@ let package = Package(
             ], swiftSettings: settings),
         .target(
             name: "KubeVirt",
-            dependencies: ["KubernetesAPI", "IPAMModel", "Addresses", .product(name: "Yams", package: "Yams")],
-            swiftSettings: settings),
+            dependencies: [
+                "KubernetesAPI", "IPAMModel", "Addresses",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: settings),
         .target(
             name: "Ledger",
             dependencies: ["IPAMModel", "Addresses", .product(name: "DequeModule", package: "swift-collections")],
