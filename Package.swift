@@ -23,6 +23,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
@@ -39,6 +40,7 @@ let package = Package(
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
         .target(name: "Addresses", swiftSettings: settings),
+        .target(name: "Telemetry", swiftSettings: settings),
         .target(
             name: "KubernetesAPI",
             dependencies: [
@@ -53,7 +55,7 @@ let package = Package(
             ], swiftSettings: settings),
 
         // Floor 2
-        .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC"], swiftSettings: settings),
+        .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC", "Telemetry"], swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "DHCP", dependencies: ["Addresses"], swiftSettings: settings),
@@ -67,7 +69,9 @@ let package = Package(
         .target(
             name: "KubeVirt",
             dependencies: [
-                "KubernetesAPI", "IPAMModel", "Addresses", .product(name: "Logging", package: "swift-log"),
+                "KubernetesAPI", "IPAMModel", "Addresses",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
         .target(
@@ -100,7 +104,7 @@ let package = Package(
         .target(
             name: "IPAMService",
             dependencies: [
-                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses",
+                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses", "Telemetry",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -152,8 +156,11 @@ let package = Package(
             ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
 
         // Tests
+        .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: testSettings),
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: testSettings),
-        .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: testSettings),
+        .testTarget(
+            name: "RPCTests", dependencies: ["RPC", "Telemetry", "CMessages", "CProtobufC"], swiftSettings: testSettings
+        ),
         .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: testSettings),
         .testTarget(name: "DHCPTests", dependencies: ["DHCP", "Addresses"], swiftSettings: testSettings),
         // An API server of the tests' own, fed with recorded traffic.
@@ -162,7 +169,7 @@ let package = Package(
             dependencies: [
                 "KubernetesAPI",
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ], path: "Tests/TestCluster", swiftSettings: testSettings),
         .testTarget(
             name: "KubernetesAPITests",
@@ -205,7 +212,8 @@ let package = Package(
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "DHCP",
+                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI",
+                "DHCP",
                 "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),

@@ -27,11 +27,16 @@ package struct VirtualMachineInstance: Hashable, Sendable {
     /// The node that owns it now, from the status or else the label.
     package var nodeName: String?
     package var migration: MigrationState?
+    package var networks: [MachineNetwork]
 
-    package init(metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil) {
+    package init(
+        metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil,
+        networks: [MachineNetwork] = []
+    ) {
         self.metadata = metadata
         self.nodeName = nodeName
         self.migration = migration
+        self.networks = networks
     }
 
     /// The VirtualMachine that it is a run of; nil for one that stands alone.
@@ -118,11 +123,12 @@ extension Pod: Decodable {
 extension VirtualMachine: Decodable {}
 
 extension VirtualMachineInstance: Decodable {
+    private struct Spec: Decodable { var networks: [MachineNetwork]? }
     private struct Status: Decodable {
         var nodeName: String?
         var migrationState: MigrationState?
     }
-    private enum CodingKeys: String, CodingKey { case metadata, status }
+    private enum CodingKeys: String, CodingKey { case metadata, spec, status }
 
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
@@ -130,6 +136,7 @@ extension VirtualMachineInstance: Decodable {
         let status = try values.decodeIfPresent(Status.self, forKey: .status)
         nodeName = status?.nodeName ?? metadata.labels[KubeVirtName.nodeName]
         migration = status?.migrationState
+        networks = try values.decodeIfPresent(Spec.self, forKey: .spec)?.networks ?? []
     }
 }
 

@@ -11,6 +11,8 @@ package struct PodIdentity: Hashable, Sendable {
     package var instanceNode: String?
     /// The migration that this pod was made for.
     package var migration: Migration?
+    /// The VM's; none of another pod.
+    package var networks: [MachineNetwork] = []
 
     /// A migration as a target pod's label names it. The label stays, also after the migration's end.
     package struct Migration: Hashable, Sendable {
@@ -63,14 +65,14 @@ extension ClusterObjects {
         guard let controller = pod.metadata.controller, controller.isKubeVirt("VirtualMachineInstance") else {
             return PodIdentity(pod: pod, kind: .pod, name: name, uid: pod.metadata.uid)
         }
-        let instance = try confirmed(controller, in: namespace)
+        let instance = try confirmedInstance(controller, in: namespace)
         let migration = pod.metadata.labels[KubeVirtName.migrationJobUID].map {
             standing(ofMigration: $0, of: controller.name, in: namespace)
         }
         return PodIdentity(
             pod: pod, kind: .virtualMachine, name: controller.name,
             uid: instance.virtualMachine?.uid ?? instance.metadata.uid, instanceNode: instance.nodeName,
-            migration: migration)
+            migration: migration, networks: instance.networks)
     }
 
     private func standing(
@@ -95,7 +97,7 @@ extension ClusterObjects {
 
     /// Only the instance itself confirms what a pod says of its owner (promise 8): the name alone would give a pod that
     /// anybody made the address of a VM that is halted.
-    private func confirmed(
+    private func confirmedInstance(
         _ instance: OwnerReference, in namespace: String
     ) throws(IdentityError) -> VirtualMachineInstance {
         guard let found = self.instance(namespace: namespace, name: instance.name) else {

@@ -1,4 +1,5 @@
 import Addresses
+import CNI
 import IPAMModel
 import KubeVirt
 package import KubernetesAPI
@@ -41,6 +42,29 @@ package final class ClusterNotes: Service {
         }
     }
 
+    /// An ADD was answered: with the VM's addresses, old or new, or with those that come with its migration.
+    func attached(_ identity: PodIdentity, _ interface: String, _ binding: Binding) {
+        if let active = binding.active, active.podUID == identity.pod.metadata.uid {
+            let isNew = binding.createdAt == binding.updatedAt
+            record(
+                isNew ? .allocated : .held, of: identity,
+                """
+                \(binding.eventText), MAC \(binding.mac), \(isNew ? "given" : "kept") from pool \(binding.pool), for pod \
+                \(active.pod) on node \(active.node)
+                """)
+        }
+        annotate(identity.pod.metadata, interface, binding)
+    }
+
+    func refused(_ identity: PodIdentity, _ network: String, _ refusal: CNIError) {
+        record(.refused, of: identity, "\(network): \(refusal.message) (\(refusal.details))")
+    }
+
+    private func record(_ reason: ObjectEvent.Reason, of identity: PodIdentity, _ message: String) {
+        let subject = ObjectEvent.Subject(identity.owner(network: ""), standsAlone: identity.standsAlone)
+        events.record(ObjectEvent(subject, reason, message))
+    }
+
     func migrated(_ binding: Binding) {
         events.record(
             ObjectEvent(
@@ -49,7 +73,7 @@ package final class ClusterNotes: Service {
     }
 
     /// `holdfast.dev/addresses.eth0` and `holdfast.dev/mac.eth0`, with the interface's name.
-    func annotate(_ pod: ObjectMeta, _ interface: String, _ binding: Binding) {
+    private func annotate(_ pod: ObjectMeta, _ interface: String, _ binding: Binding) {
         guard annotatesPods else { return }
         let addresses = binding.assignments.map { "\($0.address)/\($0.prefixLength)" }.joined(separator: ",")
         let annotation = Annotation(

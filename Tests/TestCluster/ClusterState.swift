@@ -29,7 +29,9 @@ struct ClusterState {
 
     var resourceVersion = 1
     var compacted = 0
-    var objects: [StoredObject.Key: StoredObject] = [:]
+    private(set) var objects: [StoredObject.Key: StoredObject] = [:]
+    /// Which objects of a resource have a label or field of a value, so that 500 agents' lists take no time.
+    private var index: [Term: Set<StoredObject.Key>] = [:]
     var history: [KubernetesResource: [Change]] = [:]
     var watches: [Int: WatchStream] = [:]
     var nextID = 0
@@ -44,16 +46,49 @@ struct ClusterState {
     var tellsGoneAsEvent = false
     var requests: [TestCluster.Request] = []
 
-    func sorted(_ resource: KubernetesResource) -> [StoredObject] {
-        objects.values.filter { $0.resource == resource }.sorted { $0.key < $1.key }
+    private struct Term: Hashable {
+        var resource: KubernetesResource
+        /// Empty: every object of the resource.
+        var name = ""
+        var value = ""
+        var isField = false
+    }
+
+    /// In the order of a list.
+    func sorted(_ resource: KubernetesResource) -> [StoredObject] { all(Term(resource: resource)) }
+
+    func sorted(_ filter: ObjectFilter) -> [StoredObject] {
+        var term = Term(resource: filter.resource)
+        if let (name, value) = filter.fields.equality {
+            term = Term(resource: filter.resource, name: name, value: value, isField: true)
+        } else if let (name, value) = filter.labels.equality {
+            term = Term(resource: filter.resource, name: name, value: value)
+        }
+        return all(term).filter(filter.passes)
+    }
+
+    private func all(_ term: Term) -> [StoredObject] {
+        (index[term] ?? []).compactMap { objects[$0] }.sorted { $0.key < $1.key }
+    }
+
+    private mutating func store(_ object: StoredObject?, at key: StoredObject.Key) -> StoredObject? {
+        func terms(_ object: StoredObject) -> [Term] {
+            [Term(resource: key.resource)]
+                + object.labels.map { Term(resource: key.resource, name: $0, value: $1) }
+                + object.fields.map { Term(resource: key.resource, name: $0, value: $1, isField: true) }
+        }
+        let previous = objects[key]
+        if let previous { for term in terms(previous) { index[term]?.remove(key) } }
+        objects[key] = object
+        if let object { for term in terms(object) { index[term, default: []].insert(key) } }
+        return previous
     }
 
     mutating func put(_ json: Data, isAnnounced: Bool, version: Int? = nil) throws -> Int {
         let version = version ?? resourceVersion + 1
         let object = try StoredObject(json, resourceVersion: version)
-        let previous = objects[object.key]
+        let previous = store(object, at: object.key)
         resourceVersion = version
-        objects[object.key] = object
         record(
             Change(
                 resourceVersion: version, type: previous == nil ? .added : .modified, object: object,
@@ -62,7 +97,7 @@ struct ClusterState {
     }
 
     mutating func delete(_ key: StoredObject.Key, isAnnounced: Bool, version: Int? = nil, last: Data? = nil) throws {
-        guard let known = objects.removeValue(forKey: key) else {
+        guard let known = store(nil, at: key) else {
             throw ClusterError.notFound("\(key.resource) \(key.namespace)/\(key.name)")
         }
         resourceVersion = version ?? resourceVersion + 1

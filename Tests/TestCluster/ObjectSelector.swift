@@ -55,6 +55,12 @@ struct ObjectSelector {
         }
     }
 
+    /// The first requirement that asks for one value.
+    var equality: (name: String, value: String)? {
+        for case .one(of: let list, let key) in requirements where list.count == 1 { return (key, list[0]) }
+        return nil
+    }
+
     func matches(_ values: [String: String]) -> Bool {
         requirements.allSatisfy {
             switch $0 {

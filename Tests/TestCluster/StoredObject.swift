@@ -26,51 +26,81 @@ package struct StoredObject: Sendable {
         }
     }
 
-    /// Reads an object; what it lacks of uid and creation time is made up.
+    /// What is looked at of an object.
+    private struct Header: Decodable {
+        struct Metadata: Decodable {
+            var name: String
+            var namespace: String?
+            var uid: String?
+            var resourceVersion: String?
+            var creationTimestamp: String?
+            var labels: Labels?
+        }
+        /// Whatever they are: a test may write nonsense.
+        struct Labels: Decodable {
+            var values: [String: String]
+
+            init(from decoder: any Decoder) { values = (try? [String: String](from: decoder)) ?? [:] }
+        }
+        struct Spec: Decodable { var nodeName: String? }
+        struct Status: Decodable { var phase: String? }
+        var apiVersion: String
+        var kind: String
+        var metadata: Metadata
+        var spec: Spec?
+        var status: Status?
+        var involvedObject: [String: String]?
+    }
+
+    /// Reads an object; what it lacks of namespace, uid and creation time is made up.
     package init(_ json: Data, resourceVersion: Int) throws {
-        guard var object = try JSONSerialization.jsonObject(with: json) as? [String: Any],
-            var metadata = object["metadata"] as? [String: Any], let kind = object["kind"] as? String,
-            let apiVersion = object["apiVersion"] as? String, let name = metadata["name"] as? String
-        else { throw ClusterError.noObject(String(decoding: json, as: UTF8.self)) }
-        let parts = apiVersion.split(separator: "/").map(String.init)
+        guard let header = try? JSONDecoder().decode(Header.self, from: json) else {
+            throw ClusterError.noObject(String(decoding: json, as: UTF8.self))
+        }
+        let parts = header.apiVersion.split(separator: "/").map(String.init)
         resource = KubernetesResource(
-            group: parts.count == 2 ? parts[0] : "", version: parts.last ?? "", plural: kind.lowercased() + "s")
-        var isAsGiven = true
-        func given(_ field: String, _ otherwise: String) -> String {
-            if let value = metadata[field] as? String { return value }
-            metadata[field] = otherwise
-            isAsGiven = false
-            return otherwise
-        }
-        namespace = given("namespace", "default")
-        self.name = name
-        uid = given("uid", UUID().uuidString.lowercased())
-        _ = given("creationTimestamp", "2026-11-24T04:40:00Z")
-        if metadata["resourceVersion"] as? String != "\(resourceVersion)" {
-            metadata["resourceVersion"] = "\(resourceVersion)"
-            isAsGiven = false
-        }
+            group: parts.count == 2 ? parts[0] : "", version: parts.last ?? "", plural: header.kind.lowercased() + "s")
+        let metadata = header.metadata
+        name = metadata.name
+        namespace = metadata.namespace ?? "default"
+        uid = metadata.uid ?? UUID().uuidString.lowercased()
         self.resourceVersion = resourceVersion
-        labels = metadata["labels"] as? [String: String] ?? [:]
+        labels = metadata.labels?.values ?? [:]
         fields = ["metadata.name": name, "metadata.namespace": namespace]
         if resource.group.isEmpty {
-            let spec = object["spec"] as? [String: Any]
-            let status = object["status"] as? [String: Any]
-            fields["spec.nodeName"] = spec?["nodeName"] as? String ?? ""
-            fields["status.phase"] = status?["phase"] as? String ?? ""
-            for (field, value) in object["involvedObject"] as? [String: Any] ?? [:] {
-                fields["involvedObject.\(field)"] = value as? String
-            }
+            fields["spec.nodeName"] = header.spec?.nodeName ?? ""
+            fields["status.phase"] = header.status?.phase ?? ""
+            for (field, value) in header.involvedObject ?? [:] { fields["involvedObject.\(field)"] = value }
         }
-        object["metadata"] = metadata
-        self.json = isAsGiven ? json : try Self.encode(object)
+        var members = ["resourceVersion": "\(resourceVersion)"]
+        if metadata.namespace == nil { members["namespace"] = namespace }
+        if metadata.uid == nil { members["uid"] = uid }
+        if metadata.creationTimestamp == nil { members["creationTimestamp"] = "2026-11-24T04:40:00Z" }
+        self.json =
+            metadata.resourceVersion == members["resourceVersion"] && members.count == 1
+            ? json : try Self.setting(members, isNew: metadata.resourceVersion == nil, in: json)
+    }
+
+    /// The object with these members in its metadata.
+    private static func setting(_ members: [String: String], isNew: Bool, in json: Data) throws -> Data {
+        let start = Data(#""metadata":{"#.utf8)
+        // Without parsing, where there is one place only that can be meant: thousands are put.
+        if isNew, let range = json.firstRange(of: start), json[..<range.lowerBound].count < 128 {
+            let text = members.sorted { $0.key < $1.key }.map { #""\#($0)":"\#($1)","# }.joined()
+            return json[..<range.upperBound] + Data(text.utf8) + json[range.upperBound...]
+        }
+        var object = try JSONSerialization.jsonObject(with: json) as? [String: Any] ?? [:]
+        let known = object["metadata"] as? [String: Any] ?? [:]
+        object["metadata"] = known.merging(members) { $1 }
+        return try encode(object)
     }
 
     /// As lists show it: a built-in resource's items do not say what they are.
     var item: Data {
-        guard resource.group.isEmpty,
-            var object = try? JSONSerialization.jsonObject(with: json) as? [String: Any]
-        else { return json }
+        guard resource.group.isEmpty else { return json }
+        let start = Data(#"{"apiVersion":"v1","kind":"Pod","#.utf8)
+        if json.starts(with: start) { return Data("{".utf8) + json.dropFirst(start.count) }
+        guard var object = try? JSONSerialization.jsonObject(with: json) as? [String: Any] else { return json }
         object["kind"] = nil
         object["apiVersion"] = nil
         return (try? Self.encode(object)) ?? json

@@ -192,7 +192,7 @@ extension ClusterState {
             guard let known = self.pages.removeValue(forKey: token) else { return .gone }
             pages = known
         } else {
-            pages.rest = sorted(filter.resource).filter(filter.passes)
+            pages.rest = sorted(filter)
         }
         let limit = query["limit"].flatMap { Int($0) } ?? 0
         let page = limit > 0 ? Array(pages.rest.prefix(limit)) : pages.rest
@@ -237,7 +237,7 @@ extension ClusterState {
             return nil
         }
         if start == 0 {
-            for object in sorted(filter.resource) where filter.passes(object) { stream.write("ADDED", object.json) }
+            for object in sorted(filter) { stream.write("ADDED", object.json) }
         } else {
             for change in history[filter.resource] ?? [] where stream.startsBefore(change) { stream.tell(change) }
         }

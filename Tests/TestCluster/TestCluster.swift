@@ -3,6 +3,7 @@ package import KubernetesAPI
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import NIOSSL
 import Synchronization
 
 /// An API server in this process: lists, watches, gets, creates and patches objects of any kind over HTTP/1.1 as a real one
@@ -11,12 +12,39 @@ package final class TestCluster: Sendable {
     let state = Mutex(ClusterState())
     private let channel: any Channel
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or https.
     package let url: String
 
-    private init(channel: any Channel) {
+    private init(channel: any Channel, scheme: String) {
         self.channel = channel
-        url = "http://127.0.0.1:\(channel.localAddress?.port ?? 0)"
+        url = "\(scheme)://127.0.0.1:\(channel.localAddress?.port ?? 0)"
+    }
+
+    /// PEM files of a server that speaks TLS.
+    package struct TLS: Sendable {
+        package var certificate: String
+        package var key: String
+        /// Clients must have a certificate by this authority.
+        package var clientAuthority: String?
+
+        package init(certificate: String, key: String, clientAuthority: String? = nil) {
+            self.certificate = certificate
+            self.key = key
+            self.clientAuthority = clientAuthority
+        }
+
+        fileprivate var context: NIOSSLContext {
+            get throws {
+                var configuration = TLSConfiguration.makeServerConfiguration(
+                    certificateChain: try NIOSSLCertificate.fromPEMFile(certificate).map { .certificate($0) },
+                    privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
+                if let clientAuthority {
+                    configuration.certificateVerification = .noHostnameVerification
+                    configuration.trustRoots = .file(clientAuthority)
+                }
+                return try NIOSSLContext(configuration: configuration)
+            }
+        }
     }
 
     package var configuration: KubernetesConfiguration { KubernetesConfiguration(server: url) }
@@ -37,19 +65,23 @@ package final class TestCluster: Sendable {
     }
 
     /// A cluster that answers, on `port` where one is named.
-    package static func start(port: Int = 0) async throws -> TestCluster {
+    package static func start(port: Int = 0, tls: TLS? = nil) async throws -> TestCluster {
         let box = ClusterBox()
+        let context = try tls?.context
         let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    if let context {
+                        try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: context))
+                    }
                     try channel.pipeline.syncOperations.configureHTTPServerPipeline(withErrorHandling: true)
                     try channel.pipeline.syncOperations.addHandler(RequestHandler(box))
                 }
             }
             .bind(host: "127.0.0.1", port: port).get()
-        let cluster = TestCluster(channel: channel)
+        let cluster = TestCluster(channel: channel, scheme: tls == nil ? "http" : "https")
         box.cluster.withLock { $0 = cluster }
         return cluster
     }
