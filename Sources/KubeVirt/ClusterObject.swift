@@ -1,3 +1,5 @@
+package import IPAMModel
+
 /// A pod: what the kubelet runs.
 package struct Pod: Hashable, Sendable {
     package var metadata: ObjectMeta
@@ -27,11 +29,16 @@ package struct VirtualMachineInstance: Hashable, Sendable {
     /// The node that owns it now, from the status or else the label.
     package var nodeName: String?
     package var migration: MigrationState?
+    /// When it had its pod, ready on a node: its phase became `Scheduled`.
+    package var scheduledAt: Timestamp?
 
-    package init(metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil) {
+    package init(
+        metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil, scheduledAt: Timestamp? = nil
+    ) {
         self.metadata = metadata
         self.nodeName = nodeName
         self.migration = migration
+        self.scheduledAt = scheduledAt
     }
 
     /// The VirtualMachine that it is a run of; nil for one that stands alone.
@@ -109,8 +116,13 @@ extension VirtualMachine: Decodable {}
 
 extension VirtualMachineInstance: Decodable {
     private struct Status: Decodable {
+        struct Transition: Decodable {
+            var phase: String?
+            var phaseTransitionTimestamp: String?
+        }
         var nodeName: String?
         var migrationState: MigrationState?
+        var phaseTransitionTimestamps: [Transition]?
     }
     private enum CodingKeys: String, CodingKey { case metadata, status }
 
@@ -120,6 +132,8 @@ extension VirtualMachineInstance: Decodable {
         let status = try values.decodeIfPresent(Status.self, forKey: .status)
         nodeName = status?.nodeName ?? metadata.labels[KubeVirtName.nodeName]
         migration = status?.migrationState
+        scheduledAt = status?.phaseTransitionTimestamps?.first { $0.phase == "Scheduled" }?.phaseTransitionTimestamp
+            .flatMap(Timestamp.init(rfc3339:))
     }
 }
 
