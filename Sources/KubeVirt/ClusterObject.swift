@@ -1,3 +1,5 @@
+package import IPAMModel
+
 /// A pod: what the kubelet runs.
 package struct Pod: Hashable, Sendable {
     package var metadata: ObjectMeta
@@ -28,15 +30,18 @@ package struct VirtualMachineInstance: Hashable, Sendable {
     package var nodeName: String?
     package var migration: MigrationState?
     package var networks: [MachineNetwork]
+    /// When it had its pod, ready on a node: its phase became `Scheduled`.
+    package var scheduledAt: Timestamp?
 
     package init(
         metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil,
-        networks: [MachineNetwork] = []
+        networks: [MachineNetwork] = [], scheduledAt: Timestamp? = nil
     ) {
         self.metadata = metadata
         self.nodeName = nodeName
         self.migration = migration
         self.networks = networks
+        self.scheduledAt = scheduledAt
     }
 
     /// The VirtualMachine that it is a run of; nil for one that stands alone.
@@ -125,8 +130,13 @@ extension VirtualMachine: Decodable {}
 extension VirtualMachineInstance: Decodable {
     private struct Spec: Decodable { var networks: [MachineNetwork]? }
     private struct Status: Decodable {
+        struct Transition: Decodable {
+            var phase: String?
+            var phaseTransitionTimestamp: String?
+        }
         var nodeName: String?
         var migrationState: MigrationState?
+        var phaseTransitionTimestamps: [Transition]?
     }
     private enum CodingKeys: String, CodingKey { case metadata, spec, status }
 
@@ -137,6 +147,8 @@ extension VirtualMachineInstance: Decodable {
         nodeName = status?.nodeName ?? metadata.labels[KubeVirtName.nodeName]
         migration = status?.migrationState
         networks = try values.decodeIfPresent(Spec.self, forKey: .spec)?.networks ?? []
+        scheduledAt = status?.phaseTransitionTimestamps?.first { $0.phase == "Scheduled" }?.phaseTransitionTimestamp
+            .flatMap(Timestamp.init(rfc3339:))
     }
 }
 

@@ -47,11 +47,16 @@ package enum IdentityError: Error, Hashable, Sendable {
     case otherPod(namespace: String, name: String, uid: String, asked: String)
     case noInstance(namespace: String, name: String, uid: String)
     case instanceReplaced(name: String, uid: String)
+    /// The instance had its pod before this one was made.
+    case notItsPod(instance: String, pod: String)
     /// Who could tell does not answer, or refuses to.
     case unavailable(reason: String)
 }
 
 extension ClusterObjects {
+    /// How far the clocks of virt-controller and the API server may be apart.
+    private static let clockSkew = Delay.seconds(10)
+
     /// The identity of the pod of this name, and of this UID where the runtime gives one.
     package func identity(
         ofPod name: String, in namespace: String, uid: String?
@@ -66,6 +71,12 @@ extension ClusterObjects {
             return PodIdentity(pod: pod, kind: .pod, name: name, uid: pod.metadata.uid)
         }
         let instance = try confirmedInstance(controller, in: namespace)
+        // An instance has one pod in its life, and one more for each migration.
+        if pod.metadata.labels[KubeVirtName.migrationJobUID] == nil, let created = pod.metadata.createdAt,
+            let scheduled = instance.scheduledAt, created > scheduled.advanced(by: Self.clockSkew)
+        {
+            throw .notItsPod(instance: controller.name, pod: name)
+        }
         let migration = pod.metadata.labels[KubeVirtName.migrationJobUID].map {
             standing(ofMigration: $0, of: controller.name, in: namespace)
         }

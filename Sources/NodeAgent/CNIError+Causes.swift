@@ -41,6 +41,11 @@ extension CNIError {
             self.init(
                 .tryAgainLater, "the pod's VirtualMachineInstance \(name) with UID \(uid) has been replaced",
                 details: "the pod is a leftover, or the new instance's pod comes soon")
+        case .notItsPod(let instance, let pod):
+            self.init(
+                .conflict, "pod \(pod) was made after the VirtualMachineInstance \(instance) had its pod",
+                details:
+                    "KubeVirt makes one pod for an instance, and one for each migration: this is neither; delete it")
         case .unavailable(let reason):
             self.init(
                 .tryAgainLater, "whose addresses the pod has cannot be told: \(reason)",

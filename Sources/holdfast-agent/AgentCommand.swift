@@ -49,6 +49,12 @@ struct AgentCommand: AsyncParsableCommand {
 
     @OptionGroup(title: "Logging") var logging: LogOptions
 
+    func validate() throws {
+        if case .directory = pods, kubeconfig != nil || kubeContext != nil {
+            throw ValidationError("--kubeconfig and --kube-context are for --pods kubernetes")
+        }
+    }
+
     func run() async throws {
         let log = logging.logger("holdfast-agent")
         // Socket and state are for root alone; whoever reaches the socket can have any pod's address.

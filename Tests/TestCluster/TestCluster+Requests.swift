@@ -205,7 +205,7 @@ extension ClusterState {
         }
         let version = filter.resource.group.isEmpty ? "v1" : "\(filter.resource.group)/\(filter.resource.version)"
         var body = Data(
-            #"{"kind":"List","apiVersion":"\#(version)","metadata":{"continue":"\#(next)","resourceVersion":"\#(pages.resourceVersion)"},"items":["#
+            #"{"kind":"\#(Self.kind(of: filter.resource))List","apiVersion":"\#(version)","metadata":{"continue":"\#(next)","resourceVersion":"\#(pages.resourceVersion)"},"items":["#
                 .utf8)
         for (index, object) in page.enumerated() {
             if index > 0 { body.append(UInt8(ascii: ",")) }
@@ -213,6 +213,18 @@ extension ClusterState {
         }
         body.append(Data("]}".utf8))
         return Answer(body: body, items: page.count)
+    }
+
+    /// Clients take the items' kind from the list's.
+    private static func kind(of resource: KubernetesResource) -> String {
+        switch resource.plural {
+        case "pods": "Pod"
+        case "events": "Event"
+        case "virtualmachines": "VirtualMachine"
+        case "virtualmachineinstances": "VirtualMachineInstance"
+        case "virtualmachineinstancemigrations": "VirtualMachineInstanceMigration"
+        default: ""
+        }
     }
 
     private mutating func watch(_ filter: ObjectFilter, _ query: [String: String], on channel: any Channel) -> Answer? {
