@@ -50,8 +50,8 @@ struct AgentCommand: AsyncParsableCommand {
     @OptionGroup(title: "Logging") var logging: LogOptions
 
     func validate() throws {
-        if case .directory = pods, kubeconfig != nil || kubeContext != nil {
-            throw ValidationError("--kubeconfig and --kube-context are for --pods kubernetes")
+        if case .directory = pods, kubernetes.kubeconfig != nil || kubernetes.kubeContext != nil || annotatePods {
+            throw ValidationError("--kubeconfig, --kube-context and --annotate-pods are for --pods kubernetes")
         }
     }
 

@@ -22,7 +22,7 @@ import Testing
         let story = try Story(name)
         let networks =
             [PlayedPod.Network(name: "vm-net", interface: "eth0")]
-            + (name == "secondary" ? [PlayedPod.Network(name: "vlan10", interface: "pod37a8eec1ce1")] : [])
+            + (name == "secondary" ? [PlayedPod.Network(name: "vlan10", interface: "pod6c270ef2f25")] : [])
         try await TestCluster.run { cluster in
             // As in any cluster there is another VM, halted.
             try cluster.put(

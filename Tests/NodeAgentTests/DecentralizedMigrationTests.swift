@@ -1,6 +1,7 @@
 import CNI
 import IPAMModel
 import KubeVirt
+import Ledger
 import Logging
 import NodeAgent
 import Testing

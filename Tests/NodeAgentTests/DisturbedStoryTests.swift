@@ -88,7 +88,7 @@ private struct Play {
 
     init(_ story: String) throws {
         ipam = try LedgerIPAM()
-        interfaces = story == "secondary" ? ["eth0", "pod37a8eec1ce1"] : ["eth0"]
+        interfaces = story == "secondary" ? ["eth0", "pod6c270ef2f25"] : ["eth0"]
         objects.virtualMachines = [
             VirtualMachine(metadata: ObjectMeta(namespace: "default", name: "other", uid: "other"))
         ]
