@@ -29,15 +29,18 @@ package struct VirtualMachineInstance: Hashable, Sendable {
     /// The node that owns it now, from the status or else the label.
     package var nodeName: String?
     package var migration: MigrationState?
+    package var networks: [MachineNetwork]
     /// When it had its pod, ready on a node: its phase became `Scheduled`.
     package var scheduledAt: Timestamp?
 
     package init(
-        metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil, scheduledAt: Timestamp? = nil
+        metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil,
+        networks: [MachineNetwork] = [], scheduledAt: Timestamp? = nil
     ) {
         self.metadata = metadata
         self.nodeName = nodeName
         self.migration = migration
+        self.networks = networks
         self.scheduledAt = scheduledAt
     }
 
@@ -115,6 +118,7 @@ extension Pod: Decodable {
 extension VirtualMachine: Decodable {}
 
 extension VirtualMachineInstance: Decodable {
+    private struct Spec: Decodable { var networks: [MachineNetwork]? }
     private struct Status: Decodable {
         struct Transition: Decodable {
             var phase: String?
@@ -124,7 +128,7 @@ extension VirtualMachineInstance: Decodable {
         var migrationState: MigrationState?
         var phaseTransitionTimestamps: [Transition]?
     }
-    private enum CodingKeys: String, CodingKey { case metadata, status }
+    private enum CodingKeys: String, CodingKey { case metadata, spec, status }
 
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
@@ -132,6 +136,7 @@ extension VirtualMachineInstance: Decodable {
         let status = try values.decodeIfPresent(Status.self, forKey: .status)
         nodeName = status?.nodeName ?? metadata.labels[KubeVirtName.nodeName]
         migration = status?.migrationState
+        networks = try values.decodeIfPresent(Spec.self, forKey: .spec)?.networks ?? []
         scheduledAt = status?.phaseTransitionTimestamps?.first { $0.phase == "Scheduled" }?.phaseTransitionTimestamp
             .flatMap(Timestamp.init(rfc3339:))
     }

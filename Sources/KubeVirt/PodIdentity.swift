@@ -9,6 +9,8 @@ package struct PodIdentity: Hashable, Sendable {
     package var uid: String
     /// The migration that this pod was made for.
     package var migration: Migration?
+    /// The VM's; none of another pod.
+    package var networks: [MachineNetwork] = []
 
     /// A migration as a target pod's label names it. The label stays, also after the migration's end.
     package struct Migration: Hashable, Sendable {
@@ -57,10 +59,9 @@ extension ClusterObjects {
         guard let controller = pod.metadata.controller, controller.isKubeVirt("VirtualMachineInstance") else {
             return PodIdentity(pod: pod, kind: .pod, name: name, uid: pod.metadata.uid)
         }
-        let ownerUID = try virtualMachineUID(of: controller, in: namespace)
+        let instance = try confirmedInstance(controller, in: namespace)
         // An instance has one pod in its life, and one more for each migration.
         if pod.metadata.labels[KubeVirtName.migrationJobUID] == nil, let created = pod.metadata.createdAt,
-            let instance = self.instance(namespace: namespace, name: controller.name),
             let scheduled = instance.scheduledAt, created > scheduled.advanced(by: Self.clockSkew)
         {
             throw .notItsPod(instance: controller.name, pod: name)
@@ -69,7 +70,9 @@ extension ClusterObjects {
             PodIdentity.Migration(uid: $0, standing: standing(ofMigration: $0, of: controller.name, in: namespace))
         }
         return PodIdentity(
-            pod: pod, kind: .virtualMachine, name: controller.name, uid: ownerUID, migration: migration)
+            pod: pod, kind: .virtualMachine, name: controller.name,
+            uid: instance.virtualMachine?.uid ?? instance.metadata.uid, migration: migration,
+            networks: instance.networks)
     }
 
     private func standing(
@@ -83,15 +86,15 @@ extension ClusterObjects {
 
     /// Only the instance itself confirms what a pod says of its owner (promise 8): the name alone would give a pod that
     /// anybody made the address of a VM that is halted.
-    private func virtualMachineUID(
-        of instance: OwnerReference, in namespace: String
-    ) throws(IdentityError) -> String {
+    private func confirmedInstance(
+        _ instance: OwnerReference, in namespace: String
+    ) throws(IdentityError) -> VirtualMachineInstance {
         guard let found = self.instance(namespace: namespace, name: instance.name) else {
             throw .noInstance(namespace: namespace, name: instance.name, uid: instance.uid)
         }
         guard found.metadata.uid == instance.uid else {
             throw .instanceReplaced(name: instance.name, uid: instance.uid)
         }
-        return found.virtualMachine?.uid ?? found.metadata.uid
+        return found
     }
 }

@@ -15,7 +15,7 @@ extension AttachmentHandler {
         let owner = try await identity(invocation, by: deadline).owner(network: network.network(of: invocation))
         let binding: Binding?
         do {
-            binding = try await self.binding(of: owner, by: deadline)
+            binding = try await ipam.existingBinding(of: owner, by: deadline)
         } catch {
             throw CNIError(error)
         }
