@@ -13,7 +13,8 @@ private struct Route {
 
     /// `/api/v1/…` and `/apis/GROUP/VERSION/…`, with `namespaces/NAMESPACE` or without.
     init?(_ uri: String) {
-        guard let parts = URLComponents(string: uri) else { return nil }
+        // Go's clients write a space as "+".
+        guard let parts = URLComponents(string: uri.replacing("+", with: "%20")) else { return nil }
         var path = parts.path.split(separator: "/").map(String.init)[...]
         guard let root = path.popFirst() else { return nil }
         var group = ""
@@ -251,7 +252,10 @@ extension ClusterState {
         if start == 0 {
             for object in sorted(filter) { stream.write("ADDED", object.json) }
         } else {
-            for change in history[filter.resource] ?? [] where stream.startsBefore(change) { stream.tell(change) }
+            let changes = history[filter.resource] ?? []
+            // From the end: of thousands the last few are asked for.
+            let missed = changes.lastIndex { $0.resourceVersion <= start }.map { $0 + 1 } ?? 0
+            for change in changes[missed...] { stream.tell(change) }
         }
         nextID += 1
         watches[nextID] = stream
