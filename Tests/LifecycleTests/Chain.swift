@@ -111,13 +111,16 @@ final class Chain {
 
     // MARK: What kubelet does
 
+    /// The pod's network namespace, where those can be made.
+    private func makeNamespace(of pod: PlayedPod) throws {
+        guard usesNamespaces, namespaces[pod.uid] == nil else { return }
+        let name = "hf-\(UUID().uuidString.prefix(8).lowercased())"
+        _ = try Tool.run(["ip", "netns", "add", name])
+        namespaces[pod.uid] = name
+    }
+
     /// Makes the pod's interfaces, and tries again for as long as the plugin says that this may help.
     func add(_ pod: PlayedPod) async throws {
-        if usesNamespaces, namespaces[pod.uid] == nil {
-            let name = "hf-\(UUID().uuidString.prefix(8).lowercased())"
-            _ = try Tool.run(["ip", "netns", "add", name])
-            namespaces[pod.uid] = name
-        }
         for network in pod.networks {
             try await eventually("ADD of \(pod.name) on \(network.interface)") {
                 let outcome = try plugin("ADD", pod, network)
@@ -147,7 +150,8 @@ final class Chain {
         }
     }
 
-    private func plugin(_ verb: String, _ pod: PlayedPod, _ network: PlayedPod.Network) throws -> Tool.Outcome {
+    func plugin(_ verb: String, _ pod: PlayedPod, _ network: PlayedPod.Network) throws -> Tool.Outcome {
+        if verb == "ADD" { try makeNamespace(of: pod) }
         let ipam = #"{"type":"holdfast-cni","socket":"\#(scratch)/\#(pod.node).sock"}"#
         return try Tool.run(
             [usesNamespaces ? "/usr/lib/cni/bridge" : "\(Tool.products)/holdfast-cni"],
@@ -178,8 +182,10 @@ struct PlayedPod: Hashable {
     var uid: String
     var node: String
     var networks: [Network]
-    var hasEnded: Bool
+    var hasEnded = false
+}
 
+extension PlayedPod {
     /// Nil where it is no pod, or has no node yet.
     init?(_ event: Story.Event, networks: [Network]) {
         let members = event.members

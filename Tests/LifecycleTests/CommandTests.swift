@@ -2,6 +2,7 @@ import Foundation
 import IPAMAPI
 import IPAMModel
 import KubeVirt
+import KubernetesAPI
 import Lifecycle
 import TestCluster
 import Testing
@@ -26,6 +27,56 @@ import Testing
         {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachine","metadata":{"namespace":"default","name":"\(name)",\
         "uid":"uid-\(name)"}}
         """
+    }
+
+    @Test func `Events say what a VM got, and why another got nothing; annotations what its pod has`() async throws {
+        try await withChain { chain, cluster in
+            let network = PlayedPod.Network(name: "vm-net", interface: "eth0")
+            func launch(_ name: String) throws -> PlayedPod {
+                try cluster.put(machine(name))
+                try cluster.put(
+                    """
+                    {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","metadata":{"namespace":"default",\
+                    "name":"\(name)","uid":"vmi-\(name)","ownerReferences":[{"apiVersion":"kubevirt.io/v1",\
+                    "kind":"VirtualMachine","name":"\(name)","uid":"uid-\(name)","controller":true}]},\
+                    "spec":{"networks":[{"name":"default","pod":{}}]}}
+                    """)
+                try cluster.put(
+                    """
+                    {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"default","name":"launcher-\(name)",\
+                    "uid":"pod-\(name)","annotations":{"ovn.kubernetes.io/ip_address":"10.16.0.15"},\
+                    "ownerReferences":[{"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance",\
+                    "name":"\(name)","uid":"vmi-\(name)","controller":true}]},"spec":{"nodeName":"node-a"}}
+                    """)
+                return PlayedPod(
+                    namespace: "default", name: "launcher-\(name)", uid: "pod-\(name)", node: "node-a",
+                    networks: [network])
+            }
+            func message(_ reason: String, on vm: String) throws -> String? {
+                for object in cluster.objects(.events) {
+                    let event = try #require(try JSONSerialization.jsonObject(with: object.json) as? [String: Any])
+                    let about = event["involvedObject"] as? [String: String]
+                    if event["reason"] as? String == reason, about?["name"] == vm, about?["kind"] == "VirtualMachine" {
+                        return event["message"] as? String
+                    }
+                }
+                return nil
+            }
+            let first = try launch("first")
+            try await chain.add(first)
+            try await eventually("told") {
+                try message("AddressAllocated", on: "first")?.contains("10.16.0.15") == true
+            }
+            try await eventually("annotated") {
+                let pod = cluster.object(.pods, name: "launcher-first").map { String(decoding: $0.json, as: UTF8.self) }
+                return pod?.contains(#""holdfast.dev/addresses.eth0":"10.16.0.15/24""#) == true
+            }
+            #expect(try chain.plugin("ADD", launch("second"), network).status != 0)
+            try await eventually("told why") {
+                try message("AddressRefused", on: "second")?.contains("vm default/first") == true
+            }
+            try await chain.delete(first)
+        }
     }
 
     @Test func `check names a deleted VM's addresses, frees them when asked to, and then all agree`() async throws {
