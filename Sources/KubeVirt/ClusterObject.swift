@@ -87,10 +87,14 @@ package struct VirtualMachineInstanceMigration: Hashable, Sendable {
 package enum KubeVirtName {
     /// Label of a migration's target pod: the migration's UID. It stays after success.
     package static let migrationJobUID = "kubevirt.io/migrationJobUID"
+    /// Annotation of a migration's target pod: the migration's name.
+    package static let migrationJobName = "kubevirt.io/migrationJobName"
     /// Annotation of a migration's target pod once the target's domain runs.
     package static let migrationTargetReady = "kubevirt.io/migration-target-ready-timestamp"
     /// Label of an instance: the node that owns it.
     package static let nodeName = "kubevirt.io/nodeName"
+    /// Label of an instance from the hand-over to virt-handler until a migration has ended: the node that it moves to.
+    package static let migrationTargetNodeName = "kubevirt.io/migrationTargetNodeName"
 }
 
 extension Pod: Decodable {

@@ -36,6 +36,8 @@ package enum IdentityError: Error, Hashable, Sendable {
     case otherPod(namespace: String, name: String, uid: String, asked: String)
     case noInstance(namespace: String, name: String, uid: String)
     case instanceReplaced(name: String, uid: String)
+    /// Who could tell does not answer, or refuses to.
+    case unavailable(reason: String)
 }
 
 extension ClusterObjects {

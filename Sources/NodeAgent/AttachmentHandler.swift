@@ -29,7 +29,7 @@ package struct AttachmentHandler: Sendable {
         let deadline = ContinuousClock.now + Self.patience
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
-        let identity = try await identity(invocation)
+        let identity = try await identity(invocation, by: deadline)
         let metadata = identity.pod.metadata
         guard let podNode = identity.pod.nodeName else {
             throw CNIError(
@@ -125,7 +125,9 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
-    func identity(_ invocation: Invocation) async throws(CNIError) -> PodIdentity {
+    func identity(
+        _ invocation: Invocation, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) -> PodIdentity {
         func argument(_ name: String) throws(CNIError) -> String {
             guard let value = invocation.arguments[name], !value.isEmpty else {
                 throw CNIError(
@@ -138,7 +140,7 @@ package struct AttachmentHandler: Sendable {
         let name = try argument("K8S_POD_NAME")
         let uid = invocation.arguments["K8S_POD_UID"].flatMap { $0.isEmpty ? nil : $0 }
         do {
-            return try await source.read().objects.identity(ofPod: name, in: namespace, uid: uid)
+            return try await source.identity(ofPod: name, in: namespace, uid: uid, by: deadline)
         } catch {
             throw CNIError(error)
         }

@@ -41,6 +41,10 @@ extension CNIError {
             self.init(
                 .tryAgainLater, "the pod's VirtualMachineInstance \(name) with UID \(uid) has been replaced",
                 details: "the pod is a leftover, or the new instance's pod comes soon")
+        case .unavailable(let reason):
+            self.init(
+                .tryAgainLater, "whose addresses the pod has cannot be told: \(reason)",
+                details: "the runtime tries again by itself")
         }
     }
 
