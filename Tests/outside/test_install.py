@@ -113,13 +113,14 @@ def test_the_released_plugin_is_one_static_file_of_at_most_16_mb_without_foundat
     # Neither PT_DYNAMIC nor PT_INTERP: it needs no library and no linker.
     assert {2, 3}.isdisjoint(segments(program))
     assert not re.search(rb"10Foundation|20FoundationEssentials|libFoundation", program)
-    # Alone in an empty root: musl hosts have no more for it.
-    plugin = tmp_path / "root" / "holdfast-cni"
-    plugin.parent.mkdir()
-    plugin.write_bytes(program)
-    plugin.chmod(0o755)
-    if os.geteuid() == 0:
+    # Alone in a root that has but /proc, which the Swift runtime reads: musl hosts have no more for it.
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    (root / "holdfast-cni").write_bytes(program)
+    (root / "holdfast-cni").chmod(0o755)
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0:
+        script = 'mount --bind /proc "$0/proc" && exec chroot "$0" /holdfast-cni'
         done = subprocess.run(
-            ["/holdfast-cni"], env={"CNI_COMMAND": "VERSION"}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            preexec_fn=lambda: os.chroot(plugin.parent))
+            ["unshare", "-m", "sh", "-c", script, str(root)], env={"CNI_COMMAND": "VERSION", "PATH": os.environ["PATH"]},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True)
         assert done.returncode == 0 and '"supportedVersions"' in done.stdout, done.stderr
