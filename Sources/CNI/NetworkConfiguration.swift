@@ -88,6 +88,7 @@ extension NetworkConfiguration {
         var ipam: JSONObject = ["type": .string(Self.pluginType)]
         if let pool { ipam["pool"] = .string(pool) }
         ipam["socket"] = .string(socket)
+        ipam["dhcp"] = json["dhcp"]
         delegate["ipam"] = .object(ipam)
         delegate["cni.dev/valid-attachments"] = json["cni.dev/valid-attachments"]
         if let previous = json["prevResult"]?.object {

@@ -14,12 +14,16 @@ package struct AttachmentHandler: Sendable {
     let node: String
     let ipam: any IPAMCalls
     private let source: any ObjectSource
+    private let guests: GuestService?
     private let log: Logger
 
-    package init(node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger) {
+    package init(
+        node: String, ipam: any IPAMCalls, source: any ObjectSource, guests: GuestService? = nil, log: Logger
+    ) {
         self.node = node
         self.ipam = ipam
         self.source = source
+        self.guests = guests
         self.log = log
     }
 
@@ -52,6 +56,7 @@ package struct AttachmentHandler: Sendable {
                         owner, attachment, network, invocation, annotations: metadata.annotations,
                         by: deadline)
                 }
+            try guests?.attach(described, network, invocation, annotations: metadata.annotations)
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
                 identity.migration == nil ? "attached" : "migration target attached",
@@ -125,6 +130,7 @@ package struct AttachmentHandler: Sendable {
     package func delete(_ request: AgentRequest) async throws(CNIError) {
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
+        guests?.detach(invocation)
         let attachment = AttachmentID(
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
         do {

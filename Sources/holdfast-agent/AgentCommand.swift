@@ -17,6 +17,7 @@ struct AgentCommand: AsyncParsableCommand {
         discussion: "Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.")
 
     static let variables = ["node", "server", "socket", "state-dir", "pods"] + LogOptions.variables
+    static let flags = ["dhcp", "announce"]
 
     @Option(help: "This node's name, as in spec.nodeName of its pods.")
     var node: String
@@ -36,6 +37,15 @@ struct AgentCommand: AsyncParsableCommand {
             valueName: "source"))
     var pods: PodSource
 
+    @Flag(
+        help: ArgumentHelp(
+            "Answer the DHCP of all VMs' guests (KubeVirt's binding managedTap).",
+            discussion: "A network's \"dhcp\" and a VM's annotation holdfast.dev/dhcp say so, or otherwise, for one."))
+    var dhcp = false
+
+    @Flag(help: "Tell the network by gratuitous ARP and neighbour advertisements when a migration to this node ends.")
+    var announce = false
+
     @OptionGroup(title: "TLS") var tls: ClientTLSOptions
 
     @OptionGroup(title: "Logging") var logging: LogOptions
@@ -54,14 +64,18 @@ struct AgentCommand: AsyncParsableCommand {
         defer { withExtendedLifetime(lock) {} }
         let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
         let source = DirectorySource(path: pods.directory, log: log)
+        let guests = GuestService(
+            ports: try GuestPorts(folder: try PortFolder(path: "\(stateDir)/ports"), log: log),
+            answersByDefault: dhcp, announces: announce, log: log)
         let application = AgentServer.application(
-            handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log), socket: socket, log: log
+            handler: AttachmentHandler(node: node, ipam: ipam, source: source, guests: guests, log: log),
+            socket: socket, log: log
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }
-        let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, log: log)
+        let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, guests: guests, log: log)
         let services = ServiceGroup(
-            services: [ReconciliationService(reconciliation), application],
+            services: [guests, ReconciliationService(reconciliation), application],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()

@@ -1,3 +1,3 @@
 import Program
 
-await AgentCommand.runProgram(variables: AgentCommand.variables)
+await AgentCommand.runProgram(variables: AgentCommand.variables, flags: AgentCommand.flags)

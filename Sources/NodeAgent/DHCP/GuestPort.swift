@@ -1,0 +1,112 @@
+import Addresses
+import DHCP
+
+/// The place where one guest's frames are heard and answered: the taps beside the pod's interface.
+///
+/// With the bindings `bridge` and `managedTap` KubeVirt makes, in the pod's network namespace, a bridge `k6t-eth0` with
+/// two ports, the pod's interface renamed to `eth0-nic` and the guest's tap; a dummy takes the name `eth0` (KubeVirt
+/// pkg/network/setup/netpod/netpod.go, pkg/network/link/names.go). What comes in from the tap is the guest's and nobody
+/// else's, also its unicasts to a router, which the bridge itself would not see; what is sent to the tap gets to the
+/// guest alone, where the pod's interface, either end of it, would put it on the wire. And so it is with any main
+/// plugin: macvlan has no end on the host.
+struct GuestPort: Sendable {
+    let record: PortRecord
+    private let links: LinkSocket
+    private var table = LinkTable()
+    private var listeners: [Int32: Listener] = [:]
+
+    private struct Listener: Sendable {
+        let socket: PacketSocket
+        var responder: Responder
+        var mtu: UInt32
+    }
+
+    /// Fails where the pod's namespace cannot be entered.
+    init(_ record: PortRecord) throws(SystemError) {
+        self.record = record
+        links = try NetworkNamespace.inside(record.namespace) { () throws(SystemError) in
+            let links = try LinkSocket()
+            try links.requestAll()
+            return links
+        }
+    }
+
+    /// Those that tell when `serve` has something to do.
+    var descriptors: [CInt] { [links.descriptor] + listeners.values.map(\.socket.descriptor) }
+
+    /// Reads what waits, and answers. Gives back what a person may want to know.
+    mutating func serve(at now: ContinuousClock.Instant) -> [Responder.Event] {
+        let before = table
+        links.read(into: &table)
+        if table != before { followLinks() }
+        var events: [Responder.Event] = []
+        for index in listeners.keys {
+            // Bounded: one guest must not keep the others waiting.
+            for _ in 0..<32 {
+                guard let frame = listeners[index]?.socket.receive() else { break }
+                guard let answer = listeners[index]?.responder.answer(to: frame, at: now) else { break }
+                for frame in answer.frames { listeners[index]?.socket.send(frame) }
+                if let event = answer.event { events.append(event) }
+            }
+        }
+        return events
+    }
+
+    /// What guests are told without asking.
+    func advertise() {
+        for listener in listeners.values {
+            if let frame = listener.responder.periodicAdvertisement { listener.socket.send(frame) }
+        }
+    }
+
+    /// Tells the network, and not the guest, that the addresses are here.
+    func announce() throws(SystemError) {
+        guard let index = table.index(named: names.nic) ?? table.index(named: record.key.interface) else { return }
+        let socket = try NetworkNamespace.inside(record.namespace) { () throws(SystemError) in try PacketSocket() }
+        try socket.speak(on: index)
+        for address in [record.guest.ipv4?.address, record.guest.ipv6?.address].compactMap(\.self) {
+            socket.send(Announcement.frame(of: address, at: record.guest.mac))
+        }
+    }
+
+    /// KubeVirt's names for the bridge and the pod's interface in it; a secondary interface is `pod<hash>` in the pod.
+    private var names: (bridge: String, nic: String) {
+        let interface = record.key.interface
+        let name = interface.hasPrefix("pod") ? interface.dropFirst(3) : interface[...]
+        return ("k6t-\(name)", "\(name)-nic")
+    }
+
+    private mutating func followLinks() {
+        guard record.answersDHCP else { return }
+        let bridge = table.index(named: names.bridge)
+        let taps = table.links.filter { bridge != nil && $0.value.master == bridge && $0.value.name != names.nic }
+        listeners = listeners.filter { taps[$0.key] != nil }
+        for (index, tap) in taps where listeners[index]?.mtu != tap.mtu {
+            let responder = Responder(record.guest.withMTU(tap.mtu))
+            if listeners[index] != nil {
+                listeners[index]?.responder = responder
+                listeners[index]?.mtu = tap.mtu
+            } else if let socket = try? listen(on: index) {
+                listeners[index] = Listener(socket: socket, responder: responder, mtu: tap.mtu)
+            }
+        }
+    }
+
+    /// Fails where the tap is gone again: then that is told soon, too.
+    private func listen(on tap: Int32) throws(SystemError) -> PacketSocket {
+        let socket = try NetworkNamespace.inside(record.namespace) { () throws(SystemError) in try PacketSocket() }
+        try socket.listen(on: tap, filter: PacketFilter(server: record.guest.ipv4?.server))
+        return socket
+    }
+}
+
+extension GuestConfiguration {
+    /// The port's MTU where no other is set.
+    fileprivate func withMTU(_ mtu: UInt32) -> GuestConfiguration {
+        var copy = self
+        let mtu = UInt16(exactly: mtu)
+        if copy.ipv4?.mtu == nil { copy.ipv4?.mtu = mtu }
+        if copy.ipv6?.mtu == nil { copy.ipv6?.mtu = mtu }
+        return copy
+    }
+}
