@@ -43,7 +43,8 @@ extension Responder {
             yourAddress: isRefusal || isInform ? .zeroIPv4 : lease.address,
             hardwareAddress: message.hardwareAddress)
         reply.options = [DHCPv4Option(.messageType, [kind.rawValue]), .addresses(.serverIdentifier, [lease.server])]
-        if let id = message[.clientIdentifier] { reply.options.append(DHCPv4Option(.clientIdentifier, id)) }  // RFC 6842
+        // RFC 6842
+        if let id = message[.clientIdentifier] { reply.options.append(DHCPv4Option(.clientIdentifier, id)) }
         if isRefusal {
             reply.options.append(.text(.message, "this machine's address is \(lease.address)"))
         } else {
