@@ -9,6 +9,11 @@ package struct Responder: Sendable {
         package var frames: [EthernetFrame] = []
         package var event: Event?
 
+        package init(frames: [EthernetFrame] = [], event: Event? = nil) {
+            self.frames = frames
+            self.event = event
+        }
+
         static let silence = Answer()
     }
 
