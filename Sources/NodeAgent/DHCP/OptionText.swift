@@ -21,15 +21,16 @@ struct OptionText: Hashable, Sendable {
         }
     }
 
-    /// At the commas outside of braces.
+    /// At the commas outside of braces and quotes.
     private static func split(_ text: String) -> [Substring] {
         var parts: [Substring] = []
-        var (start, depth) = (text.startIndex, 0)
+        var (start, depth, isQuoted) = (text.startIndex, 0, false)
         for index in text.indices {
             switch text[index] {
             case "{": depth += 1
             case "}": depth -= 1
-            case "," where depth == 0:
+            case "\"": isQuoted.toggle()
+            case "," where depth == 0 && !isQuoted:
                 parts.append(text[start..<index])
                 start = text.index(after: index)
             default: break
