@@ -51,6 +51,16 @@ package final class PacketSocket: Sendable {
         guard result == 0 else { throw SystemError("bind a packet socket to interface \(interface)") }
     }
 
+    /// Whether the namespace's interface of this name has an IPv4 address (netdevice(7), SIOCGIFADDR).
+    package func hasIPv4Address(onInterface name: String) -> Bool {
+        // `struct ifreq`: 16 bytes for the name, then what is asked for.
+        var request = Array(name.utf8.prefix(15)).padded(to: 40)
+        return unsafe request.withUnsafeMutableBytes { bytes in
+            guard let base = bytes.baseAddress else { return false }
+            return unsafe ioctl(descriptor, UInt(SIOCGIFADDR), base) == 0
+        }
+    }
+
     /// The next frame; nil where none waits, or the interface is gone or down.
     package func receive() -> [UInt8]? {
         var count = 0

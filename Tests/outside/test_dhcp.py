@@ -316,6 +316,24 @@ def test_a_neighbours_lease_cannot_be_had_with_the_neighbours_mac(scene, guest):
     assert status == 0 and told["ip"] == "10.16.0.11", "and who asks for it gets its own"
 
 
+def test_what_virt_launcher_answers_itself_is_left_to_it(scene, guest):
+    # The binding `bridge`: the bridge has an address, and virt-launcher answers DHCPv4 from it, and nothing else.
+    ip("-n", guest.pod.name, "address", "add", "169.254.75.10/32", "dev", "k6t-eth0")
+    try:
+        assert guest.udhcpc()[0] != 0
+        assert "new_ip6_address" in guest.dhclient(6)[1]
+    finally:
+        ip("-n", guest.pod.name, "address", "del", "169.254.75.10/32", "dev", "k6t-eth0")
+    assert guest.udhcpc()[0] == 0
+    # The binding `masquerade`: the pod's interface is no port of the bridge.
+    ip("-n", guest.pod.name, "link", "set", "eth0-nic", "nomaster")
+    try:
+        assert guest.udhcpc()[0] != 0
+    finally:
+        ip("-n", guest.pod.name, "link", "set", "eth0-nic", "master", "k6t-eth0")
+    assert guest.udhcpc()[0] == 0
+
+
 def test_no_answer_gets_out_to_the_wire(scene, guest):
     with Capture("wire", "to-node-a", scene.folder / "wire.pcapng") as capture:
         assert guest.udhcpc()[0] == 0

@@ -9,6 +9,10 @@ import DHCP
 /// else's, also its unicasts to a router, which the bridge itself would not see; what is sent to the tap gets to the
 /// guest alone, where the pod's interface, either end of it, would put it on the wire. And so it is with any main
 /// plugin: macvlan has no end on the host.
+///
+/// The binding `bridge` gives the bridge an address, from which virt-launcher answers DHCPv4 itself; `managedTap` gives it
+/// none. `masquerade` does not make the pod's interface a port, and is left alone altogether: its guest has an address of
+/// its own network.
 struct GuestPort: Sendable {
     let record: PortRecord
     private let links: LinkSocket
@@ -21,10 +25,12 @@ struct GuestPort: Sendable {
         var mtu: UInt32
     }
 
-    /// Fails where the pod's namespace cannot be entered.
+    /// Fails where the pod's namespace cannot be entered, or no raw socket opened.
     init(_ record: PortRecord) throws(SystemError) {
         self.record = record
         links = try NetworkNamespace.inside(record.namespace) { () throws(SystemError) in
+            // Of no use yet: that the right to have one is missing shows now, and not once a guest asks in vain.
+            if record.answersDHCP { _ = try PacketSocket() }
             let links = try LinkSocket()
             try links.requestAll()
             return links
@@ -44,6 +50,7 @@ struct GuestPort: Sendable {
             // Bounded: one guest must not keep the others waiting.
             for _ in 0..<32 {
                 guard let frame = listeners[index]?.socket.receive() else { break }
+                if isLaunchers(frame, listeners[index]?.socket) { continue }
                 guard let answer = listeners[index]?.responder.answer(to: frame, at: now) else { break }
                 for frame in answer.frames { listeners[index]?.socket.send(frame) }
                 if let event = answer.event { events.append(event) }
@@ -69,6 +76,12 @@ struct GuestPort: Sendable {
         }
     }
 
+    /// Whether virt-launcher answers it: not known before the guest asks, as the bridge gets its address after its ports.
+    private func isLaunchers(_ frame: [UInt8], _ socket: PacketSocket?) -> Bool {
+        EthernetFrame(parsing: frame)?.etherType == EthernetFrame.ipv4
+            && socket?.hasIPv4Address(onInterface: names.bridge) == true
+    }
+
     /// KubeVirt's names for the bridge and the pod's interface in it; a secondary interface is `pod<hash>` in the pod.
     private var names: (bridge: String, nic: String) {
         let interface = record.key.interface
@@ -79,7 +92,9 @@ struct GuestPort: Sendable {
     private mutating func followLinks() {
         guard record.answersDHCP else { return }
         let bridge = table.index(named: names.bridge)
-        let taps = table.links.filter { bridge != nil && $0.value.master == bridge && $0.value.name != names.nic }
+        let ports = table.links.filter { bridge != nil && $0.value.master == bridge }
+        let hasNIC = ports.values.contains { $0.name == names.nic }
+        let taps = ports.filter { hasNIC && $0.value.name != names.nic }
         listeners = listeners.filter { taps[$0.key] != nil }
         for (index, tap) in taps where listeners[index]?.mtu != tap.mtu {
             let responder = Responder(record.guest.withMTU(tap.mtu))
