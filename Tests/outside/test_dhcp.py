@@ -379,6 +379,10 @@ def test_after_del_nothing_of_the_port_is_left(scene):
 def test_a_committed_migration_is_announced_by_the_target_and_renewals_go_on(scene):
     source = scene.machine("moving", node="node-a")
     assert source.udhcpc()[0] == 0
+    # As the guest would: the target's pod must come up although the source's guest defends its addresses.
+    four, six = (a["address"] for a in scene.stage.bindings()["moving"]["assignments"])
+    ip("-n", source.name, "address", "add", f"{four}/16", "dev", "eth0")
+    ip("-n", source.name, "address", "add", f"{six}/128", "dev", "eth0", "nodad")
     migration = scene.cluster.create_migration(source.instance)
     pod = scene.cluster.create_pod(source.instance, "node-b", migration)
     scene.cluster.set_phase(migration, "Scheduling")

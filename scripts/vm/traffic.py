@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 
+from story.stage import _die_with_parent
+
 _READ = """import socket, sys
 session = socket.create_connection((sys.argv[1], 7000), 10)
 session.settimeout(60)
@@ -20,7 +22,7 @@ class Session:
     def __init__(self, wire, address):
         self.process = subprocess.Popen(
             wire.inside("router", [sys.executable, "-c", _READ, address]), stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, preexec_fn=_die_with_parent)
         self.opened = self.process.stdout.readline().strip() == "open"
         self.numbers = []
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -63,7 +65,7 @@ class Pings:
         self.file = file
         self.process = subprocess.Popen(
             wire.inside("router", ["ping", "-n", "-D", "-i", str(self.INTERVAL), "-W", "1", address]),
-            stdout=open(file, "w"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            stdout=open(file, "w"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
 
     def stop(self):
         """(sent, answered, longest time without an answer in seconds)"""

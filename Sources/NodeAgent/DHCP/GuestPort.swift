@@ -68,7 +68,7 @@ struct GuestPort: Sendable {
 
     /// Tells the network, and not the guest, that the addresses are here.
     func announce() throws(SystemError) {
-        guard let index = table.index(named: names.nic) ?? table.index(named: record.key.interface) else { return }
+        guard let index = table.index(named: record.key.nic) ?? table.index(named: record.key.interface) else { return }
         let socket = try NetworkNamespace.inside(record.namespace) { () throws(SystemError) in try PacketSocket() }
         try socket.speak(on: index)
         for address in [record.guest.ipv4?.address, record.guest.ipv6?.address].compactMap(\.self) {
@@ -79,22 +79,15 @@ struct GuestPort: Sendable {
     /// Whether virt-launcher answers it: not known before the guest asks, as the bridge gets its address after its ports.
     private func isLaunchers(_ frame: [UInt8], _ socket: PacketSocket?) -> Bool {
         EthernetFrame(parsing: frame)?.etherType == EthernetFrame.ipv4
-            && socket?.hasIPv4Address(onInterface: names.bridge) == true
-    }
-
-    /// KubeVirt's names for the bridge and the pod's interface in it; a secondary interface is `pod<hash>` in the pod.
-    private var names: (bridge: String, nic: String) {
-        let interface = record.key.interface
-        let name = interface.hasPrefix("pod") ? interface.dropFirst(3) : interface[...]
-        return ("k6t-\(name)", "\(name)-nic")
+            && socket?.hasIPv4Address(onInterface: record.key.bridge) == true
     }
 
     private mutating func followLinks() {
         guard record.answersDHCP else { return }
-        let bridge = table.index(named: names.bridge)
+        let bridge = table.index(named: record.key.bridge)
         let ports = table.links.filter { bridge != nil && $0.value.master == bridge }
-        let hasNIC = ports.values.contains { $0.name == names.nic }
-        let taps = ports.filter { hasNIC && $0.value.name != names.nic }
+        let hasNIC = ports.values.contains { $0.name == record.key.nic }
+        let taps = ports.filter { hasNIC && $0.value.name != record.key.nic }
         listeners = listeners.filter { taps[$0.key] != nil }
         for (index, tap) in taps where listeners[index]?.mtu != tap.mtu {
             let responder = Responder(record.guest.withMTU(tap.mtu))
@@ -124,4 +117,15 @@ extension GuestConfiguration {
         if copy.ipv6?.mtu == nil { copy.ipv6?.mtu = mtu }
         return copy
     }
+}
+
+/// KubeVirt's names in the pod: a secondary interface is `pod<hash>` and its others go without `pod`
+/// (KubeVirt pkg/network/link/names.go).
+extension PortRecord.Key {
+    private var baseName: Substring { interface.hasPrefix("pod") ? interface.dropFirst(3) : interface[...] }
+
+    /// The bridge between the pod's interface and the guest's tap.
+    var bridge: String { "k6t-\(baseName)" }
+    /// The pod's interface as that bridge's port.
+    var nic: String { "\(baseName)-nic" }
 }

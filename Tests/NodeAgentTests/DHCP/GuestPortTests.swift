@@ -34,6 +34,15 @@ struct GuestPortTests {
         #expect(folder.load().records == [])
     }
 
+    @Test(arguments: [
+        ("eth0", "k6t-eth0", "eth0-nic"), ("pod1a2b3c4d5e6", "k6t-1a2b3c4d5e6", "1a2b3c4d5e6-nic"),
+        ("net1", "k6t-net1", "net1-nic"),
+    ])
+    func `KubeVirt's names are found from the interface's`(interface: String, bridge: String, nic: String) {
+        let key = PortRecord.Key(containerID: "c", interface: interface)
+        #expect(key.bridge == bridge && key.nic == nic)
+    }
+
     @Test func `an address is announced three times, and many together are not announced at once`() {
         var queue = AnnouncementQueue<Int>()
         #expect(queue.dueAt == nil && queue.next(at: start) == nil)
