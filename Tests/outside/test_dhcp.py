@@ -159,6 +159,15 @@ def flat(value, into=None):
     return into
 
 
+class AnyMainPlugin(Kubelet):
+    """The demo's kubelet, with another plugin behind holdfast-cni than `bridge` where a test says so."""
+
+    delegate = None
+
+    def _network(self, node, as_ipam):
+        return super()._network(node, as_ipam) | ({"delegate": self.delegate} if self.delegate else {})
+
+
 class Scene:
     def __init__(self, folder):
         self.folder = folder
@@ -169,7 +178,7 @@ class Scene:
         self.stage = Stage(
             binaries(), binaries() / "holdfast-cni", self.wire, pools=pools, agent_options=("--dhcp", "--announce"))
         self.cluster = Cluster(self.stage.objects)
-        self.kubelet = Kubelet(self.stage)
+        self.kubelet = AnyMainPlugin(self.stage)
         self.guests = []
 
     def machine(self, name, node="node-a", mac=None, annotations=None):
@@ -353,6 +362,19 @@ def test_a_vms_annotations_set_options_and_switch_dhcp_off(scene):
     assert told["staticroutes"] == "172.16.0.0/12 10.16.0.6 0.0.0.0/0 10.16.0.4"
     silent = scene.machine("silent", annotations={"holdfast.dev/dhcp": "false"})
     assert silent.udhcpc()[0] != 0
+
+
+def test_it_is_the_same_with_macvlan_which_has_no_end_on_the_host(scene):
+    if subprocess.run(["ip", "-n", "router", "link", "add", "probe0", "link", "eth0", "type", "macvlan"],
+                      capture_output=True).returncode != 0:
+        pytest.skip("this kernel has no macvlan")
+    scene.kubelet.delegate = {"type": "macvlan", "master": "br-vm"}
+    try:
+        guest = scene.machine("macvlan")
+    finally:
+        scene.kubelet.delegate = None
+    status, told = guest.udhcpc()
+    assert status == 0 and told["ip"] == scene.stage.bindings()["macvlan"]["assignments"][0]["address"]
 
 
 def test_after_del_nothing_of_the_port_is_left(scene):
