@@ -3,15 +3,17 @@ import CNI
 import DHCP
 import IPAMAPI
 import IPAMModel
+import KubeVirt
 
 /// Whether a VM's guest is served by DHCP on one of its interfaces, and what it is told beside what its pool says.
 ///
 /// Of the agent's `--dhcp`, the network's `"dhcp"` and the VM's annotations the later goes before the earlier.
 struct GuestOptions: Hashable, Sendable {
-    /// Of the VM's template: "true" or "false", for all its interfaces.
+    /// Of the VM's template: "true" or "false"; in all forms that `holdfast.dev/addresses` has.
     static let annotation = "holdfast.dev/dhcp"
-    static let ipv4Annotation = "ovn.kubernetes.io/dhcp-v4-options"
-    static let ipv6Annotation = "ovn.kubernetes.io/dhcp-v6-options"
+    /// Behind one of Kube-OVN's providers.
+    private static let ipv4Suffix = ".kubernetes.io/dhcp-v4-options"
+    private static let ipv6Suffix = ".kubernetes.io/dhcp-v6-options"
 
     /// A day: a guest renews in the middle of it, so an agent may be away for hours.
     static let defaultLeaseTime: UInt32 = 86_400
@@ -21,34 +23,41 @@ struct GuestOptions: Hashable, Sendable {
     private var ntpServers: [IPAddress] = []
     private var mtu: UInt16?
     private var ipv6Router: IPAddress?
-    private var ipv4: [String: [String]] = [:]
-    private var ipv6: [String: [String]] = [:]
+    private let hasDefaultRoute: Bool
+    private var ipv4 = OptionReader()
+    private var ipv6 = OptionReader()
 
     /// Throws code 7 for the network's `"dhcp"`, 107 for an annotation.
     init(
-        isDefault: Bool, network: NetworkConfiguration, annotations: [String: String], interface: String
+        isDefault: Bool, network: NetworkConfiguration, annotations: [String: String], nic: PodInterface
     ) throws(CNIError) {
         isOn = isDefault
-        try read(
-            network.json["ipam"]?["type"]?.string == NetworkConfiguration.pluginType
-                ? network.json["ipam"]?["dhcp"] : network.json["dhcp"])
-        switch annotations[Self.annotation] {
-        case "true": isOn = true
-        case "false": isOn = false
-        case nil, "": break
-        case let text?: throw .badOption(Self.annotation, text, "\"true\" or \"false\"")
-        }
-        func options(_ annotation: String) throws(CNIError) -> [String: [String]] {
-            guard let key = Self.key(annotation, in: annotations, interface: interface, network: network.name),
-                let text = annotations[key]
-            else { return [:] }
-            guard let options = OptionText(text)?.options else {
-                throw .badOption(key, text, "KEY=VALUE,KEY={VALUE,VALUE}")
+        hasDefaultRoute = nic.hasDefaultRoute
+        let isIPAM = network.json["ipam"]?["type"]?.string == NetworkConfiguration.pluginType
+        try read(isIPAM ? network.json["ipam"]?["dhcp"] : network.json["dhcp"])
+        for (prefix, suffix) in nic.ownForms {
+            let annotation = "\(prefix)\(Self.annotation)\(suffix)"
+            switch annotations[annotation] {
+            case "true": isOn = true
+            case "false": isOn = false
+            case nil, "": break
+            case let text?: throw .badOption(annotation, text, "\"true\" or \"false\"")
             }
-            return options
         }
-        ipv4 = try options(Self.ipv4Annotation)
-        ipv6 = try options(Self.ipv6Annotation)
+        for provider in nic.kubeOVNProviders {
+            try read(annotations, "\(provider)\(Self.ipv4Suffix)", into: &ipv4)
+            try read(annotations, "\(provider)\(Self.ipv6Suffix)", into: &ipv6)
+        }
+    }
+
+    private func read(
+        _ annotations: [String: String], _ annotation: String, into options: inout OptionReader
+    ) throws(CNIError) {
+        guard let text = annotations[annotation] else { return }
+        guard let read = OptionText(text)?.options else {
+            throw .badOption(annotation, text, "KEY=VALUE,KEY={VALUE,VALUE}")
+        }
+        options = OptionReader(annotation: annotation, options: read)
     }
 
     private mutating func read(_ json: JSON?) throws(CNIError) {
@@ -85,29 +94,13 @@ struct GuestOptions: Hashable, Sendable {
         default: throw .badKey(key, value, "one of leaseTime, mtu, ntpServers, ipv6Router")
         }
     }
-
-    /// The plain name for the primary interface; for another one Kube-OVN's with the network's name and namespace before
-    /// it, `<nad>.<namespace>.`, where the network is named `<nad>` or `<namespace>/<nad>`. Nil where there is none.
-    private static func key(
-        _ annotation: String, in annotations: [String: String], interface: String, network: String
-    ) -> String? {
-        if interface == "eth0" { return annotations[annotation] == nil ? nil : annotation }
-        let parts = network.split(separator: "/")
-        let start = parts.count == 2 ? "\(parts[1]).\(parts[0])." : "\(network)."
-        return annotations.keys.sorted().first { key in
-            guard key.hasPrefix(start), key.hasSuffix("." + annotation) || start + annotation == key else {
-                return false
-            }
-            let namespace = key.dropFirst(start.count).dropLast(annotation.count)
-            return parts.count == 2 ? namespace.isEmpty : namespace.dropLast().allSatisfy { $0 != "." }
-        }
-    }
 }
 
 extension GuestOptions {
     /// Options of the annotations that nothing is made of here.
     var unknown: [String] {
-        (ipv4.keys.filter { !Self.ipv4Keys.contains($0) } + ipv6.keys.filter { !Self.ipv6Keys.contains($0) }).sorted()
+        (ipv4.options.keys.filter { !Self.ipv4Keys.contains($0) }
+            + ipv6.options.keys.filter { !Self.ipv6Keys.contains($0) }).sorted()
     }
 
     private static let ipv4Keys: Set = [
@@ -130,8 +123,8 @@ extension GuestOptions {
 
     private func lease(_ assignment: Assignment, _ described: DescribedBinding) throws(CNIError) -> DHCPv4Lease {
         var lease = DHCPv4Lease(
-            address: assignment.address, prefixLength: assignment.prefixLength, router: assignment.gateway,
-            leaseTime: leaseTime)
+            address: assignment.address, prefixLength: assignment.prefixLength,
+            router: hasDefaultRoute ? assignment.gateway : nil, leaseTime: leaseTime)
         lease.nameservers = described.dns?.nameservers.filter { $0.family == .ipv4 } ?? []
         lease.domain = described.dns?.domain ?? ""
         lease.search = described.dns?.search ?? []
@@ -142,19 +135,18 @@ extension GuestOptions {
             guard let router = route.gateway ?? assignment.gateway else { continue }
             lease.routes.append(DHCPRoute(destination: route.destination, router: router))
         }
-        let options = OptionReader(annotation: Self.ipv4Annotation, options: ipv4)
-        if let time = try options.number("lease_time", UInt32.self) { lease.leaseTime = time }
-        if let router = try options.addresses("router", .ipv4)?.first { lease.router = router }
-        if let addresses = try options.addresses("dns_server", .ipv4) { lease.nameservers = addresses }
-        if let name = options.text("domain_name") { lease.domain = name }
-        if let names = options.list("domain_search_list") { lease.search = names }
-        if let name = options.text("hostname") { lease.hostName = name }
-        if let mtu = try options.number("mtu", UInt16.self) { lease.mtu = mtu }
-        if let addresses = try options.addresses("ntp_server", .ipv4) { lease.ntpServers = addresses }
-        if let address = try options.addresses("server_id", .ipv4)?.first { lease.server = address }
-        if let mac = try options.mac("server_mac") { lease.serverMAC = mac }
+        if let time = try ipv4.number("lease_time", UInt32.self) { lease.leaseTime = time }
+        if let router = try ipv4.addresses("router", .ipv4)?.first { lease.router = router }
+        if let addresses = try ipv4.addresses("dns_server", .ipv4) { lease.nameservers = addresses }
+        if let name = ipv4.text("domain_name") { lease.domain = name }
+        if let names = ipv4.list("domain_search_list") { lease.search = names }
+        if let name = ipv4.text("hostname") { lease.hostName = name }
+        if let mtu = try ipv4.number("mtu", UInt16.self) { lease.mtu = mtu }
+        if let addresses = try ipv4.addresses("ntp_server", .ipv4) { lease.ntpServers = addresses }
+        if let address = try ipv4.addresses("server_id", .ipv4)?.first { lease.server = address }
+        if let mac = try ipv4.mac("server_mac") { lease.serverMAC = mac }
         for key in ["ms_classless_static_route", "classless_static_route"] {
-            if let routes = try options.routes(key) { lease.routes = routes }
+            if let routes = try ipv4.routes(key) { lease.routes = routes }
         }
         return lease
     }
@@ -167,18 +159,17 @@ extension GuestOptions {
         lease.search = described.dns?.search ?? []
         lease.ntpServers = ntpServers.filter { $0.family == .ipv6 }
         lease.mtu = mtu
-        let options = OptionReader(annotation: Self.ipv6Annotation, options: ipv6)
-        if let addresses = try options.addresses("dns_server", .ipv6) { lease.nameservers = addresses }
-        if let names = options.list("domain_search") { lease.search = names }
-        if let mac = try options.mac("server_id") { lease.serverMAC = mac }
+        if let addresses = try ipv6.addresses("dns_server", .ipv6) { lease.nameservers = addresses }
+        if let names = ipv6.list("domain_search") { lease.search = names }
+        if let mac = try ipv6.mac("server_id") { lease.serverMAC = mac }
         return lease
     }
 }
 
 /// One annotation's options, read as what they must be; nil where one is not there.
-private struct OptionReader {
-    var annotation: String
-    var options: [String: [String]]
+private struct OptionReader: Hashable, Sendable {
+    var annotation = ""
+    var options: [String: [String]] = [:]
 
     private func refusal(_ key: String, _ expected: String) -> CNIError {
         .badOption(annotation, "\(key)=\(options[key, default: []].joined(separator: ","))", expected)

@@ -3,6 +3,7 @@ import CNI
 import DHCP
 import IPAMAPI
 import IPAMModel
+import KubeVirt
 package import Logging
 import ServiceLifecycle
 
@@ -33,13 +34,13 @@ package struct GuestService: Service {
     /// The pod's interface will be there soon. A guest without address is worse than a pod that says why it waits, so
     /// where its DHCP cannot be answered this throws.
     func attach(
-        _ described: DescribedBinding, _ network: NetworkConfiguration, _ invocation: Invocation,
-        annotations: [String: String]
+        _ described: DescribedBinding, to nic: PodInterface, _ network: NetworkConfiguration,
+        _ invocation: Invocation, annotations: [String: String]
     ) throws(CNIError) {
         let owner = described.binding.owner
         guard owner.kind == .virtualMachine else { return }
         let options = try GuestOptions(
-            isDefault: answersByDefault, network: network, annotations: annotations, interface: invocation.interface)
+            isDefault: answersByDefault, network: network, annotations: annotations, nic: nic)
         guard options.isOn || announces else { return }
         if options.isOn, !options.unknown.isEmpty {
             log.warning(

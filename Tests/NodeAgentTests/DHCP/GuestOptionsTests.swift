@@ -3,11 +3,15 @@ import CNI
 import DHCP
 import IPAMAPI
 import IPAMModel
+import KubeVirt
 import Testing
 
 @testable import NodeAgent
 
 struct GuestOptionsTests {
+    private static let ipv4Annotation = "ovn.kubernetes.io/dhcp-v4-options"
+    private static let ipv6Annotation = "ovn.kubernetes.io/dhcp-v6-options"
+
     private func described() throws -> DescribedBinding {
         func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
         let binding = Binding(
@@ -28,6 +32,13 @@ struct GuestOptionsTests {
             dns: DNS(nameservers: [try address("10.16.0.2"), try address("fd00::2")], domain: "d", search: ["s"]))
     }
 
+    private func nic(_ interface: String, network: String, _ annotations: [String: String]) -> PodInterface {
+        PodInterface(
+            name: interface, network: network,
+            pod: ObjectMeta(namespace: "ns1", name: "launcher", uid: "u", annotations: annotations),
+            machineNetworks: [])
+    }
+
     private func options(
         dhcp: JSON = .null, isDefault: Bool = true, _ annotations: [String: String] = [:], interface: String = "eth0",
         network: String = "vm-net", asIPAM: Bool = false
@@ -40,7 +51,7 @@ struct GuestOptionsTests {
         object["name"] = .string(network)
         return try GuestOptions(
             isDefault: isDefault, network: NetworkConfiguration(object), annotations: annotations,
-            interface: interface)
+            nic: nic(interface, network: network, annotations))
     }
 
     @Test func `the VM's word goes before the network's, the network's before the agent's`() throws {
@@ -61,7 +72,8 @@ struct GuestOptionsTests {
         ]
         let delegate = try #require(try NetworkConfiguration(network).delegateConfiguration(mac: nil))
         let options = try GuestOptions(
-            isDefault: false, network: NetworkConfiguration(delegate), annotations: [:], interface: "eth0")
+            isDefault: false, network: NetworkConfiguration(delegate), annotations: [:],
+            nic: nic("eth0", network: "n", [:]))
         #expect(options.isOn)
         #expect(try options.configuration(of: described()).ipv4?.leaseTime == 77)
     }
@@ -104,11 +116,11 @@ struct GuestOptionsTests {
         let options = try options(
             dhcp: ["mtu": 1400, "leaseTime": 600],
             [
-                GuestOptions.ipv4Annotation:
+                Self.ipv4Annotation:
                     "lease_time=3600, router=10.16.0.4,dns_server={1.1.1.1;8.8.8.8},hostname=\"other\","
                     + "server_id=10.16.0.9,server_mac=00:00:00:2E:2F:B8,domain_search_list=\"a.b, c.d\",tftp_server=1.2.3.4,"
                     + "ms_classless_static_route={10.0.0.0/8,10.16.0.5,172.16.0.0/12,10.16.0.6}",
-                GuestOptions.ipv6Annotation: "server_id=00:00:00:00:00:01,dns_server={fd00::9}",
+                Self.ipv6Annotation: "server_id=00:00:00:00:00:01,dns_server={fd00::9}",
             ])
         let guest = try options.configuration(of: described())
         let ipv4 = try #require(guest.ipv4)
@@ -128,20 +140,31 @@ struct GuestOptionsTests {
     ])
     func `an option that cannot be honoured is refused with its annotation`(text: String) throws {
         let error = #expect(throws: CNIError.self) {
-            _ = try options([GuestOptions.ipv4Annotation: text]).configuration(of: described())
+            _ = try options([Self.ipv4Annotation: text]).configuration(of: described())
         }
-        #expect(error?.code == .badAnnotation && error?.message.contains(GuestOptions.ipv4Annotation) == true)
+        #expect(error?.code == .badAnnotation && error?.message.contains(Self.ipv4Annotation) == true)
     }
 
-    @Test func `a secondary network's annotations are those of its attachment definition`() throws {
-        func leaseTime(_ annotations: [String: String], network: String) throws -> UInt32? {
-            try options(annotations, interface: "pod1a2b3c4d5e6", network: network).configuration(of: described()).ipv4?
-                .leaseTime
+    @Test func `a secondary NIC has annotations of its own, and no default route`() throws {
+        let multus = [
+            "k8s.v1.cni.cncf.io/networks":
+                "[{\"name\":\"net1\",\"namespace\":\"ns1\",\"interface\":\"pod1a2b3c4d5e6\"}]"
+        ]
+        func lease(_ annotations: [String: String]) throws -> DHCPv4Lease? {
+            try options(
+                annotations.merging(multus) { $1 }, interface: "pod1a2b3c4d5e6", network: "net1"
+            ).configuration(of: described()).ipv4
         }
-        let own = ["net1.ns1.ovn.kubernetes.io/dhcp-v4-options": "lease_time=7200"]
-        #expect(try leaseTime(own, network: "net1") == 7200)
-        #expect(try leaseTime(own, network: "ns1/net1") == 7200)
-        #expect(try leaseTime(own, network: "ns2/net1") == 86_400)
-        #expect(try leaseTime([GuestOptions.ipv4Annotation: "lease_time=7200"], network: "net1") == 86_400)
+        #expect(try lease(["net1.ns1.ovn.kubernetes.io/dhcp-v4-options": "lease_time=7200"])?.leaseTime == 7200)
+        #expect(try lease(["net2.ns1.ovn.kubernetes.io/dhcp-v4-options": "lease_time=7200"])?.leaseTime == 86_400)
+        #expect(try lease([Self.ipv4Annotation: "lease_time=7200"])?.leaseTime == 86_400)
+        let plain = try lease([:])
+        #expect(plain?.router == nil && plain?.routes.map(\.router.description) == ["10.16.0.1"])
+        #expect(
+            try lease(["net1.ns1.ovn.kubernetes.io/dhcp-v4-options": "router=10.16.0.9"])?.router?.description
+                == "10.16.0.9")
+        let off = ["holdfast.dev/dhcp.pod1a2b3c4d5e6": "false"].merging(multus) { $1 }
+        #expect(try !options(off, interface: "pod1a2b3c4d5e6", network: "net1").isOn)
+        #expect(try options(off).isOn)
     }
 }
