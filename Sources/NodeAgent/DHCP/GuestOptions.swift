@@ -74,12 +74,12 @@ struct GuestOptions: Hashable, Sendable {
     private mutating func read(_ key: String, _ value: JSON) throws(CNIError) {
         switch key {
         case "leaseTime":
-            guard let seconds = value.integer.flatMap(UInt32.init), seconds >= 60 else {
+            guard let seconds = value.integer.flatMap({ UInt32(exactly: $0) }), seconds >= 60 else {
                 throw .badKey(key, value, "seconds, 60 or more")
             }
             leaseTime = seconds
         case "mtu":
-            guard let bytes = value.integer.flatMap(UInt16.init), bytes >= 576 else {
+            guard let bytes = value.integer.flatMap({ UInt16(exactly: $0) }), bytes >= 576 else {
                 throw .badKey(key, value, "bytes, 576 or more")
             }
             mtu = bytes
