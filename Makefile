@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up all they need themselves: see scripts/setup.
-.PHONY: build build-release install demo test test-swift test-outside bench format lint generate clean setup
+.PHONY: build build-release install demo vm-demo test test-swift test-outside bench format lint generate clean setup
 
 sources := Package.swift Sources Tests Benchmarks
 
@@ -24,6 +24,10 @@ install:
 # The product's story on this machine, told in a minute.
 demo: build-release
 	@scripts/demo
+
+# Real guests in QEMU: DHCP, power off and on, live migration; minutes.
+vm-demo: build-release
+	@scripts/vm-demo
 
 test: setup
 	@scripts/test
