@@ -16,7 +16,7 @@ struct AgentCommand: AsyncParsableCommand {
             "Holdfast's agent on a node: serves the CNI plugin holdfast-cni, and follows VMs and their migrations.",
         discussion: "Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.")
 
-    static let variables = ["node", "server", "socket", "state-dir", "pods"] + LogOptions.variables
+    static let variables = ["node", "server", "socket", "state-dir", "pods", "http"] + LogOptions.variables
 
     @Option(help: "This node's name, as in spec.nodeName of its pods.")
     var node: String
@@ -35,6 +35,9 @@ struct AgentCommand: AsyncParsableCommand {
             "Where pods and VMs are seen: directory:PATH, with one manifest a file, JSON or YAML.",
             valueName: "source"))
     var pods: PodSource
+
+    @Option(help: ArgumentHelp("Where /healthz and /readyz are; else nowhere.", valueName: "host:port"))
+    var http: HostPort?
 
     @OptionGroup(title: "TLS") var tls: ClientTLSOptions
 
@@ -60,11 +63,16 @@ struct AgentCommand: AsyncParsableCommand {
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }
         let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, log: log)
+        let probes = http.map { ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, log: log) }
         let services = ServiceGroup(
-            services: [ReconciliationService(reconciliation), application],
+            services: [ReconciliationService(reconciliation), application] + (probes.map { [$0] } ?? []),
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()
+        } catch let error as ProbeServerError {
+            throw Failure(
+                "cannot answer probes at \(http?.description ?? ""): \(error.reason)",
+                hint: "name another address with --http")
         } catch {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
@@ -90,4 +98,8 @@ struct PodSource: ExpressibleByArgument {
         guard argument.hasPrefix("directory:"), argument.count > "directory:".count else { return nil }
         directory = String(argument.dropFirst("directory:".count))
     }
+}
+
+extension HostPort: @retroactive ExpressibleByArgument {
+    public init?(argument: String) { self.init(argument) }
 }
