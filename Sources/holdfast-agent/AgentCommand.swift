@@ -100,6 +100,6 @@ struct PodSource: ExpressibleByArgument {
     }
 }
 
-extension HostPort: @retroactive ExpressibleByArgument {
-    public init?(argument: String) { self.init(argument) }
+extension HostPort: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
 }

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from api_server import APIServer
-from chart import CHART, IMAGE, VARIANTS, helm, helms, merged, one, pods, render, template
+from chart import CHART, IMAGE, POOLS, VARIANTS, helm, helms, merged, one, pods, render, template
 from referencing import Registry, Resource
 
 # Of the versions that the chart admits: the oldest, some between, the newest that there is.
@@ -157,4 +157,4 @@ def test_the_notes_warn_of_a_server_that_is_open_to_everyone():
     assert "ANYONE" in notes({"tls": {"mode": "none"}})
     assert "ANYONE" in notes({"tls": {"clientCertificates": False}})
     assert "DELETES" in notes({"server": {"persistence": {"whenDeleted": "Delete"}}})
-    assert "There is no pool" in notes({}) and "There is no pool" not in notes(VARIANTS["everything"])
+    assert "There is no pool" in notes({}) and "There is no pool" not in notes(POOLS)

@@ -8,8 +8,8 @@
 {{- end -}}
 
 {{- define "holdfast.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- /* Without the chart's version: a pod is replaced when it changes, not when the chart does. */ -}}
