@@ -9,10 +9,20 @@ import pytest
 import yaml
 from chart import MONITORING, REPOSITORY, one, render
 
-METRICS = (REPOSITORY / "Sources/IPAMService/Writer+Metrics.swift").read_text()
-NAMES = set(re.findall(r'"(holdfast_\w+)"', METRICS))
-# What the server says of each, and what Prometheus adds.
-LABELS = set(re.findall(r'\("(\w+)", ', METRICS)) | {"namespace"}
+def documented():
+    """Series of docs/metrics.md with the labels of each, and what Prometheus adds."""
+    found = {}
+    for row in re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", (REPOSITORY / "docs/metrics.md").read_text(), re.M):
+        name, kind, labels = row
+        labels = {label.strip() for label in labels.split(",") if label.strip()} | {"namespace"}
+        if kind == "histogram":
+            found |= {f"{name}_bucket": labels | {"le"}, f"{name}_sum": labels, f"{name}_count": labels}
+        else:
+            found[name] = labels
+    return found
+
+
+SERIES = documented()
 
 
 def rules():
@@ -35,27 +45,37 @@ def queries():
             yield variable["query"]
 
 
-def test_the_metrics_are_found_in_the_source():
-    assert {"holdfast_build_info", "holdfast_pool_addresses"} <= NAMES
-    assert {"pool", "prefix", "state", "version"} <= LABELS
+def test_the_documented_metrics_are_the_server_s():
+    sources = "".join(path.read_text() for path in (REPOSITORY / "Sources/IPAMService").glob("*.swift"))
+    made = set(re.findall(r'"((?:holdfast|grpc_server)_\w+)"', sources))
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in SERIES} == made
+    assert {"pool", "prefix", "state"} <= SERIES["holdfast_pool_addresses"]
 
 
 @pytest.mark.parametrize("query", list(queries()))
 def test_every_query_names_metrics_and_labels_that_there_are(query):
-    assert (named := set(re.findall(r"\bholdfast_\w+", query))) and named <= NAMES
-    for selector in re.findall(r"\{([^}]*)\}", query):
-        labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", selector))
-        assert labels and labels <= LABELS
+    named = re.findall(r"\b((?:holdfast|grpc_server)_\w+)(?:\{([^}]*)\})?", query)
+    assert named
+    labels = set()
+    for name, selector in named:
+        assert name in SERIES
+        labels |= SERIES[name]
+        assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", selector)) <= SERIES[name]
         for state in re.findall(r'state="(\w+)"', selector):
-            assert f'("{state}", usage.' in METRICS
+            assert state in ("bound", "reserved", "quarantined", "free")
     for grouping in re.findall(r"\bby \(([^)]*)\)", query):
-        assert {label.strip() for label in grouping.split(",")} <= LABELS
+        assert {label.strip() for label in grouping.split(",")} <= labels
+
+
+def test_every_query_stays_in_its_namespace():
+    for query in queries():
+        assert query.count("namespace=") == len(re.findall(r"\b(?:holdfast|grpc_server)_\w+\{", query))
 
 
 def test_every_alert_says_what_it_means_and_what_to_do():
     for group in rules()["groups"]:
         for rule in group["rules"]:
-            assert rule["for"] and rule["labels"]["severity"] in ("warning", "critical")
+            assert rule["labels"]["severity"] in ("warning", "critical")
             assert rule["annotations"]["summary"].endswith(".") and len(rule["annotations"]["description"]) > 80
 
 
