@@ -51,4 +51,3 @@ def test_the_options_are_found_in_the_sources():
     assert "--force" in programs.options("holdfast") and "--no-such" not in agent
     assert "HOLDFAST_TLS_CA" in programs.variables("holdfast-agent") and "HOLDFAST_SERVER" in programs.variables("holdfast-agent")
     assert "HOLDFAST_LISTEN" in programs.variables("holdfast-server")
-
