@@ -14,6 +14,9 @@ from processes import DEADLINE, binaries, environment, wait_until
 
 MODES = {"TLS with client certificates": {}, "TLS": {"tls": {"clientCertificates": False}}, "no TLS": {"tls": {"mode": "none"}}}
 
+# As a container's root is one who has none of root's powers. Who is not root has none anyway.
+WITHOUT_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if os.geteuid() == 0 else []
+
 
 class Node:
     """Where the containers' files and ports are, here."""
@@ -27,7 +30,7 @@ class Node:
                 self.ports[port] = str(probe.getsockname()[1])
         for name, place in (("pools", "etc/holdfast/pools"),):
             self.write(place, one(objects, "ConfigMap", f"holdfast-{name}")["data"])
-        for directory in ("run/holdfast", "var/lib/holdfast", "var/lib/holdfast-agent", "pods"):
+        for directory in ("run/holdfast", "var/lib/holdfast", "var/lib/holdfast-agent", "host/cni/bin", "pods"):
             (folder / directory).mkdir(parents=True)
 
     def write(self, place, files):
@@ -47,7 +50,7 @@ class Node:
 
     def here(self, text, role):
         text = text.replace("/etc/holdfast/tls", f"{self.folder}/{role}/etc/holdfast/tls")
-        for place in ("/etc/holdfast/pools", "/var/lib/holdfast", "/run/holdfast"):
+        for place in ("/etc/holdfast/pools", "/var/lib/holdfast", "/run/holdfast", "/host/cni/bin"):
             text = text.replace(place, f"{self.folder}{place}")
         for port, mine in self.ports.items():
             for host in ("0.0.0.0", "127.0.0.1", "holdfast-server.holdfast-system.svc"):
@@ -58,7 +61,9 @@ class Node:
         program = binaries() / container["command"][0].removeprefix("/usr/local/bin/")
         words = [self.here(word, role) for word in container["command"][1:] + container["args"]]
         variables = {it["name"]: self.here(it["value"], role) for it in container.get("env", []) if "value" in it}
-        return [str(program), *words], {**environment(), **variables}
+        capabilities = container["securityContext"]["capabilities"]
+        assert capabilities == {"drop": ["ALL"]}
+        return [*WITHOUT_CAPABILITIES, str(program), *words], {**environment(), **variables}
 
     def start(self, role, pod):
         self.mount(role, pod)
@@ -167,6 +172,20 @@ def test_the_agent_is_alive_at_once_and_ready_while_the_server_answers_it(node):
     wait_until("the agent is not ready", lambda: not node.probe(agent, "readinessProbe"))
     assert node.probe(agent, "livenessProbe")
     assert node.stop() == {"agent": 0}
+
+
+def test_the_init_container_puts_the_plugin_on_the_node_and_again_changes_nothing(tmp_path):
+    node = Node(tmp_path, render(POOLS))
+    (install,) = pod(node.objects, "DaemonSet")["initContainers"]
+    mounted = {mount["name"]: mount["mountPath"] for mount in install["volumeMounts"]}
+    assert mounted == {"cni-bin": "/host/cni/bin"}
+    command, variables = node.command(install, "agent")
+    plugin = tmp_path / "host/cni/bin/holdfast-cni"
+    for expected in ("written", "unchanged"):
+        result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=DEADLINE)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == f"{plugin}: {expected}\n"
+    assert plugin.read_bytes() == (binaries() / "holdfast-cni").read_bytes() and plugin.stat().st_mode & 0o777 == 0o755
 
 
 def test_without_its_certificate_nobody_is_served(tmp_path):
