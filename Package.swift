@@ -90,6 +90,7 @@ let package = Package(
                 "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         .target(
@@ -115,7 +116,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
-                "RPC",
+                "RPC", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),

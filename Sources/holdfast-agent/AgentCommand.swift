@@ -22,7 +22,7 @@ struct AgentCommand: AsyncParsableCommand {
             """)
 
     static let variables =
-        ["node", "server", "socket", "state-dir", "pods", "kubeconfig", "kube-context"] + LogOptions.variables
+        ["node", "server", "socket", "state-dir", "pods", "kubeconfig", "kube-context", "http"] + LogOptions.variables
     static let flags = ["dhcp", "announce"]
 
     @Option(help: "This node's name, as in spec.nodeName of its pods.")
@@ -61,6 +61,9 @@ struct AgentCommand: AsyncParsableCommand {
     @Flag(help: "Tell the network by gratuitous ARP and neighbour advertisements when a migration to this node ends.")
     var announce = false
 
+    @Option(help: ArgumentHelp("Where /healthz and /readyz are; else nowhere.", valueName: "host:port"))
+    var http: HostPort?
+
     @OptionGroup(title: "TLS") var tls: ClientTLSOptions
 
     @OptionGroup(title: "Logging") var logging: LogOptions
@@ -89,11 +92,17 @@ struct AgentCommand: AsyncParsableCommand {
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }
         let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, guests: guests, log: log)
+        let probes = http.map { ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, log: log) }
         let services = ServiceGroup(
-            services: watches + [guests, ReconciliationService(reconciliation), application],
+            services: watches + [guests, ReconciliationService(reconciliation), application]
+                + (probes.map { [$0] } ?? []),
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()
+        } catch let error as ProbeServerError {
+            throw Failure(
+                "cannot answer probes at \(http?.description ?? ""): \(error.reason)",
+                hint: "name another address with --http")
         } catch {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
@@ -143,4 +152,8 @@ enum PodSource: ExpressibleByArgument {
             return nil
         }
     }
+}
+
+extension HostPort: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
 }
