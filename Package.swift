@@ -38,6 +38,7 @@ let package = Package(
         // No pkgConfig: grpc.pc names every absl library and the link line bursts; the module map has `link` lines.
         .systemLibrary(name: "CGRPC", providers: [.apt(["libgrpc-dev"])]),
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
+        .systemLibrary(name: "CLinux"),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
@@ -58,7 +59,7 @@ let package = Package(
         .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC", "Telemetry"], swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
-        .target(name: "DHCP", dependencies: ["Addresses"], swiftSettings: settings),
+        .target(name: "DHCP", dependencies: ["Addresses", "CLinux"], swiftSettings: settings),
 
         // Floor 3
         .target(
@@ -90,6 +91,7 @@ let package = Package(
                 "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         .target(
@@ -115,7 +117,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
-                "RPC", "KubernetesAPI",
+                "RPC", "KubernetesAPI", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
@@ -138,7 +140,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
-        .executableTarget(name: "holdfast-cni", dependencies: ["CNI"], swiftSettings: settings),
+        .executableTarget(name: "holdfast-cni", dependencies: ["CNI", "CLinux"], swiftSettings: settings),
         .executableTarget(
             name: "holdfast",
             dependencies: [

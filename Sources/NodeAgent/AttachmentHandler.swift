@@ -12,23 +12,28 @@ package struct AttachmentHandler: Sendable {
     static let patience = Duration.seconds(12)
 
     let node: String
-    let ipam: any IPAMCalls
+    let ipam: any IPAMCalls & PoolCalls
     private let pools: InlinePools
     private let source: any ObjectSource
     private let cluster: ClusterNotes?
-    private let log: Logger
+    private let guests: GuestService?
+    let log: Logger
+    /// Whether some VM could be attached now if the server could not be reached.
+    let servesKnownMachines: @Sendable () -> Bool
 
     /// `cluster`: where people are told of addresses.
     package init(
         node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, cluster: ClusterNotes? = nil,
-        log: Logger
+        guests: GuestService? = nil, log: Logger, servesKnownMachines: @escaping @Sendable () -> Bool = { false }
     ) {
         self.node = node
         self.ipam = ipam
         pools = InlinePools(calls: ipam, log: log)
         self.source = source
         self.cluster = cluster
+        self.guests = guests
         self.log = log
+        self.servesKnownMachines = servesKnownMachines
     }
 
     package func add(_ request: AgentRequest) async throws(CNIError) -> JSON {
@@ -64,6 +69,7 @@ package struct AttachmentHandler: Sendable {
                         network: network, invocation: invocation
                     ).run(on: ipam, pools: pools, by: deadline)
                 }
+            try guests?.attach(described, to: nic, network, invocation, annotations: metadata.annotations)
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
                 identity.migration == nil ? "attached" : "migration target attached",
@@ -142,6 +148,7 @@ package struct AttachmentHandler: Sendable {
     package func delete(_ request: AgentRequest) async throws(CNIError) {
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
+        guests?.detach(invocation)
         let attachment = AttachmentID(
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
         do {

@@ -15,10 +15,15 @@ struct AgentCommand: AsyncParsableCommand {
         commandName: "holdfast-agent",
         abstract:
             "Holdfast's agent on a node: serves the CNI plugin holdfast-cni, and follows VMs and their migrations.",
-        discussion: "Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.")
+        discussion: """
+            Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.
+
+            `holdfast-agent install` puts the plugin on this node, `holdfast-agent uninstall` takes it away: each has --help.
+            """)
 
     static let variables =
-        ["node", "server", "socket", "state-dir", "pods"] + KubernetesOptions.variables + LogOptions.variables
+        ["node", "server", "socket", "state-dir", "pods", "http"] + KubernetesOptions.variables + LogOptions.variables
+    static let flags = ["dhcp", "announce", "annotate-pods"]
 
     @Option(help: "This node's name, as in spec.nodeName of its pods.")
     var node: String
@@ -45,6 +50,18 @@ struct AgentCommand: AsyncParsableCommand {
     @Flag(help: "Write addresses and MACs as holdfast.dev/ annotations on pods; only with --pods kubernetes.")
     var annotatePods = false
 
+    @Flag(
+        help: ArgumentHelp(
+            "Answer the DHCP of all VMs' guests (KubeVirt's binding managedTap).",
+            discussion: "A network's \"dhcp\" and a VM's annotation holdfast.dev/dhcp say so, or otherwise, for one."))
+    var dhcp = false
+
+    @Flag(help: "Tell the network by gratuitous ARP and neighbour advertisements when a migration to this node ends.")
+    var announce = false
+
+    @Option(help: ArgumentHelp("Where /healthz and /readyz are; else nowhere.", valueName: "host:port"))
+    var http: HostPort?
+
     @OptionGroup(title: "TLS") var tls: ClientTLSOptions
 
     @OptionGroup(title: "Logging") var logging: LogOptions
@@ -69,19 +86,29 @@ struct AgentCommand: AsyncParsableCommand {
         defer { withExtendedLifetime(lock) {} }
         let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
         let sight = try sight(log)
+        let guests = GuestService(
+            ports: try GuestPorts(folder: try PortFolder(path: "\(stateDir)/ports"), log: log),
+            answersByDefault: dhcp, announces: announce, log: log)
         let application = AgentServer.application(
-            handler: AttachmentHandler(node: node, ipam: ipam, source: sight.source, cluster: sight.notes, log: log),
+            handler: AttachmentHandler(
+                node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log),
             socket: socket, log: log
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }
         let reconciliation = Reconciliation(
-            node: node, ipam: ipam, source: sight.source, cluster: sight.notes, log: log)
+            node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log)
+        let probes = http.map { ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, log: log) }
         let services = ServiceGroup(
-            services: sight.services + [ReconciliationService(reconciliation), application],
+            services: sight.services + [guests, ReconciliationService(reconciliation), application]
+                + (probes.map { [$0] } ?? []),
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()
+        } catch let error as ProbeServerError {
+            throw Failure(
+                "cannot answer probes at \(http?.description ?? ""): \(error.reason)",
+                hint: "name another address with --http")
         } catch {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
@@ -131,4 +158,8 @@ enum PodSource: ExpressibleByArgument {
             return nil
         }
     }
+}
+
+extension HostPort: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
 }

@@ -13,6 +13,8 @@ struct DisturbedStoryTests {
         case dropped, doubled, late
         /// The agents see nothing at all while a whole migration passes.
         case blind
+        /// The same, and the pods that VMs have left linger until the end of the story.
+        case lingering
         case agentRestarts, serverRestarts, serverAway
     }
 
@@ -38,7 +40,9 @@ struct DisturbedStoryTests {
     ) async throws {
         var play = try Play(story)
         // The event before the VM's deletion begins, where each story's VM has been through everything.
-        let checks = [index + (disturbance == .blind ? 29 : 5), events.count - 12, events.count - 1]
+        play.letsPodsLinger = disturbance == .lingering
+        let isBlind = disturbance == .blind || disturbance == .lingering
+        let checks = [index + (isBlind ? 29 : 5), events.count - 12, events.count - 1]
         for (step, event) in events.enumerated() {
             switch disturbance {
             case .dropped where step == index: try await play.play(event, isSeen: false)
@@ -51,7 +55,8 @@ struct DisturbedStoryTests {
                 try await play.play(event)
                 play.see(events[index])
                 await play.pass()
-            case .blind where (index..<index + 30).contains(step): try await play.play(event, isSeen: false)
+            case .blind where (index..<index + 30).contains(step), .lingering where (index..<index + 30).contains(step):
+                try await play.play(event, isSeen: false)
             case .agentRestarts where step == index:
                 play.restartAgent(on: index % 2 == 0 ? "node-a" : "node-b")
                 try await play.play(event)
@@ -66,6 +71,7 @@ struct DisturbedStoryTests {
             }
             guard checks.contains(step), step >= checks[0] || step == events.count - 1 else { continue }
             play.list()
+            if step == events.count - 1 { try await play.endLingering() }
             try await play.settle()
             #expect(play.ledger == expected[step], "\(story), event \(index) \(disturbance), at \(step)")
         }
@@ -83,6 +89,8 @@ private struct Play {
     private var agents: [String: Reconciliation] = [:]
     private var now = ContinuousClock.now
     private var attached: Set<String> = []
+    var letsPodsLinger = false
+    private var lingering: [(pod: Pod, node: String, isAdd: Bool)] = []
     /// Calls that failed: kubelet tries again.
     private var calls: [(pod: Pod, node: String, isAdd: Bool)] = []
 
@@ -118,13 +126,24 @@ private struct Play {
         if isSeen { see(event) }
         if case .pod(let pod) = event.object, let node = pod.nodeName {
             if event.isDeletion || pod.hasEnded {
-                calls.append((pod, node, false))
+                let hasLeft = objects.instances.first.map { $0.nodeName != node } ?? false
+                if letsPodsLinger, hasLeft {
+                    lingering.append((pod, node, false))
+                } else {
+                    calls.append((pod, node, false))
+                }
             } else if attached.insert(pod.metadata.uid).inserted {
                 calls.append((pod, node, true))
             }
         }
         try await callPlugin()
         await pass()
+    }
+
+    mutating func endLingering() async throws {
+        calls += lingering
+        lingering = []
+        try await callPlugin()
     }
 
     mutating func see(_ event: Recording.Event) {
