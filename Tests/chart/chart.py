@@ -37,9 +37,10 @@ VARIANTS = {
             "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
         },
         "agent": {
-            "install": {"capabilities": ["DAC_OVERRIDE"]}, "capabilities": ["NET_RAW"], "seLinuxOptions": {"type": "spc_t"},
+            "install": {"capabilities": ["DAC_OVERRIDE"]}, "seLinuxOptions": {"type": "spc_t"},
             "serviceAccount": {"annotations": {"a": "b"}}, "podAnnotations": {"a": "b"}, "podLabels": {"a": "b"},
             "affinity": {"nodeAffinity": {}}, "maxUnavailable": "10%",
+            "dhcp": {"enabled": True, "byDefault": True, "announce": True},
         },
         "networkPolicy": {"clients": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "monitoring": [{"namespaceSelector": {}}]},
         "tests": {"pool": "vm-net", "namespace": "default"},

@@ -19,10 +19,10 @@ def test_no_container_is_privileged_and_each_starts_from_no_capability(variant):
         assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
 
 
-def test_capabilities_are_added_one_by_one_where_the_values_say_so():
+def test_capabilities_are_added_one_by_one_where_the_values_ask_for_what_takes_them():
     pod = one(render(VARIANTS["everything"]), "DaemonSet")["spec"]["template"]["spec"]
     assert pod["initContainers"][0]["securityContext"]["capabilities"]["add"] == ["DAC_OVERRIDE"]
-    assert pod["containers"][0]["securityContext"]["capabilities"]["add"] == ["NET_RAW"]
+    assert pod["containers"][0]["securityContext"]["capabilities"]["add"] == ["SYS_ADMIN", "NET_RAW"]
     assert pod["securityContext"]["seLinuxOptions"] == {"type": "spc_t"}
 
 
@@ -35,7 +35,8 @@ def test_only_the_agent_is_root_and_on_the_node(variant):
         paths = {volume["hostPath"]["path"] for volume in pod.get("volumes", []) if "hostPath" in volume}
         if on_node:
             assert pod["securityContext"]["runAsUser"] == 0
-            assert paths <= {"/run/holdfast", "/var/lib/holdfast-agent", "/opt/cni/bin"}
+            assert paths <= {"/run/holdfast", "/var/lib/holdfast-agent", "/opt/cni/bin"} | (
+                {"/run/netns"} if variant == "everything" else set())
         else:
             assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
             assert not paths
