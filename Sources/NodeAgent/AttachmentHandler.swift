@@ -15,18 +15,20 @@ package struct AttachmentHandler: Sendable {
     let ipam: any IPAMCalls & PoolCalls
     private let pools: InlinePools
     private let source: any ObjectSource
+    private let guests: GuestService?
     let log: Logger
     /// Whether some VM could be attached now if the server could not be reached.
     let servesKnownMachines: @Sendable () -> Bool
 
     package init(
-        node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, log: Logger,
-        servesKnownMachines: @escaping @Sendable () -> Bool = { false }
+        node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, guests: GuestService? = nil,
+        log: Logger, servesKnownMachines: @escaping @Sendable () -> Bool = { false }
     ) {
         self.node = node
         self.ipam = ipam
         pools = InlinePools(calls: ipam, log: log)
         self.source = source
+        self.guests = guests
         self.log = log
         self.servesKnownMachines = servesKnownMachines
     }
@@ -63,6 +65,7 @@ package struct AttachmentHandler: Sendable {
                         network: network, invocation: invocation
                     ).run(on: ipam, pools: pools, by: deadline)
                 }
+            try guests?.attach(described, to: nic, network, invocation, annotations: metadata.annotations)
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
                 identity.migration == nil ? "attached" : "migration target attached",
@@ -111,6 +114,7 @@ package struct AttachmentHandler: Sendable {
     package func delete(_ request: AgentRequest) async throws(CNIError) {
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
+        guests?.detach(invocation)
         let attachment = AttachmentID(
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
         do {
