@@ -14,13 +14,18 @@ package struct AttachmentHandler: Sendable {
     let node: String
     let ipam: any IPAMCalls
     private let source: any ObjectSource
-    private let log: Logger
+    let log: Logger
+    /// Nil: nothing is done without the server.
+    let outage: Outage?
 
-    package init(node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger) {
+    package init(
+        node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger, outage: Outage? = nil
+    ) {
         self.node = node
         self.ipam = ipam
         self.source = source
         self.log = log
+        self.outage = outage
     }
 
     package func add(_ request: AgentRequest) async throws(CNIError) -> JSON {
@@ -76,17 +81,22 @@ package struct AttachmentHandler: Sendable {
         let wanted = try AddressRequest(
             annotations: annotations, interface: invocation.interface, network: network.name)
         let mac = try wanted.mac ?? network.mac(asArgumentOf: invocation)
-        var pool = wanted.pool
-        if pool == nil, network.pool != nil {
-            // The annotation is a demand; the network's pool is where new owners get their addresses, and moves no VM
-            // that has some elsewhere. A pod has none before its ADD.
-            let existing = owner.kind == .virtualMachine ? try await binding(of: owner, by: deadline) : nil
-            pool = existing == nil ? network.pool : nil
+        let demand = AllocateRequest(
+            owner: owner, attachment: attachment, pool: wanted.pool, addresses: wanted.addresses, mac: mac,
+            keepsCopy: keepsCopies(of: owner))
+        return try await binding(for: demand, by: deadline) { deadline in
+            var request = demand
+            if request.pool == nil, network.pool != nil {
+                // The annotation is a demand; the network's pool is where new owners get their addresses, and moves no VM
+                // that has some elsewhere. A pod has none before its ADD.
+                let existing = owner.kind == .virtualMachine ? try await binding(of: owner, by: deadline) : nil
+                request.pool = existing == nil ? network.pool : nil
+            }
+            return try await ipam.allocate(request, timeout: deadline.remaining).binding
         }
-        let request = AllocateRequest(
-            owner: owner, attachment: attachment, pool: pool, addresses: wanted.addresses, mac: mac)
-        return try await ipam.allocate(request, timeout: deadline.remaining).binding
     }
+
+    private func keepsCopies(of owner: Owner) -> Bool { outage != nil && owner.kind == .virtualMachine }
 
     /// Nil where the owner has none.
     func binding(of owner: Owner, by deadline: ContinuousClock.Instant) async throws(IPAMError) -> Binding? {
@@ -108,9 +118,14 @@ package struct AttachmentHandler: Sendable {
             refusal = unconfirmed
         } else {
             do throws(IPAMError) {
-                return try await ipam.transfer(
-                    TransferRequest(owner: owner, migrationUID: migration.uid, phase: .prepare(target: target)),
+                let sent = outage?.clock.now()
+                let described = try await ipam.transfer(
+                    TransferRequest(
+                        owner: owner, migrationUID: migration.uid, phase: .prepare(target: target),
+                        keepsCopy: keepsCopies(of: owner)),
                     timeout: deadline.remaining)
+                if let outage, let sent { outage.copies.keep(described, sent: sent) }
+                return described
             } catch {
                 guard error.reason == .migrationEnded else { throw error }
                 refusal = error
@@ -128,8 +143,7 @@ package struct AttachmentHandler: Sendable {
         let attachment = AttachmentID(
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
         do {
-            _ = try await ipam.release(
-                .attachment(attachment, owner: nil, network: network.network(of: invocation)), timeout: Self.patience)
+            try await detach(attachment, network: network.network(of: invocation))
             log.info(
                 "detached",
                 metadata: [
@@ -141,7 +155,7 @@ package struct AttachmentHandler: Sendable {
         } catch {
             log.warning(
                 "DEL failed", metadata: ["container": "\(invocation.containerID)", "error": "\(error.message)"])
-            throw CNIError(error)
+            throw error
         }
     }
 

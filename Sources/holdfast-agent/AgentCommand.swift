@@ -52,23 +52,32 @@ struct AgentCommand: AsyncParsableCommand {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
         defer { withExtendedLifetime(lock) {} }
-        let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
+        let outage: Outage
+        do {
+            outage = try Outage(directory: stateDir, log: log)
+        } catch {
+            throw Failure("what must outlive the agent cannot be kept: \(error)", hint: "name another directory with --state-dir")
+        }
+        let client = try IPAMClient(server: server, credentials: try tls.credentials)
+        let ipam = ObservedIPAM(client, reach: outage.reach)
         let source = DirectorySource(path: pods.directory, log: log)
         let application = AgentServer.application(
-            handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log), socket: socket, log: log
+            handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log, outage: outage), socket: socket,
+            log: log
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }
         let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, log: log)
         let services = ServiceGroup(
-            services: [ReconciliationService(reconciliation), application],
+            services: outage.services(node: node, ipam: ipam, log: log)
+                + [ReconciliationService(reconciliation), application],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()
         } catch {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
-        await ipam.close()
+        await client.close()
     }
 
     private func prepareDirectories() throws {

@@ -1,0 +1,26 @@
+package import IPAMAPI
+package import Logging
+package import ServiceLifecycle
+
+/// What the agent needs to go on without its server: the spool, the copies, and whether the server answers.
+package struct Outage: Sendable {
+    package let spool: Spool
+    package let copies: CopyStore
+    package let reach = ServerReach()
+    package let clock: NodeClock
+
+    /// Opens or makes the files in `directory`, which is root's alone.
+    package init(directory: String, clock: NodeClock = .system, log: Logger) throws(JournalError) {
+        self.clock = clock
+        spool = try Spool(path: directory + "/spool", log: log)
+        copies = try CopyStore(path: directory + "/copies", clock: clock, log: log)
+    }
+
+    /// What tells and asks the server in the background; `ipam` is one that `reach` observes.
+    package func services(node: String, ipam: some IPAMCalls & CopyCalls, log: Logger) -> [any Service] {
+        [
+            SpoolReplay(ipam: ipam, spool: spool, copies: copies, clock: clock, log: log),
+            CopyRenewal(node: node, ipam: ipam, copies: copies, clock: clock, log: log),
+        ]
+    }
+}
