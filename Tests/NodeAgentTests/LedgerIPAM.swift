@@ -8,12 +8,13 @@ import Testing
 /// The service as the agent calls it: the real rules, in memory, without server and store.
 ///
 /// Pool `vms`, the default, gives 10.16.0.11 first; pool `other` has both families.
-final class LedgerIPAM: IPAMCalls {
+final class LedgerIPAM: IPAMCalls, CopyCalls {
     enum Call: Equatable {
         case allocate(AllocateRequest)
         case release(ReleaseRequest)
         case transfer(TransferRequest)
         case list(BindingFilter)
+        case renew(RenewCopiesRequest)
     }
 
     fileprivate struct State {
@@ -24,8 +25,10 @@ final class LedgerIPAM: IPAMCalls {
         var timeouts: [Duration] = []
         /// Thrown by every call while it is set.
         var failure: IPAMError?
-        /// Transfers of owners of this name are refused.
+        /// Transfers and allocations of owners of this name are refused.
         var refusedName: String?
+        /// Called when a call has been served, before its answer arrives.
+        var beforeAnswer: (@Sendable () -> Void)?
     }
 
     private let state = Mutex(State())
@@ -59,6 +62,8 @@ final class LedgerIPAM: IPAMCalls {
     }
     func binding(of key: OwnerKey) -> Binding? { state.withLock { $0.ledger.binding(of: key) } }
     func fail(with error: IPAMError?) { state.withLock { $0.failure = error } }
+    func beforeAnswer(_ body: (@Sendable () -> Void)?) { state.withLock { $0.beforeAnswer = body } }
+    func advance(by delay: Delay) { state.withLock { $0.now = $0.now.advanced(by: delay) } }
     func refuse(ownersNamed name: String?) { state.withLock { $0.refusedName = name } }
 
     /// A change that no agent asked for.
@@ -73,7 +78,13 @@ final class LedgerIPAM: IPAMCalls {
         try locked { state -> Result<Outcome, IPAMError> in
             state.calls.append(call)
             if let failure = state.failure { return .failure(failure) }
-            if case .transfer(let request) = command, request.owner.name == state.refusedName {
+            let name: String? =
+                switch command {
+                case .transfer(let request): request.owner.name
+                case .allocate(let request): request.owner.name
+                default: nil
+                }
+            if let name, name == state.refusedName {
                 return .failure(IPAMError(.permissionDenied, .noAnswer, "refused"))
             }
             return state.apply(command)
@@ -82,7 +93,20 @@ final class LedgerIPAM: IPAMCalls {
 
     private func described(_ binding: Binding) -> DescribedBinding {
         let pool = state.withLock { $0.ledger.pool(named: binding.pool) }
-        return DescribedBinding(binding: binding, routes: pool?.routes ?? [], dns: pool?.dns)
+        let validity = state.withLock { $0.ledger.copyValidity(of: binding, at: $0.now) }
+        state.withLock(\.beforeAnswer)?()
+        return DescribedBinding(
+            binding: binding, routes: pool?.routes ?? [], dns: pool?.dns, copyValidFor: validity)
+    }
+
+    func renewCopies(_ request: RenewCopiesRequest, timeout: Duration) async throws(IPAMError) -> [RenewedCopy] {
+        guard case .copiesRenewed(let standings) = try serve(.renew(request), .renewCopies(request)) else {
+            throw .unexpected
+        }
+        state.withLock(\.beforeAnswer)?()
+        return standings.map {
+            RenewedCopy(validFor: $0.validFor, binding: $0.binding.map(described), ticket: $0.ticket)
+        }
     }
 
     func allocate(

@@ -8,9 +8,6 @@ import Logging
 extension AttachmentHandler {
     /// How long a call may take before its server counts as away, where there is something to do without it.
     static let shortTry = Duration.seconds(2)
-    /// For how long an ADD tries on once its server is away: over a restart of the server, and then the runtime is told,
-    /// which tries again by itself.
-    static let ride = Duration.milliseconds(2_500)
     private static let pause = Duration.milliseconds(200)
 
     /// The binding for `wanted`, which is what the pod itself asks for: from the server, through `ask`; while it is away
@@ -20,7 +17,7 @@ extension AttachmentHandler {
         asking ask: (ContinuousClock.Instant) async throws -> DescribedBinding
     ) async throws -> DescribedBinding {
         guard let outage else { return try await ask(deadline) }
-        var giveUp = outage.reach.isAway ? min(deadline, .now + Self.ride) : deadline
+        var giveUp = outage.reach.isAway ? min(deadline, .now + outage.ride) : deadline
         var silence = IPAMError(.unavailable, .noAnswer, "the server does not answer")
         while true {
             let mayUseCopy = usableCopy(for: wanted, in: outage) != nil
@@ -30,7 +27,7 @@ extension AttachmentHandler {
                     return try await askInOrder(for: wanted, by: limit, in: outage, ask)
                 } catch let error as IPAMError where error.isSilence {
                     silence = error
-                    giveUp = min(giveUp, .now + Self.ride)
+                    giveUp = min(giveUp, .now + outage.ride)
                 } catch let error as IPAMError where error.reason == .copiesOutstanding {
                     // Another node is asked to let go of its copy, which takes seconds.
                     guard .now + .seconds(1) < deadline else { throw error }

@@ -8,6 +8,9 @@ package struct Outage: Sendable {
     package let copies: CopyStore
     package let reach = ServerReach()
     package let clock: NodeClock
+    /// For how long an ADD tries on once its server is away: over a restart of the server, and then the runtime is told,
+    /// which tries again by itself.
+    package var ride = Duration.milliseconds(2_500)
 
     /// Opens or makes the files in `directory`, which is root's alone.
     package init(directory: String, clock: NodeClock = .system, log: Logger) throws(JournalError) {
