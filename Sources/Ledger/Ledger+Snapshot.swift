@@ -33,7 +33,9 @@ extension Ledger {
             }
             if freed.revision > revision { throw .inconsistent("\(freed.address) was freed after the last revision") }
             var waiting = freed
-            waiting.notBefore = started.flatMap { started in spaces[index].map { started.advanced(by: $0.pool.reuseDelay) } }
+            waiting.notBefore = started.flatMap { started in
+                spaces[index].map { started.advanced(by: $0.pool.reuseDelay) }
+            }
             spaces[index]?.putFreed(waiting)
         }
         for index in spaces.indices { commitSpace(index) }

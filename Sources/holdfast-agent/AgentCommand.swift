@@ -56,13 +56,15 @@ struct AgentCommand: AsyncParsableCommand {
         do {
             outage = try Outage(directory: stateDir, log: log)
         } catch {
-            throw Failure("what must outlive the agent cannot be kept: \(error)", hint: "name another directory with --state-dir")
+            throw Failure(
+                "what must outlive the agent cannot be kept: \(error)", hint: "name another directory with --state-dir")
         }
         let client = try IPAMClient(server: server, credentials: try tls.credentials)
         let ipam = ObservedIPAM(client, reach: outage.reach)
         let source = DirectorySource(path: pods.directory, log: log)
         let application = AgentServer.application(
-            handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log, outage: outage), socket: socket,
+            handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log, outage: outage),
+            socket: socket,
             log: log
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))

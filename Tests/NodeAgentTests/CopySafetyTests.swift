@@ -15,7 +15,8 @@ import Testing
 struct CopySafetyTests {
     @Test(arguments: 0..<40)
     func `no copy that may be used has another owner's address`(round: Int) throws {
-        let seed = ProcessInfo.processInfo.environment["HOLDFAST_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 0 ... .max)
+        let seed =
+            ProcessInfo.processInfo.environment["HOLDFAST_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 0 ... .max)
         var history = try History(seed: seed)
         defer { history.cleanUp() }
         for step in 0..<600 {
@@ -111,7 +112,8 @@ private struct History {
         switch Int.random(in: 0..<12, using: &random) {
         case 0, 1, 2:
             let container = "c\(Int.random(in: 0..<1_000_000, using: &random))"
-            let attachment = Attachment(node: nodes[node].name, pod: container, podUID: container, containerID: container)
+            let attachment = Attachment(
+                node: nodes[node].name, pod: container, podUID: container, containerID: container)
             let addresses = Int.random(in: 0..<4, using: &random) == 0 ? [address()] : []
             let before = bindings
             let request = AllocateRequest(
@@ -127,7 +129,9 @@ private struct History {
                 node: nodes[node].name, copies: copies.map { BindingCopy(owner: $0.owner, revision: $0.revision) })
             if case .copiesRenewed(let standings)? = apply(.renewCopies(request)) {
                 let answers = standings.map {
-                    RenewedCopy(validFor: $0.validFor, binding: $0.binding.map { DescribedBinding(binding: $0) }, ticket: $0.ticket)
+                    RenewedCopy(
+                        validFor: $0.validFor, binding: $0.binding.map { DescribedBinding(binding: $0) },
+                        ticket: $0.ticket)
                 }
                 messages.append(.renewal(node: node, Array(zip(copies, answers)), sent: sent))
             }
@@ -201,7 +205,8 @@ private struct History {
                         guard let holder = ledger.binding(holding: address), holder.owner.key != copy.owner.key else {
                             continue
                         }
-                        return "\(node.name) would give \(address), which is \(holder.owner.key)'s, to \(copy.owner.key)"
+                        return
+                            "\(node.name) would give \(address), which is \(holder.owner.key)'s, to \(copy.owner.key)"
                     }
                 }
             }

@@ -189,7 +189,9 @@ struct OutageProcessTests {
                 for try await result in group { results.append(result) }
                 return results
             }
-            for (vm, outcome) in results where outcome.status == 0 { told[vm, default: []].insert(try stage.address(outcome)) }
+            for (vm, outcome) in results where outcome.status == 0 {
+                told[vm, default: []].insert(try stage.address(outcome))
+            }
             for vm in 0..<vms {
                 if round > 0 { try stage.insist("DEL", vm, container: "c\(round - 1)-\(vm)") }
                 told[vm, default: []].insert(try stage.address(stage.insist("ADD", vm, container: "c\(round)-\(vm)")))

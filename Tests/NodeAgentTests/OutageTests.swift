@@ -39,7 +39,8 @@ final class OutageTests {
         outage = try Outage(directory: scratch, clock: time.clock(), log: log.logger)
         outage.ride = .milliseconds(50)
         handler = AttachmentHandler(
-            node: "node-a", ipam: ObservedIPAM(ipam, reach: outage.reach), source: source, log: log.logger, outage: outage)
+            node: "node-a", ipam: ObservedIPAM(ipam, reach: outage.reach), source: source, log: log.logger,
+            outage: outage)
         state()
     }
 
@@ -50,7 +51,8 @@ final class OutageTests {
         outage = try Outage(directory: scratch, clock: time.clock(boot: boot), log: log.logger)
         outage.ride = .milliseconds(50)
         handler = AttachmentHandler(
-            node: "node-a", ipam: ObservedIPAM(ipam, reach: outage.reach), source: source, log: log.logger, outage: outage)
+            node: "node-a", ipam: ObservedIPAM(ipam, reach: outage.reach), source: source, log: log.logger,
+            outage: outage)
     }
 
     /// One pod of one VM.
@@ -166,14 +168,17 @@ final class OutageTests {
         goAway()
         try await delete("c1")
         try outage.spool.add(
-            .attach(AllocateRequest(owner: Self.vm, attachment: nil, addresses: [try #require(IPAddress("192.0.2.1"))])))
+            .attach(AllocateRequest(owner: Self.vm, attachment: nil, addresses: [try #require(IPAddress("192.0.2.1"))]))
+        )
         try await delete("c2")
         await comeBack()
         #expect(binding?.state == .reserved)
         #expect(log.lines.contains { $0.contains("192.0.2.1") }, "\(log.lines)")
     }
 
-    @Test func `what the server does not take for now is kept, and only what speaks of the same waits for it`() async throws {
+    @Test func `what the server does not take for now is kept, and only what speaks of the same waits for it`()
+        async throws
+    {
         try await add("c1")
         goAway()
         try await delete("c1")
@@ -295,7 +300,9 @@ final class OutageTests {
         #expect(outage.spool.isEmpty)
     }
 
-    @Test func `another VM of the same name, a migration's target and a plain pod get nothing from a copy`() async throws {
+    @Test func `another VM of the same name, a migration's target and a plain pod get nothing from a copy`()
+        async throws
+    {
         try await add("c1")
         goAway()
         state(uid: "vm-2")
@@ -303,7 +310,9 @@ final class OutageTests {
         state(labels: ["kubevirt.io/migrationJobUID": "m1"])
         #expect(await refusal("c2")?.code == .tryAgainLater)
         var objects = ClusterObjects()
-        objects.pods = [Pod(metadata: ObjectMeta(namespace: "default", name: "pod-1", uid: "pod-1"), nodeName: "node-a")]
+        objects.pods = [
+            Pod(metadata: ObjectMeta(namespace: "default", name: "pod-1", uid: "pod-1"), nodeName: "node-a")
+        ]
         source.state(objects)
         #expect(await refusal("c2")?.details.contains("no VM's") == true)
         #expect(outage.spool.isEmpty)
@@ -318,7 +327,8 @@ final class OutageTests {
         ipam.fail(with: nil)
         _ = try await ipam.release(.binding(Self.vm), timeout: .seconds(1))
         ipam.advance(by: .seconds(61))
-        let address = try #require(answer["result"]?["ips"]?.array?.first?["address"]?.string?.split(separator: "/").first)
+        let address = try #require(
+            answer["result"]?["ips"]?.array?.first?["address"]?.string?.split(separator: "/").first)
         var thief = Self.vm
         (thief.name, thief.uid) = ("thief", "vm-9")
         try ipam.apply(
@@ -336,14 +346,16 @@ final class OutageTests {
         (other.name, other.uid) = ("restored", "vm-2")
         let target = Attachment(node: "node-b", pod: "pod-b", podUID: "pod-b", containerID: "b1")
         try ipam.apply(.transfer(TransferRequest(owner: Self.vm, migrationUID: "m", phase: .prepare(target: target))))
-        let move = Command.transfer(TransferRequest(owner: Self.vm, migrationUID: "m", phase: .commit(targetOwner: other)))
+        let move = Command.transfer(
+            TransferRequest(owner: Self.vm, migrationUID: "m", phase: .commit(targetOwner: other)))
         let refusal = #expect(throws: IPAMError.self) { try ipam.apply(move) }
         #expect(refusal?.code == .unavailable && refusal?.reason == .copiesOutstanding)
         #expect(refusal?.message.contains("node node-a") == true, "\(refusal?.message ?? "")")
 
         // An answer that says so and is lost lets nobody through; a copy that is dropped does.
         _ = try await ipam.renewCopies(
-            RenewCopiesRequest(node: "node-a", copies: [BindingCopy(owner: Self.vm, revision: 0)]), timeout: .seconds(1))
+            RenewCopiesRequest(node: "node-a", copies: [BindingCopy(owner: Self.vm, revision: 0)]), timeout: .seconds(1)
+        )
         #expect(throws: IPAMError.self) { try ipam.apply(move) }
         try await renewal.pass()
         #expect(outage.copies.all.isEmpty)
@@ -356,7 +368,8 @@ final class OutageTests {
     @Test func `an answer that was under way while the copy was dropped does not bring it back`() async throws {
         try await add("c1")
         let late = try await ipam.allocate(
-            AllocateRequest(owner: Self.vm, keepsCopy: true), timeout: .seconds(1)).binding
+            AllocateRequest(owner: Self.vm, keepsCopy: true), timeout: .seconds(1)
+        ).binding
         let sent = outage.clock.now()
         time.advance(seconds: 1)
         let copies = outage.copies

@@ -48,7 +48,7 @@ extension AttachmentHandler {
         _ ask: (ContinuousClock.Instant) async throws -> DescribedBinding
     ) async throws -> DescribedBinding {
         while outage.spool.hasAttachment(of: wanted.owner.key) {
-            guard .now < limit else {
+            guard .now < limit, !outage.reach.isAway else {
                 throw IPAMError(.unavailable, .noAnswer, "the server has not been told of the VM's last pod yet")
             }
             outage.spool.poke()
@@ -86,7 +86,8 @@ extension AttachmentHandler {
         // Writing may have taken its time.
         guard copy.isFresh(at: outage.clock.now()) else {
             throw CNIError(
-                IPAMError(.unavailable, .noAnswer, "the server does not answer"), whatTheCopySays(of: wanted, in: outage))
+                IPAMError(.unavailable, .noAnswer, "the server does not answer"),
+                whatTheCopySays(of: wanted, in: outage))
         }
         log.notice(
             "the server is away: attached from this node's copy",
@@ -101,7 +102,9 @@ extension AttachmentHandler {
             return "this node has no copy of the VM's binding"
         }
         if copy.owner.uid != wanted.owner.uid { return "this node's copy is of another VM of the same name" }
-        if let contradiction = copy.contradiction(to: wanted) { return "this node's copy does not help: \(contradiction)" }
+        if let contradiction = copy.contradiction(to: wanted) {
+            return "this node's copy does not help: \(contradiction)"
+        }
         let limit = "\(copy.validFor.nanoseconds / 1_000_000_000) s"
         guard let age = copy.age(at: outage.clock.now()) else {
             return "this node's copy is from before the node was booted"

@@ -40,7 +40,9 @@ package struct Copy: Hashable, Sendable, Codable {
             return "the pod asks for \(other), and has \(held.map(\.description).joined(separator: ", "))"
         }
         if let other = wanted.mac, other != mac { return "the pod asks for the MAC \(other), and has \(mac)" }
-        if let other = wanted.pool, other != pool { return "the pod asks for pool \(other), and has an address of \(pool)" }
+        if let other = wanted.pool, other != pool {
+            return "the pod asks for pool \(other), and has an address of \(pool)"
+        }
         return nil
     }
 

@@ -6,7 +6,9 @@ import Synchronization
 package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible {
     package var description: String
 
-    init(_ action: String, _ path: String) { description = "\(path) \(action): \(unsafe String(cString: strerror(errno)))" }
+    init(_ action: String, _ path: String) {
+        description = "\(path) \(action): \(unsafe String(cString: strerror(errno)))"
+    }
 }
 
 /// A file of lines, each with a checksum, that only grows until it is written anew.
@@ -33,7 +35,11 @@ package final class JournalFile: Sendable {
         let content = try Self.content(of: descriptor, path)
         var damaged: [UInt8] = []
         for line in content.whole.split(separator: UInt8(ascii: "\n")) {
-            if let payload = Self.payload(of: line) { lines.append(payload) } else { damaged += line + [UInt8(ascii: "\n")] }
+            if let payload = Self.payload(of: line) {
+                lines.append(payload)
+            } else {
+                damaged += line + [UInt8(ascii: "\n")]
+            }
         }
         if !damaged.isEmpty {
             try Self.keep(damaged, at: path + ".damaged")
@@ -44,8 +50,11 @@ package final class JournalFile: Sendable {
         if content.isCutShort {
             log.notice("a line that an ending agent had not finished is dropped", metadata: ["file": "\(path)"])
         }
-        if content.isCutShort || !damaged.isEmpty { try replace(with: lines, isDurable: true) }
-        else { state.withLock { $0.length = Int64(content.whole.count) } }
+        if content.isCutShort || !damaged.isEmpty {
+            try replace(with: lines, isDurable: true)
+        } else {
+            state.withLock { $0.length = Int64(content.whole.count) }
+        }
     }
 
     /// Appends a line; with `isDurable` it is on disk when this returns, else it outlives the process only. Throws where

@@ -63,13 +63,15 @@ package final class Spool: Sendable {
             case .done(let number):
                 state.items.removeAll { $0.number == number }
                 state.stale += 2
-            case nil: log.error("a line of the spool is of another version and has no effect", metadata: ["file": "\(path)"])
+            case nil:
+                log.error("a line of the spool is of another version and has no effect", metadata: ["file": "\(path)"])
             }
         }
         self.state.withLock { $0 = state }
         if !state.items.isEmpty {
             log.notice(
-                "the server must still be told of what happened while it was away", metadata: ["entries": "\(state.items.count)"])
+                "the server must still be told of what happened while it was away",
+                metadata: ["entries": "\(state.items.count)"])
             wake.yield()
         }
     }
@@ -81,7 +83,9 @@ package final class Spool: Sendable {
     /// Whether a pod of this owner was attached of which the server does not know yet.
     package func hasAttachment(of owner: OwnerKey) -> Bool {
         state.withLock { state in
-            state.items.contains { if case .attach(let request) = $0.entry { request.owner.key == owner } else { false } }
+            state.items.contains {
+                if case .attach(let request) = $0.entry { request.owner.key == owner } else { false }
+            }
         }
     }
 

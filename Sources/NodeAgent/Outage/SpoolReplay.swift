@@ -52,7 +52,8 @@ package struct SpoolReplay: Service {
                 if Task.isCancelled { return false }
                 if error.isSilence { return false }
                 if error.isWorthRepeating {
-                    log.warning("the server did not take what it must be told; trying on", metadata: facts(of: item, error))
+                    log.warning(
+                        "the server did not take what it must be told; trying on", metadata: facts(of: item, error))
                     blocked.formUnion(item.entry.subjects)
                 } else {
                     logRefusal(of: item, error)
