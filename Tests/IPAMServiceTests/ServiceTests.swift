@@ -86,9 +86,9 @@ private final class Replies: Sendable {
     func copies() async throws {
         try await withServer { client, _, _ in
             let (vm, other) = (owner("testvm"), owner("restored"))
-            func allocate(_ keepsCopy: Bool) async throws -> DescribedBinding {
+            func allocate() async throws -> DescribedBinding {
                 try await client.allocate(
-                    AllocateRequest(owner: vm, attachment: pod("a"), keepsCopy: keepsCopy), timeout: Self.timeout
+                    AllocateRequest(owner: vm, attachment: pod("a"), keepsCopy: true), timeout: Self.timeout
                 ).binding
             }
             func move(_ from: Owner, _ to: Owner, _ uid: String, target: Attachment) async throws -> DescribedBinding {
@@ -99,11 +99,12 @@ private final class Replies: Sendable {
                     TransferRequest(owner: from, migrationUID: uid, phase: .commit(targetOwner: to)),
                     timeout: Self.timeout)
             }
-            #expect(try await allocate(false).copyValidFor == nil)
-            _ = try await move(vm, other, "m-1", target: pod("b", node: "node-b", second: 2))
-            _ = try await move(other, vm, "m-2", target: pod("a", second: 3))
+            let plain = try await client.allocate(
+                AllocateRequest(owner: owner("plain"), attachment: pod("p")), timeout: Self.timeout)
+            #expect(plain.binding.copyValidFor == nil)
+            _ = try await move(owner("plain"), owner("moved"), "m-1", target: pod("q", node: "node-b", second: 2))
 
-            let copy = try await allocate(true)
+            let copy = try await allocate()
             #expect(copy.copyValidFor == Pool.defaultReuseDelay)
             let copies = [BindingCopy(owner: vm, revision: copy.binding.revision)]
             func renew(_ copies: [BindingCopy], dropped: [DroppedCopy] = []) async throws -> [RenewedCopy] {

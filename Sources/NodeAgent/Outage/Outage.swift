@@ -19,6 +19,12 @@ package struct Outage: Sendable {
         copies = try CopyStore(path: directory + "/copies", clock: clock, log: log)
     }
 
+    /// Whether an ADD of some VM could be served without the server now.
+    package var servesKnownMachines: Bool {
+        let now = clock.now()
+        return copies.all.contains { $0.isFresh(at: now) }
+    }
+
     /// What tells and asks the server in the background; `ipam` is one that `reach` observes.
     package func services(node: String, ipam: some IPAMCalls & CopyCalls, log: Logger) -> [any Service] {
         [

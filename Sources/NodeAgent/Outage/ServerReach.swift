@@ -82,3 +82,25 @@ package struct ObservedIPAM<Base: IPAMCalls & CopyCalls>: IPAMCalls, CopyCalls {
         try await observed { () throws(IPAMError) in try await base.renewCopies(request, timeout: timeout) }
     }
 }
+
+extension ObservedIPAM: PoolCalls where Base: PoolCalls {
+    package func createPool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try await observed { () throws(IPAMError) in try await base.createPool(pool, timeout: timeout) }
+    }
+
+    package func updatePool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try await observed { () throws(IPAMError) in try await base.updatePool(pool, timeout: timeout) }
+    }
+
+    package func pool(named name: String, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try await observed { () throws(IPAMError) in try await base.pool(named: name, timeout: timeout) }
+    }
+
+    package func pools(timeout: Duration) async throws(IPAMError) -> [DescribedPool] {
+        try await observed { () throws(IPAMError) in try await base.pools(timeout: timeout) }
+    }
+
+    package func deletePool(named name: String, timeout: Duration) async throws(IPAMError) {
+        try await observed { () throws(IPAMError) in try await base.deletePool(named: name, timeout: timeout) }
+    }
+}
