@@ -36,7 +36,8 @@ struct NodeBench: AsyncParsableCommand {
         let ours = try PluginRun.time(
             atOnce: (0..<storm).map { stage.ours("ADD", vm: $0, container: "at-once-\($0)") }, outputs: scratch)
         let theirs = try PluginRun.time(
-            atOnce: (0..<storm).map { stage.theirs("ADD", container: "at-once-\($0)", store: "storm") }, outputs: scratch)
+            atOnce: (0..<storm).map { stage.theirs("ADD", container: "at-once-\($0)", store: "storm") },
+            outputs: scratch)
         print("\(storm) ADDs at once")
         report("holdfast-cni", ours)
         report("host-local, empty", theirs)
@@ -103,7 +104,8 @@ private final class Stage {
         self.bench = bench
         self.scratch = scratch
         try FileManager.default.createDirectory(atPath: "\(scratch)/pods", withIntermediateDirectories: true)
-        try write("[{name: bench, is_default: true, prefixes: [{prefix: 10.0.0.0/8, gateway: 10.0.0.1}]}]", "pools.yaml")
+        try write(
+            "[{name: bench, is_default: true, prefixes: [{prefix: 10.0.0.0/8, gateway: 10.0.0.1}]}]", "pools.yaml")
         let socket = "\(scratch)/agent.sock"
         try write(
             #"{"cniVersion":"1.0.0","name":"bench","type":"bridge","ipam":{"type":"holdfast-cni","socket":"\#(socket)"}}"#,
@@ -125,7 +127,9 @@ private final class Stage {
                     + #""uid":"\#(uid)","controller":true}]"#
             }
             let instance = owned("VirtualMachine", "vm-\(number)", "vm-uid-\(number)")
-            try write(object("VirtualMachineInstance", "vm-\(number)", "vmi-\(number)", instance) + "}", "pods/i\(number).json")
+            try write(
+                object("VirtualMachineInstance", "vm-\(number)", "vmi-\(number)", instance) + "}",
+                "pods/i\(number).json")
             let launcher = owned("VirtualMachineInstance", "vm-\(number)", "vmi-\(number)")
             let node = #","spec":{"nodeName":"node-a"}}"#
             try write(object("Pod", "launcher-\(number)", "l\(number)", launcher) + node, "pods/l\(number).json")

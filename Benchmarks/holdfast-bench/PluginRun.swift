@@ -18,8 +18,8 @@ struct PluginRun {
         unsafe posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
         var arguments: [UnsafeMutablePointer<CChar>?] = unsafe [strdup(executable), nil]
         var variables: [UnsafeMutablePointer<CChar>?] = unsafe environment.map { unsafe strdup($0) } + [nil]
-        defer { for index in arguments.indices { unsafe free(arguments[index]) } }
-        defer { for index in variables.indices { unsafe free(variables[index]) } }
+        defer { for index in unsafe arguments.indices { unsafe free(arguments[index]) } }
+        defer { for index in unsafe variables.indices { unsafe free(variables[index]) } }
         var process = pid_t()
         let status = unsafe posix_spawn(&process, executable, &actions, nil, &arguments, &variables)
         guard status == 0 else { throw BenchError("\(executable): \(unsafe String(cString: strerror(status)))") }
