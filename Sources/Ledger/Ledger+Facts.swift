@@ -141,6 +141,9 @@ extension Ledger {
             for node in old?.nodes ?? [] { forget(slot, onNode: node) }
             for node in new?.nodes ?? [] { nodes[node, default: []].insert(slot) }
         }
+        if (old?.target == nil) != (new?.target == nil) {
+            if new?.target == nil { migratingSlots.remove(slot) } else { migratingSlots.insert(slot) }
+        }
         let isElsewhere = old?.pool != new?.pool
         if isElsewhere || old?.mac != new?.mac || old?.owner.namespace != new?.owner.namespace
             || old?.assignments != new?.assignments || old?.isCarried != new?.isCarried

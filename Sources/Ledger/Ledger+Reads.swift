@@ -79,6 +79,11 @@ extension Ledger {
         }
     }
 
+    /// The bindings with an open migration, in no order.
+    package var migrating: [Binding] {
+        migratingSlots.union(batch.firstTouch.keys).compactMap(committedBinding).filter { $0.state == .migrating }
+    }
+
     /// The committed binding in a slot.
     private func committedBinding(in slot: Int) -> Binding? {
         if let touch = batch.firstTouch[slot], case .binding(_, let before) = batch.undo[touch] { return before }

@@ -16,6 +16,8 @@ package struct Ledger: Sendable {
     var holders: [IPAddress: Int] = [:]
     var containers: [String: Slots] = [:]
     var nodes: [String: Set<Int>] = [:]
+    /// The slots with an open migration.
+    var migratingSlots: Set<Int> = []
 
     var spaces: [PoolSpace?] = []
     var spaceIndexes: [String: Int] = [:]

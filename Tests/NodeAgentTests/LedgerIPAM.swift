@@ -15,6 +15,7 @@ final class LedgerIPAM: IPAMCalls, CopyCalls {
         case transfer(TransferRequest)
         case list(BindingFilter)
         case renew(RenewCopiesRequest)
+        case pool(Command)
     }
 
     fileprivate struct State {
@@ -60,6 +61,7 @@ final class LedgerIPAM: IPAMCalls, CopyCalls {
     var bindings: [Binding] {
         state.withLock { (try? $0.ledger.bindings(matching: BindingFilter(), after: nil, limit: 100).bindings) ?? [] }
     }
+    func pool(named name: String) -> Pool? { state.withLock { $0.ledger.pool(named: name) } }
     func binding(of key: OwnerKey) -> Binding? { state.withLock { $0.ledger.binding(of: key) } }
     func fail(with error: IPAMError?) { state.withLock { $0.failure = error } }
     func beforeAnswer(_ body: (@Sendable () -> Void)?) { state.withLock { $0.beforeAnswer = body } }
@@ -74,7 +76,7 @@ final class LedgerIPAM: IPAMCalls, CopyCalls {
         state.withLock { body(&$0) }
     }
 
-    private func serve(_ call: Call, _ command: Command) throws(IPAMError) -> Outcome {
+    func serve(_ call: Call, _ command: Command) throws(IPAMError) -> Outcome {
         try locked { state -> Result<Outcome, IPAMError> in
             state.calls.append(call)
             if let failure = state.failure { return .failure(failure) }

@@ -10,13 +10,9 @@ extension AttachmentHandler {
     static let shortTry = Duration.seconds(2)
     private static let pause = Duration.milliseconds(200)
 
-    /// The binding for `wanted`, which is what the pod itself asks for: from the server, through `ask`; while it is away
-    /// from this node's copy, if that may be used.
-    func binding(
-        for wanted: AllocateRequest, by deadline: ContinuousClock.Instant,
-        asking ask: (ContinuousClock.Instant) async throws -> DescribedBinding
-    ) async throws -> DescribedBinding {
-        guard let outage else { return try await ask(deadline) }
+    /// The binding that is asked for: from the server; while it is away from this node's copy, if that may be used.
+    func binding(for wanted: Allocation, by deadline: ContinuousClock.Instant) async throws -> DescribedBinding {
+        guard let outage else { return try await wanted.run(on: ipam, pools: pools, by: deadline) }
         var giveUp = outage.reach.isAway ? min(deadline, .now + outage.ride) : deadline
         var silence = IPAMError(.unavailable, .noAnswer, "the server does not answer")
         while true {
@@ -24,7 +20,7 @@ extension AttachmentHandler {
             if !outage.reach.isAway || !mayUseCopy {
                 do {
                     let limit = mayUseCopy ? min(giveUp, .now + Self.shortTry) : giveUp
-                    return try await askInOrder(for: wanted, by: limit, in: outage, ask)
+                    return try await askInOrder(for: wanted, by: limit, in: outage)
                 } catch let error as IPAMError where error.isSilence {
                     silence = error
                     giveUp = min(giveUp, .now + outage.ride)
@@ -44,8 +40,7 @@ extension AttachmentHandler {
     /// Asks, once the server knows of what this owner's pods have been given from copies: a late word of an older sandbox
     /// must not take the place of this one's.
     private func askInOrder(
-        for wanted: AllocateRequest, by limit: ContinuousClock.Instant, in outage: Outage,
-        _ ask: (ContinuousClock.Instant) async throws -> DescribedBinding
+        for wanted: Allocation, by limit: ContinuousClock.Instant, in outage: Outage
     ) async throws -> DescribedBinding {
         while outage.spool.hasAttachment(of: wanted.owner.key) {
             guard .now < limit, !outage.reach.isAway else {
@@ -55,30 +50,27 @@ extension AttachmentHandler {
             try await Task.sleep(for: .milliseconds(20))
         }
         let sent = outage.clock.now()
-        let described = try await ask(limit)
+        let described = try await wanted.run(on: ipam, pools: pools, by: limit)
         outage.copies.keep(described, sent: sent)
         return described
     }
 
     /// A copy of this very VM that is young enough.
-    private func usableCopy(for wanted: AllocateRequest, in outage: Outage) -> Copy? {
+    private func usableCopy(for wanted: Allocation, in outage: Outage) -> Copy? {
         guard wanted.owner.kind == .virtualMachine, !wanted.owner.uid.isEmpty,
             let copy = outage.copies.copy(for: wanted.owner.key), copy.owner.uid == wanted.owner.uid,
-            copy.isFresh(at: outage.clock.now()), copy.contradiction(to: wanted) == nil
+            copy.isFresh(at: outage.clock.now()), copy.contradiction(to: wanted.request) == nil
         else { return nil }
         return copy
     }
 
-    private func attach(_ wanted: AllocateRequest, from copy: Copy, in outage: Outage) throws -> DescribedBinding {
-        guard let attachment = wanted.attachment else {
-            throw CNIError(.internalFailure, "an ADD without attachment")
-        }
+    private func attach(_ wanted: Allocation, from copy: Copy, in outage: Outage) throws -> DescribedBinding {
         do throws(JournalError) {
             // With the addresses: another answer than this one would come too late.
             try outage.spool.add(
                 .attach(
                     AllocateRequest(
-                        owner: wanted.owner, attachment: attachment, addresses: copy.assignments.map(\.address),
+                        owner: wanted.owner, attachment: wanted.attachment, addresses: copy.assignments.map(\.address),
                         mac: copy.mac, keepsCopy: true)))
         } catch {
             throw CNIError(error)
@@ -91,18 +83,18 @@ extension AttachmentHandler {
         }
         log.notice(
             "the server is away: attached from this node's copy",
-            metadata: ["owner": "\(wanted.owner.key)", "pod": "\(attachment.pod)"])
-        return copy.described(for: attachment)
+            metadata: ["owner": "\(wanted.owner.key)", "pod": "\(wanted.attachment.pod)"])
+        return copy.described(for: wanted.attachment)
     }
 
     /// Why this node's copy does not help.
-    private func whatTheCopySays(of wanted: AllocateRequest, in outage: Outage) -> String {
+    private func whatTheCopySays(of wanted: Allocation, in outage: Outage) -> String {
         guard wanted.owner.kind == .virtualMachine else { return "a pod that is no VM's needs the server" }
         guard let copy = outage.copies.copy(for: wanted.owner.key) else {
             return "this node has no copy of the VM's binding"
         }
         if copy.owner.uid != wanted.owner.uid { return "this node's copy is of another VM of the same name" }
-        if let contradiction = copy.contradiction(to: wanted) {
+        if let contradiction = copy.contradiction(to: wanted.request) {
             return "this node's copy does not help: \(contradiction)"
         }
         let limit = "\(copy.validFor.nanoseconds / 1_000_000_000) s"

@@ -1,6 +1,7 @@
 package import Addresses
 package import IPAMAPI
 package import IPAMModel
+import KubeVirt
 
 /// This node's copy of a VM's binding: what an ADD needs of it, and until when it may be used.
 package struct Copy: Hashable, Sendable, Codable {
@@ -34,10 +35,10 @@ package struct Copy: Hashable, Sendable, Codable {
     }
 
     /// What a request wants that this copy does not have: nil, or what to say of it.
-    package func contradiction(to wanted: AllocateRequest) -> String? {
+    func contradiction(to wanted: AddressRequest) -> String? {
         let held = assignments.map(\.address)
-        if let other = wanted.addresses.first(where: { !held.contains($0) }) {
-            return "the pod asks for \(other), and has \(held.map(\.description).joined(separator: ", "))"
+        if let first = wanted.choices.first, !wanted.choices.contains(where: { $0.allSatisfy(held.contains) }) {
+            return "the pod asks for \(first.listed), and has \(held.listed)"
         }
         if let other = wanted.mac, other != mac { return "the pod asks for the MAC \(other), and has \(mac)" }
         if let other = wanted.pool, other != pool {
@@ -54,4 +55,8 @@ package struct Copy: Hashable, Sendable, Codable {
                 owner: owner, pool: pool, assignments: assignments, mac: mac, active: attachment, revision: revision,
                 createdAt: epoch, updatedAt: epoch), routes: routes, dns: dns)
     }
+}
+
+extension [IPAddress] {
+    fileprivate var listed: String { map(\.description).joined(separator: ", ") }
 }
