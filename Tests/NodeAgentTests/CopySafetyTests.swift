@@ -16,7 +16,7 @@ struct CopySafetyTests {
     @Test func `no copy that may be used has another owner's address`() throws {
         let given = ProcessInfo.processInfo.environment["HOLDFAST_SEED"].flatMap(UInt64.init)
         var (used, moved) = (0, 0)
-        for _ in 0..<(given == nil ? 15 : 1) {
+        for _ in 0..<(given == nil ? 20 : 1) {
             let seed = given ?? UInt64.random(in: 0 ... .max)
             var history = try History(seed: seed)
             defer { history.cleanUp() }
@@ -31,7 +31,7 @@ struct CopySafetyTests {
             moved += history.moved
         }
         guard given == nil else { return }
-        #expect(used > 1_000 && moved > 50, "the histories try too little: \(used) uses, \(moved) moves")
+        #expect(used > 1_000 && moved > 15, "the histories try too little: \(used) uses, \(moved) moves")
     }
 }
 
@@ -114,7 +114,7 @@ private struct History {
     mutating func step() {
         let node = Int.random(in: 0..<nodes.count, using: &random)
         let sent = time.clock().now()
-        if let wanted, Int.random(in: 0..<4, using: &random) == 0 { want(wanted) }
+        if let wanted, Bool.random(using: &random) { want(wanted) }
         // A message may be served much later than it was sent.
         if Int.random(in: 0..<8, using: &random) == 0 { time.advance(seconds: .random(in: 1..<10, using: &random)) }
         switch Int.random(in: 0..<12, using: &random) {
