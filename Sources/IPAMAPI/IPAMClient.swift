@@ -97,7 +97,7 @@ extension IPAMClient: CopyCalls {
         _ request: RenewCopiesRequest, timeout: Duration
     ) async throws(IPAMError) -> [RenewedCopy] {
         let renewed: [RenewedCopy] = try unsafe await call(
-            cmessages_holdfast_ipam_v1_ipam(), timeout: timeout, { arena in unsafe request.wire(in: arena) },
+            cmessages_holdfast_ipam_v1_nodes(), timeout: timeout, { arena in unsafe request.wire(in: arena) },
             { (response: Wire.RenewCopiesResponse) throws(IPAMError) in try unsafe [RenewedCopy](response) })
         guard renewed.count == request.copies.count else {
             throw IPAMError(.internalError, .noAnswer, "the server's answer does not speak of every copy")

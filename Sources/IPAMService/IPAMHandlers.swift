@@ -64,20 +64,6 @@ extension Writer {
                     }
                 }
             })
-        unsafe service.unary(
-            decode: { (message: UnsafePointer<Wire.RenewCopiesRequest>) throws(RPCStatus) in
-                try status { () throws(IPAMError) in try unsafe RenewCopiesRequest(message.pointee) }
-            },
-            encode: { (copies: [RenewedCopy], arena) in unsafe copies.wire(in: arena) },
-            complete: { request, _, reply in
-                self.submit(.renewCopies(request)) { result in
-                    switch result {
-                    case .success(.copies(let copies)): reply.succeed(copies)
-                    case .success: reply.fail(RPCStatus(.internalError, "a renewal without copies"))
-                    case .failure(let error): reply.fail(error.status)
-                    }
-                }
-            })
         // Reads answer at once from the last committed state.
         unsafe service.unary(
             decode: { (message: UnsafePointer<Wire.GetBindingRequest>) throws(RPCStatus) in

@@ -12,15 +12,19 @@ package struct AttachmentHandler: Sendable {
     static let patience = Duration.seconds(12)
 
     let node: String
-    let ipam: any IPAMCalls
+    let ipam: any IPAMCalls & PoolCalls
     let pools: InlinePools
     private let source: any ObjectSource
     let log: Logger
     /// Nil: nothing is done without the server.
     let outage: Outage?
+    /// Whether some VM could be attached now if the server could not be reached.
+    let servesKnownMachines: @Sendable () -> Bool
 
+    /// `servesKnownMachines` nil: where there are copies that may be used.
     package init(
-        node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, log: Logger, outage: Outage? = nil
+        node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, log: Logger, outage: Outage? = nil,
+        servesKnownMachines: (@Sendable () -> Bool)? = nil
     ) {
         self.node = node
         self.ipam = ipam
@@ -28,6 +32,7 @@ package struct AttachmentHandler: Sendable {
         self.source = source
         self.log = log
         self.outage = outage
+        self.servesKnownMachines = servesKnownMachines ?? { outage?.servesKnownMachines ?? false }
     }
 
     package func add(_ request: AgentRequest) async throws(CNIError) -> JSON {

@@ -3712,7 +3712,7 @@ const ProtobufCEnumDescriptor holdfast__ipam__v1__transfer_phase__descriptor =
   holdfast__ipam__v1__transfer_phase__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor holdfast__ipam__v1__ipam__method_descriptors[7] =
+static const ProtobufCMethodDescriptor holdfast__ipam__v1__ipam__method_descriptors[6] =
 {
   { "Allocate", &holdfast__ipam__v1__allocate_request__descriptor, &holdfast__ipam__v1__allocate_response__descriptor },
   { "Release", &holdfast__ipam__v1__release_request__descriptor, &holdfast__ipam__v1__release_response__descriptor },
@@ -3720,14 +3720,12 @@ static const ProtobufCMethodDescriptor holdfast__ipam__v1__ipam__method_descript
   { "GetBinding", &holdfast__ipam__v1__get_binding_request__descriptor, &holdfast__ipam__v1__binding__descriptor },
   { "ListBindings", &holdfast__ipam__v1__list_bindings_request__descriptor, &holdfast__ipam__v1__list_bindings_response__descriptor },
   { "WatchBindings", &holdfast__ipam__v1__watch_bindings_request__descriptor, &holdfast__ipam__v1__binding_event__descriptor },
-  { "RenewCopies", &holdfast__ipam__v1__renew_copies_request__descriptor, &holdfast__ipam__v1__renew_copies_response__descriptor },
 };
 const unsigned holdfast__ipam__v1__ipam__method_indices_by_name[] = {
   0,        /* Allocate */
   3,        /* GetBinding */
   4,        /* ListBindings */
   1,        /* Release */
-  6,        /* RenewCopies */
   2,        /* Transfer */
   5         /* WatchBindings */
 };
@@ -3738,7 +3736,7 @@ const ProtobufCServiceDescriptor holdfast__ipam__v1__ipam__descriptor =
   "IPAM",
   "Holdfast__Ipam__V1__IPAM",
   "holdfast.ipam.v1",
-  7,
+  6,
   holdfast__ipam__v1__ipam__method_descriptors,
   holdfast__ipam__v1__ipam__method_indices_by_name
 };
@@ -3790,19 +3788,44 @@ void holdfast__ipam__v1__ipam__watch_bindings(ProtobufCService *service,
   assert(service->descriptor == &holdfast__ipam__v1__ipam__descriptor);
   service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
-void holdfast__ipam__v1__ipam__renew_copies(ProtobufCService *service,
-                                            const Holdfast__Ipam__V1__RenewCopiesRequest *input,
-                                            Holdfast__Ipam__V1__RenewCopiesResponse_Closure closure,
-                                            void *closure_data)
-{
-  assert(service->descriptor == &holdfast__ipam__v1__ipam__descriptor);
-  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
-}
 void holdfast__ipam__v1__ipam__init (Holdfast__Ipam__V1__IPAM_Service *service,
                                      Holdfast__Ipam__V1__IPAM_ServiceDestroy destroy)
 {
   protobuf_c_service_generated_init (&service->base,
                                      &holdfast__ipam__v1__ipam__descriptor,
+                                     (ProtobufCServiceDestroy) destroy);
+}
+static const ProtobufCMethodDescriptor holdfast__ipam__v1__nodes__method_descriptors[1] =
+{
+  { "RenewCopies", &holdfast__ipam__v1__renew_copies_request__descriptor, &holdfast__ipam__v1__renew_copies_response__descriptor },
+};
+const unsigned holdfast__ipam__v1__nodes__method_indices_by_name[] = {
+  0         /* RenewCopies */
+};
+const ProtobufCServiceDescriptor holdfast__ipam__v1__nodes__descriptor =
+{
+  PROTOBUF_C__SERVICE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.Nodes",
+  "Nodes",
+  "Holdfast__Ipam__V1__Nodes",
+  "holdfast.ipam.v1",
+  1,
+  holdfast__ipam__v1__nodes__method_descriptors,
+  holdfast__ipam__v1__nodes__method_indices_by_name
+};
+void holdfast__ipam__v1__nodes__renew_copies(ProtobufCService *service,
+                                             const Holdfast__Ipam__V1__RenewCopiesRequest *input,
+                                             Holdfast__Ipam__V1__RenewCopiesResponse_Closure closure,
+                                             void *closure_data)
+{
+  assert(service->descriptor == &holdfast__ipam__v1__nodes__descriptor);
+  service->invoke(service, 0, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void holdfast__ipam__v1__nodes__init (Holdfast__Ipam__V1__Nodes_Service *service,
+                                      Holdfast__Ipam__V1__Nodes_ServiceDestroy destroy)
+{
+  protobuf_c_service_generated_init (&service->base,
+                                     &holdfast__ipam__v1__nodes__descriptor,
                                      (ProtobufCServiceDestroy) destroy);
 }
 static const ProtobufCMethodDescriptor holdfast__ipam__v1__pools__method_descriptors[5] =

@@ -1387,10 +1387,6 @@ struct Holdfast__Ipam__V1__IPAM_Service
                          const Holdfast__Ipam__V1__WatchBindingsRequest *input,
                          Holdfast__Ipam__V1__BindingEvent_Closure closure,
                          void *closure_data);
-  void (*renew_copies)(Holdfast__Ipam__V1__IPAM_Service *service,
-                       const Holdfast__Ipam__V1__RenewCopiesRequest *input,
-                       Holdfast__Ipam__V1__RenewCopiesResponse_Closure closure,
-                       void *closure_data);
 };
 typedef void (*Holdfast__Ipam__V1__IPAM_ServiceDestroy)(Holdfast__Ipam__V1__IPAM_Service *);
 void holdfast__ipam__v1__ipam__init (Holdfast__Ipam__V1__IPAM_Service *service,
@@ -1404,8 +1400,7 @@ void holdfast__ipam__v1__ipam__init (Holdfast__Ipam__V1__IPAM_Service *service,
       function_prefix__ ## transfer,\
       function_prefix__ ## get_binding,\
       function_prefix__ ## list_bindings,\
-      function_prefix__ ## watch_bindings,\
-      function_prefix__ ## renew_copies  }
+      function_prefix__ ## watch_bindings  }
 void holdfast__ipam__v1__ipam__allocate(ProtobufCService *service,
                                         const Holdfast__Ipam__V1__AllocateRequest *input,
                                         Holdfast__Ipam__V1__AllocateResponse_Closure closure,
@@ -1430,10 +1425,27 @@ void holdfast__ipam__v1__ipam__watch_bindings(ProtobufCService *service,
                                               const Holdfast__Ipam__V1__WatchBindingsRequest *input,
                                               Holdfast__Ipam__V1__BindingEvent_Closure closure,
                                               void *closure_data);
-void holdfast__ipam__v1__ipam__renew_copies(ProtobufCService *service,
-                                            const Holdfast__Ipam__V1__RenewCopiesRequest *input,
-                                            Holdfast__Ipam__V1__RenewCopiesResponse_Closure closure,
-                                            void *closure_data);
+typedef struct Holdfast__Ipam__V1__Nodes_Service Holdfast__Ipam__V1__Nodes_Service;
+struct Holdfast__Ipam__V1__Nodes_Service
+{
+  ProtobufCService base;
+  void (*renew_copies)(Holdfast__Ipam__V1__Nodes_Service *service,
+                       const Holdfast__Ipam__V1__RenewCopiesRequest *input,
+                       Holdfast__Ipam__V1__RenewCopiesResponse_Closure closure,
+                       void *closure_data);
+};
+typedef void (*Holdfast__Ipam__V1__Nodes_ServiceDestroy)(Holdfast__Ipam__V1__Nodes_Service *);
+void holdfast__ipam__v1__nodes__init (Holdfast__Ipam__V1__Nodes_Service *service,
+                                      Holdfast__Ipam__V1__Nodes_ServiceDestroy destroy);
+#define HOLDFAST__IPAM__V1__NODES__BASE_INIT \
+    { &holdfast__ipam__v1__nodes__descriptor, protobuf_c_service_invoke_internal, NULL }
+#define HOLDFAST__IPAM__V1__NODES__INIT(function_prefix__) \
+    { HOLDFAST__IPAM__V1__NODES__BASE_INIT,\
+      function_prefix__ ## renew_copies  }
+void holdfast__ipam__v1__nodes__renew_copies(ProtobufCService *service,
+                                             const Holdfast__Ipam__V1__RenewCopiesRequest *input,
+                                             Holdfast__Ipam__V1__RenewCopiesResponse_Closure closure,
+                                             void *closure_data);
 typedef struct Holdfast__Ipam__V1__Pools_Service Holdfast__Ipam__V1__Pools_Service;
 struct Holdfast__Ipam__V1__Pools_Service
 {
@@ -1531,6 +1543,7 @@ extern const ProtobufCMessageDescriptor holdfast__ipam__v1__list_pools_response_
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__delete_pool_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__delete_pool_response__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__ipam__v1__ipam__descriptor;
+extern const ProtobufCServiceDescriptor holdfast__ipam__v1__nodes__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__ipam__v1__pools__descriptor;
 
 PROTOBUF_C__END_DECLS
