@@ -110,17 +110,20 @@ extension InstallationDirectory {
 /// What tells the file that was written from one that was changed since.
 private struct Identity: Equatable {
     var size: Int
-    /// Seconds and nanoseconds, as decimal text.
+    /// Seconds, as decimal text.
     var modified: String
     var mode: mode_t
 
     /// Nil where there is no such file.
     init?(of path: String) {
-        var status = stat()
-        guard unsafe lstat(path, &status) == 0 else { return nil }
-        size = Int(status.st_size)
-        modified = "\(status.st_mtim.tv_sec).\(status.st_mtim.tv_nsec)"
-        mode = status.st_mode & 0o7777
+        // Not by `stat`, whose members come from whichever C module is first: in this target that may be one of NIO's.
+        guard let attributes = try? FileManager.default.attributesOfItem(atPath: path),
+            let size = attributes[.size] as? NSNumber, let date = attributes[.modificationDate] as? Date,
+            let mode = attributes[.posixPermissions] as? NSNumber
+        else { return nil }
+        self.size = size.intValue
+        modified = "\(date.timeIntervalSinceReferenceDate)"
+        self.mode = mode_t(mode.intValue & 0o7777)
     }
 
     init?(_ json: JSON) {
