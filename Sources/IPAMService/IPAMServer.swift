@@ -41,7 +41,8 @@ package struct IPAMServer: Service {
         // whole time again, and copies that were granted before are waited for.
         let clock = LedgerClock(wallClock: wallClock, notBefore: newest)
         writer = Writer(try Ledger(snapshot, startedAt: clock.now()), store: store, clock: clock, logger: logger)
-        rpc = try RPCServer(configuration: configuration, services: [writer.ipamService, writer.poolsService, writer.nodesService])
+        rpc = try RPCServer(
+            configuration: configuration, services: [writer.ipamService, writer.poolsService, writer.nodesService])
     }
 
     /// Serves until graceful shutdown: then takes no more calls, answers those it has, and closes the store.

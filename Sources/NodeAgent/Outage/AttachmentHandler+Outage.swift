@@ -46,7 +46,6 @@ extension AttachmentHandler {
             guard .now < limit, !outage.reach.isAway else {
                 throw IPAMError(.unavailable, .noAnswer, "the server has not been told of the VM's last pod yet")
             }
-            outage.spool.poke()
             try await Task.sleep(for: .milliseconds(20))
         }
         let sent = outage.clock.now()

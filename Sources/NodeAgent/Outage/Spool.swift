@@ -122,9 +122,6 @@ package final class Spool: Sendable {
         }
     }
 
-    /// Tells at once, without waiting for the next try.
-    package func poke() { wake.yield() }
-
     private static func encode(_ line: Line) -> [UInt8] {
         // Encoding what has neither floating-point numbers nor dates cannot fail.
         (try? JSONEncoder().encode(line)).map(Array.init) ?? []
