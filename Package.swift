@@ -38,9 +38,8 @@ let package = Package(
         // No pkgConfig: grpc.pc names every absl library and the link line bursts; the module map has `link` lines.
         .systemLibrary(name: "CGRPC", providers: [.apt(["libgrpc-dev"])]),
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
-        .target(name: "CMessages", dependencies: ["CProtobufC"]),
-        // A header without a library: Linux calls that the Glibc module lacks.
         .systemLibrary(name: "CLinux"),
+        .target(name: "CMessages", dependencies: ["CProtobufC"]),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
         .target(
@@ -60,7 +59,7 @@ let package = Package(
         .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC", "Telemetry"], swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
-        .target(name: "DHCP", dependencies: ["Addresses"], swiftSettings: settings),
+        .target(name: "DHCP", dependencies: ["Addresses", "CLinux"], swiftSettings: settings),
 
         // Floor 3
         .target(
@@ -91,6 +90,7 @@ let package = Package(
                 "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         .target(
@@ -116,7 +116,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
-                "RPC",
+                "RPC", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),

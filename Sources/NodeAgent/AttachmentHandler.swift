@@ -15,6 +15,7 @@ package struct AttachmentHandler: Sendable {
     let ipam: any IPAMCalls & PoolCalls
     let pools: InlinePools
     private let source: any ObjectSource
+    private let guests: GuestService?
     let log: Logger
     /// Nil: nothing is done without the server.
     let outage: Outage?
@@ -23,13 +24,14 @@ package struct AttachmentHandler: Sendable {
 
     /// `servesKnownMachines` nil: where there are copies that may be used.
     package init(
-        node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, log: Logger, outage: Outage? = nil,
-        servesKnownMachines: (@Sendable () -> Bool)? = nil
+        node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, guests: GuestService? = nil,
+        log: Logger, outage: Outage? = nil, servesKnownMachines: (@Sendable () -> Bool)? = nil
     ) {
         self.node = node
         self.ipam = ipam
         pools = InlinePools(calls: ipam, log: log)
         self.source = source
+        self.guests = guests
         self.log = log
         self.outage = outage
         self.servesKnownMachines = servesKnownMachines ?? { outage?.servesKnownMachines ?? false }
@@ -67,6 +69,7 @@ package struct AttachmentHandler: Sendable {
                             owner: owner, attachment: attachment, keepsCopy: keepsCopies(of: owner), nic: nic,
                             annotations: metadata.annotations, network: network, invocation: invocation), by: deadline)
                 }
+            try guests?.attach(described, to: nic, network, invocation, annotations: metadata.annotations)
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
                 identity.migration == nil ? "attached" : "migration target attached",
@@ -122,6 +125,7 @@ package struct AttachmentHandler: Sendable {
     package func delete(_ request: AgentRequest) async throws(CNIError) {
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
+        guests?.detach(invocation)
         let attachment = AttachmentID(
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
         do {

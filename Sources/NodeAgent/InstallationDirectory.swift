@@ -110,20 +110,17 @@ extension InstallationDirectory {
 /// What tells the file that was written from one that was changed since.
 private struct Identity: Equatable {
     var size: Int
-    /// Seconds, as decimal text.
+    /// Seconds since 1970, as decimal text.
     var modified: String
     var mode: mode_t
 
     /// Nil where there is no such file.
     init?(of path: String) {
-        // Not by `stat`, whose members come from whichever C module is first: in this target that may be one of NIO's.
         guard let attributes = try? FileManager.default.attributesOfItem(atPath: path),
-            let size = attributes[.size] as? NSNumber, let date = attributes[.modificationDate] as? Date,
-            let mode = attributes[.posixPermissions] as? NSNumber
+            let size = attributes[.size] as? Int, let modified = attributes[.modificationDate] as? Date,
+            let mode = attributes[.posixPermissions] as? Int
         else { return nil }
-        self.size = size.intValue
-        modified = "\(date.timeIntervalSinceReferenceDate)"
-        self.mode = mode_t(mode.intValue & 0o7777)
+        (self.size, self.modified, self.mode) = (size, "\(modified.timeIntervalSince1970)", mode_t(mode))
     }
 
     init?(_ json: JSON) {

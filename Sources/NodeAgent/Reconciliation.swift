@@ -16,8 +16,10 @@ package struct Reconciliation: Sendable {
     private let node: String
     private let ipam: any IPAMCalls
     private let source: any ObjectSource
+    private let guests: GuestService?
     private let log: Logger
 
+    private var commits: CommitWatch
     private var deletions = DeletionWatch()
     /// The reading before showed nothing, and that was logged.
     private var isSuspicious = false
@@ -28,11 +30,15 @@ package struct Reconciliation: Sendable {
     private var migrationBackOff = BackOff()
     private var deletionBackOff = BackOff()
 
-    package init(node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger) {
+    package init(
+        node: String, ipam: any IPAMCalls, source: any ObjectSource, guests: GuestService? = nil, log: Logger
+    ) {
         self.node = node
         self.ipam = ipam
         self.source = source
+        self.guests = guests
         self.log = log
+        commits = CommitWatch(node: node)
     }
 
     /// Returns when another pass may find something new, and after `interval` in any case.
@@ -59,6 +65,7 @@ package struct Reconciliation: Sendable {
         var failure: IPAMError?
         do throws(IPAMError) {
             let open = try await bindings(matching: BindingFilter(node: node, state: .migrating))
+            for ended in commits.observe(open) { try await announce(ended) }
             for binding in open {
                 do throws(IPAMError) {
                     try await carryOut(MigrationVerdict(on: binding, in: reading, previous: previous), on: binding)
@@ -83,6 +90,15 @@ package struct Reconciliation: Sendable {
         }
     }
 
+    private func announce(_ ended: Binding) async throws(IPAMError) {
+        guard let guests, let target = ended.target else { return }
+        let now = try await bindings(
+            matching: BindingFilter(namespace: ended.owner.namespace, name: ended.owner.name, node: node))
+        if now.contains(where: { $0.owner.key == ended.owner.key && $0.active?.id == target.id }) {
+            guests.committed(ended.owner, to: target)
+        }
+    }
+
     private func carryOut(_ verdict: MigrationVerdict, on binding: Binding) async throws(IPAMError) {
         let (phase, event, sign): (TransferPhase, Logger.Message, String)
         switch verdict {
@@ -98,6 +114,9 @@ package struct Reconciliation: Sendable {
         do {
             _ = try await ipam.transfer(request, timeout: Self.timeout)
             log.info(event, metadata: metadata)
+            if case .commit = verdict, let target = binding.target, target.node == node {
+                guests?.committed(binding.owner, to: target)
+            }
         } catch  where error.code == .failedPrecondition || error.code == .notFound {
             // Another agent, a newer migration or the VM's deletion came first: what it did stands.
             metadata["error"] = "\(error.message)"

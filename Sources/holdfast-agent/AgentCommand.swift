@@ -22,7 +22,8 @@ struct AgentCommand: AsyncParsableCommand {
             """)
 
     static let variables =
-        ["node", "server", "socket", "state-dir", "pods", "kubeconfig", "kube-context"] + LogOptions.variables
+        ["node", "server", "socket", "state-dir", "pods", "kubeconfig", "kube-context", "http"] + LogOptions.variables
+    static let flags = ["dhcp", "announce"]
 
     @Option(help: "This node's name, as in spec.nodeName of its pods.")
     var node: String
@@ -51,6 +52,18 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(help: "The context in the kubeconfig file; without one, its current one.")
     var kubeContext: String?
 
+    @Flag(
+        help: ArgumentHelp(
+            "Answer the DHCP of all VMs' guests (KubeVirt's binding managedTap).",
+            discussion: "A network's \"dhcp\" and a VM's annotation holdfast.dev/dhcp say so, or otherwise, for one."))
+    var dhcp = false
+
+    @Flag(help: "Tell the network by gratuitous ARP and neighbour advertisements when a migration to this node ends.")
+    var announce = false
+
+    @Option(help: ArgumentHelp("Where /healthz and /readyz are; else nowhere.", valueName: "host:port"))
+    var http: HostPort?
+
     @OptionGroup(title: "TLS") var tls: ClientTLSOptions
 
     @OptionGroup(title: "Logging") var logging: LogOptions
@@ -77,20 +90,28 @@ struct AgentCommand: AsyncParsableCommand {
         let client = try IPAMClient(server: server, credentials: try tls.credentials)
         let ipam = ObservedIPAM(client, reach: outage.reach)
         let (source, watches) = try objectSource(log)
+        let guests = GuestService(
+            ports: try GuestPorts(folder: try PortFolder(path: "\(stateDir)/ports"), log: log),
+            answersByDefault: dhcp, announces: announce, log: log)
         let application = AgentServer.application(
-            handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log, outage: outage),
-            socket: socket,
-            log: log
+            handler: AttachmentHandler(
+                node: node, ipam: ipam, source: source, guests: guests, log: log, outage: outage),
+            socket: socket, log: log
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }
-        let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, log: log)
+        let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, guests: guests, log: log)
+        let probes = http.map { ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, log: log) }
         let services = ServiceGroup(
             services: watches + outage.services(node: node, ipam: ipam, log: log)
-                + [ReconciliationService(reconciliation), application],
+                + [guests, ReconciliationService(reconciliation), application] + (probes.map { [$0] } ?? []),
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()
+        } catch let error as ProbeServerError {
+            throw Failure(
+                "cannot answer probes at \(http?.description ?? ""): \(error.reason)",
+                hint: "name another address with --http")
         } catch {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
@@ -140,4 +161,8 @@ enum PodSource: ExpressibleByArgument {
             return nil
         }
     }
+}
+
+extension HostPort: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
 }
