@@ -60,6 +60,7 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let poolChanged = Reason(rawValue: "POOL_CHANGED")
         package static let defaultPoolExists = Reason(rawValue: "DEFAULT_POOL_EXISTS")
         package static let ledgerInconsistent = Reason(rawValue: "LEDGER_INCONSISTENT")
+        package static let copiesOutstanding = Reason(rawValue: "COPIES_OUTSTANDING")
         package static let storeUnavailable = Reason(rawValue: "STORE_UNAVAILABLE")
         package static let shuttingDown = Reason(rawValue: "SHUTTING_DOWN")
         /// The server did not answer, or what answered is no Holdfast server.

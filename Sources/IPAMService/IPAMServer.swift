@@ -37,10 +37,12 @@ package struct IPAMServer: Service {
         self.logger = logger
         self.readiness = readiness
         self.onListening = onListening
-        writer = Writer(
-            try Ledger(snapshot), store: store, clock: LedgerClock(wallClock: wallClock, notBefore: newest),
-            logger: logger)
-        rpc = try RPCServer(configuration: configuration, services: [writer.ipamService, writer.poolsService])
+        // The wall clock may have jumped since the last process, or be another machine's: what was freed before waits its
+        // whole time again, and copies that were granted before are waited for.
+        let clock = LedgerClock(wallClock: wallClock, notBefore: newest)
+        writer = Writer(try Ledger(snapshot, startedAt: clock.now()), store: store, clock: clock, logger: logger)
+        rpc = try RPCServer(
+            configuration: configuration, services: [writer.ipamService, writer.poolsService, writer.nodesService])
     }
 
     /// Serves until graceful shutdown: then takes no more calls, answers those it has, and closes the store.
