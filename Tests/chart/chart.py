@@ -37,9 +37,10 @@ VARIANTS = {
             "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
         },
         "agent": {
-            "install": {"capabilities": ["DAC_OVERRIDE"]}, "capabilities": ["NET_RAW"], "seLinuxOptions": {"type": "spc_t"},
+            "install": {"capabilities": ["DAC_OVERRIDE"]}, "seLinuxOptions": {"type": "spc_t"},
             "serviceAccount": {"annotations": {"a": "b"}}, "podAnnotations": {"a": "b"}, "podLabels": {"a": "b"},
-            "affinity": {"nodeAffinity": {}}, "maxUnavailable": "10%",
+            "affinity": {"nodeAffinity": {}}, "maxUnavailable": "10%", "annotatePods": True,
+            "dhcp": {"enabled": True, "byDefault": True, "announce": True},
         },
         "networkPolicy": {"clients": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "monitoring": [{"namespaceSelector": {}}]},
         "tests": {"pool": "vm-net", "namespace": "default"},
@@ -50,7 +51,8 @@ VARIANTS = {
     "cert-manager's issuer": {"tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "company"}}}},
     "secrets": {"tls": {"mode": "secrets", "secrets": {"server": "mine", "client": "theirs"}}},
     "no extras": {
-        "networkPolicy": {"enabled": False}, "server": {"podDisruptionBudget": {"enabled": False}},
+        "networkPolicy": {"enabled": False},
+        "server": {"podDisruptionBudget": {"enabled": False}, "kubernetes": {"enabled": False}},
         "agent": {"install": {"enabled": False}, "nodeSelector": None, "tolerations": []}},
     "other names": {"fullnameOverride": "ipam", "nameOverride": "addresses"},
 }

@@ -19,10 +19,10 @@ def test_no_container_is_privileged_and_each_starts_from_no_capability(variant):
         assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
 
 
-def test_capabilities_are_added_one_by_one_where_the_values_say_so():
+def test_capabilities_are_added_one_by_one_where_the_values_ask_for_what_takes_them():
     pod = one(render(VARIANTS["everything"]), "DaemonSet")["spec"]["template"]["spec"]
     assert pod["initContainers"][0]["securityContext"]["capabilities"]["add"] == ["DAC_OVERRIDE"]
-    assert pod["containers"][0]["securityContext"]["capabilities"]["add"] == ["NET_RAW"]
+    assert pod["containers"][0]["securityContext"]["capabilities"]["add"] == ["SYS_ADMIN", "NET_RAW"]
     assert pod["securityContext"]["seLinuxOptions"] == {"type": "spc_t"}
 
 
@@ -35,27 +35,34 @@ def test_only_the_agent_is_root_and_on_the_node(variant):
         paths = {volume["hostPath"]["path"] for volume in pod.get("volumes", []) if "hostPath" in volume}
         if on_node:
             assert pod["securityContext"]["runAsUser"] == 0
-            assert paths <= {"/run/holdfast", "/var/lib/holdfast-agent", "/opt/cni/bin"}
+            assert paths <= {"/run/holdfast", "/var/lib/holdfast-agent", "/opt/cni/bin"} | (
+                {"/run/netns"} if variant == "everything" else set())
         else:
             assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
             assert not paths
 
 
 @variants
-def test_nobody_may_read_secrets_or_write_anything(variant):
+def test_nobody_may_read_secrets_or_write_anything_but_events_and_where_asked_for_pods_annotations(variant):
     for it in render(VARIANTS[variant]):
         assert it["kind"] != "Role"
         if it["kind"] == "ClusterRole":
             for rule in it["rules"]:
                 assert rule["apiGroups"] and "*" not in str(rule)
                 assert "secrets" not in rule["resources"]
-                assert set(rule["verbs"]) <= {"get", "list", "watch"}
+                if rule["resources"] == ["events"]:
+                    assert rule["verbs"] == ["create", "patch"]
+                elif rule["verbs"] == ["patch"]:
+                    assert (variant, rule["resources"]) == ("everything", ["pods"])
+                else:
+                    assert set(rule["verbs"]) <= {"get", "list", "watch"}
 
 
 @variants
 def test_only_pods_that_speak_with_the_api_server_get_a_token(variant):
     for owner, pod, _ in pods(render(VARIANTS[variant])):
-        assert pod["automountServiceAccountToken"] == (owner["kind"] == "DaemonSet")
+        speaks = {"DaemonSet": True, "StatefulSet": variant != "no extras", "Pod": False}
+        assert pod["automountServiceAccountToken"] == speaks[owner["kind"]]
 
 
 @variants
@@ -91,7 +98,9 @@ def test_the_network_policy_names_the_server_s_ports_only():
     server = one(render(VARIANTS["everything"]), "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
     ports = [port["port"] for rule in policy["ingress"] for port in rule["ports"]]
     assert ports == ["grpc", "http"] == [port["name"] for port in server["ports"]]
-    assert policy["egress"] == [] and policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["egress"] == [{"ports": [{"port": 443}, {"port": 6443}]}] and policy["policyTypes"] == ["Ingress", "Egress"]
+    alone = one(render({"server": {"kubernetes": {"enabled": False}}}), "NetworkPolicy")["spec"]
+    assert alone["egress"] == [] and alone["policyTypes"] == ["Ingress", "Egress"]
     calls, metrics = policy["ingress"]
     assert calls["from"][0] == {"ipBlock": {"cidr": "192.0.2.0/24"}}
     test_labels = one(render(VARIANTS["everything"]), "Pod")["metadata"]["labels"]

@@ -84,7 +84,7 @@ def test_the_same_values_without_the_typo_are_taken():
 
 @pytest.mark.parametrize("values", [
     {"tls": {"mode": "Generated"}}, {"log": {"level": "loud"}}, {"image": {"digest": "sha256:1"}},
-    {"agent": {"maxUnavailable": 0}}, {"agent": {"maxUnavailable": "0%"}}, {"agent": {"capabilities": ["ALL"]}},
+    {"agent": {"maxUnavailable": 0}}, {"agent": {"maxUnavailable": "0%"}}, {"agent": {"install": {"capabilities": ["ALL"]}}},
     {"agent": {"install": {"cniBinDir": "opt/cni/bin"}}}, {"server": {"persistence": {"whenDeleted": "delete"}}},
     {"server": {"persistence": {"accessModes": ["ReadWriteMany"]}}}, {"pools": [{"name": "a"}]},
     {"pools": [{"name": "a", "prefixes": []}]}, {"networks": [{"name": "a", "delegate": {}}]},
