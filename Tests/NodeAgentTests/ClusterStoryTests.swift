@@ -151,11 +151,12 @@ private struct Kubelet {
     private func add(_ request: AgentRequest, on node: PlayedNode) async throws -> JSON {
         let deadline = ContinuousClock.now + .seconds(60)
         while true {
-            do {
+            do throws(CNIError) {
                 return try await node.handler.add(request)
-            } catch let error as CNIError where error.code == .tryAgainLater && .now < deadline {
-                try await Task.sleep(for: .milliseconds(10))
+            } catch {
+                guard error.code == .tryAgainLater, .now < deadline else { throw error }
             }
+            try await Task.sleep(for: .milliseconds(10))
         }
     }
 }
