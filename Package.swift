@@ -101,6 +101,13 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
 
+        .target(
+            name: "EtcdStore",
+            dependencies: [
+                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses",
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: settings),
+
         // The programs, and what they share: exit status, variables, logging
         .target(
             name: "Program",
@@ -112,7 +119,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast-server",
             dependencies: [
-                "IPAMService", "Lifecycle", "KubernetesAPI", "IPAMModel", "LedgerStore", "RPC", "Program", "Addresses",
+                "IPAMService", "EtcdStore", "Lifecycle", "KubernetesAPI", "IPAMModel", "LedgerStore", "RPC", "Program",
+                "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -182,6 +190,12 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: testSettings),
+        .testTarget(
+            name: "EtcdStoreTests",
+            dependencies: [
+                "EtcdStore", "StoreConformance", "LedgerStore", "Ledger", "IPAMAPI", "IPAMModel", "Addresses", "RPC",
+                "holdfast-server", .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: testSettings),
         .testTarget(
             name: "HoldfastCLITests",
             dependencies: [
