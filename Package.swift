@@ -23,8 +23,10 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
@@ -38,6 +40,7 @@ let package = Package(
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
         .target(name: "Addresses", swiftSettings: settings),
+        .target(name: "Telemetry", swiftSettings: settings),
         .target(
             name: "KubernetesAPI",
             dependencies: [
@@ -45,11 +48,14 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOFoundationCompat", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
 
         // Floor 2
-        .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC"], swiftSettings: settings),
+        .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC", "Telemetry"], swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "DHCP", dependencies: ["Addresses"], swiftSettings: settings),
@@ -62,8 +68,11 @@ let package = Package(
             ], swiftSettings: settings),
         .target(
             name: "KubeVirt",
-            dependencies: ["KubernetesAPI", "IPAMModel", "Addresses", .product(name: "Yams", package: "Yams")],
-            swiftSettings: settings),
+            dependencies: [
+                "KubernetesAPI", "IPAMModel", "Addresses",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: settings),
         .target(
             name: "Ledger",
             dependencies: ["IPAMModel", "Addresses", .product(name: "DequeModule", package: "swift-collections")],
@@ -94,7 +103,7 @@ let package = Package(
         .target(
             name: "IPAMService",
             dependencies: [
-                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses",
+                "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses", "Telemetry",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -152,8 +161,11 @@ let package = Package(
             ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
 
         // Tests
+        .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: testSettings),
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: testSettings),
-        .testTarget(name: "RPCTests", dependencies: ["RPC", "CMessages", "CProtobufC"], swiftSettings: testSettings),
+        .testTarget(
+            name: "RPCTests", dependencies: ["RPC", "Telemetry", "CMessages", "CProtobufC"], swiftSettings: testSettings
+        ),
         .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: testSettings),
         .testTarget(name: "DHCPTests", dependencies: ["DHCP", "Addresses"], swiftSettings: testSettings),
         // An API server of the tests' own, fed with recorded traffic.
@@ -162,10 +174,12 @@ let package = Package(
             dependencies: [
                 "KubernetesAPI",
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ], path: "Tests/TestCluster", swiftSettings: testSettings),
         .testTarget(
-            name: "KubernetesAPITests", dependencies: ["KubernetesAPI", "TestCluster"], swiftSettings: testSettings),
+            name: "KubernetesAPITests",
+            dependencies: ["KubernetesAPI", "TestCluster", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: testSettings),
         .testTarget(
             name: "LifecycleTests",
             dependencies: [
@@ -207,7 +221,8 @@ let package = Package(
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI", "DHCP",
+                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI",
+                "DHCP",
                 "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),

@@ -17,8 +17,6 @@ package struct NetworkConfiguration: Hashable, Sendable {
     package var socket: String
     /// The main plugin that this one runs; nil where this one is the IPAM plugin.
     package var delegate: JSONObject?
-    /// The MAC that the runtime asks for (`runtimeConfig.mac`, else `args.cni.mac`).
-    package var requestedMAC: String?
 
     /// Throws code 6 where `input` is no JSON object, 1 where its version is none that this plugin speaks, 7 where a key
     /// is missing or of the wrong type.
@@ -48,7 +46,6 @@ package struct NetworkConfiguration: Hashable, Sendable {
         self.version = known
         name = try Self.string("name", in: json) ?? ""
         guard !name.isEmpty else { throw CNIError(.invalidConfiguration, "the network has no \"name\"") }
-        requestedMAC = json["runtimeConfig"]?["mac"]?.string ?? json["args"]?["cni"]?["mac"]?.string
         if let ipam = json["ipam"], ipam["type"]?.string == Self.pluginType, let own = ipam.object {
             pool = try Self.string("pool", in: own, at: "ipam.")
             socket = try Self.string("socket", in: own, at: "ipam.") ?? Self.defaultSocket

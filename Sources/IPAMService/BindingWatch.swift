@@ -17,11 +17,11 @@ struct BindingWatch: ~Copyable {
 
     init(
         _ filter: BindingFilter, writer: Writer, cutOff: @escaping @Sendable (IPAMError) -> Void
-    ) throws(IPAMError) {
+    ) {
         self.writer = writer
         self.filter = filter
         // Subscribed before the first page is read: a change is in a page, or among the events, or in both.
-        (id, events, revision) = try writer.read { [watches = writer.watches] ledger, _ in
+        (id, events, revision) = writer.read { [watches = writer.watches] ledger, _ in
             let (id, events) = watches.subscribe { cutOff(.watchTooSlow) }
             return (id, events, ledger.committedRevision)
         }

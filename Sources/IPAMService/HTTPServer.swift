@@ -15,22 +15,20 @@ package struct HTTPServer: Service {
     private let host: String
     private let port: Int
     private let isOptional: Bool
-    private let writer: Writer
+    private let metrics: @Sendable () -> String
     private let readiness: Readiness
-    private let version: String
     private let logger: Logger
 
-    /// Where it `isOptional`, the server goes on without it when the address cannot be had.
+    /// `metrics` makes what /metrics answers. Where it `isOptional`, the server goes on without it when the address cannot be had.
     package init(
-        host: String, port: Int, isOptional: Bool, writer: Writer, readiness: Readiness, version: String,
-        logger: Logger
+        host: String, port: Int, isOptional: Bool, readiness: Readiness, logger: Logger,
+        metrics: @escaping @Sendable () -> String
     ) {
         self.host = host
         self.port = port
         self.isOptional = isOptional
-        self.writer = writer
+        self.metrics = metrics
         self.readiness = readiness
-        self.version = version
         self.logger = logger
     }
 
@@ -63,8 +61,8 @@ package struct HTTPServer: Service {
             if let reason = readiness.reason { return Self.response(.serviceUnavailable, "\(reason)\n") }
             return Self.response(.ok, "ok\n")
         }
-        router.get("/metrics") { [writer, version] _, _ in
-            Self.response(.ok, try writer.metrics(version: version), format: "; version=0.0.4")
+        router.get("/metrics") { [metrics] _, _ in
+            Self.response(.ok, metrics(), format: "; version=0.0.4")
         }
         return router
     }

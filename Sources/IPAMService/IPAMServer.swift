@@ -13,7 +13,7 @@ package struct IPAMServer: Service {
 
     package let writer: Writer
     private let store: any LedgerStore
-    private let rpc: RPCServer
+    let rpc: RPCServer
     private let logger: Logger
     private let readiness: Readiness
     private let onListening: @Sendable ([String]) -> Void

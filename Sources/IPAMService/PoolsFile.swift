@@ -57,7 +57,7 @@ package struct PoolsFile: Service {
             var refused: [(pool: Pool, error: IPAMError)] = []
             for pool in waiting {
                 do throws(IPAMError) {
-                    let exists = try writer.read { ledger, _ in ledger.pool(named: pool.name) != nil }
+                    let exists = writer.read { ledger, _ in ledger.pool(named: pool.name) != nil }
                     _ = try await writer.submit(exists ? .updatePool(pool) : .createPool(pool))
                     logger.info("pool applied", metadata: ["pool": "\(pool.name)", "file": "\(path)"])
                 } catch {

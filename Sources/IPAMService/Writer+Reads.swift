@@ -44,8 +44,8 @@ extension Writer {
         }
     }
 
-    package func pools() throws(IPAMError) -> [DescribedPool] {
-        try read { ledger, now in ledger.pools.map { ledger.described($0, at: now) } }
+    package func pools() -> [DescribedPool] {
+        read { ledger, now in ledger.pools.map { ledger.described($0, at: now) } }
     }
 }
 

@@ -5,6 +5,7 @@ package import Ledger
 package import LedgerStore
 package import Logging
 import Synchronization
+import Telemetry
 
 /// What a committed command is answered with.
 package enum Answer: Sendable {
@@ -41,6 +42,7 @@ package final class Writer: Sendable {
     private let clock: LedgerClock
     private let logger: Logger
     package let watches = WatchHub()
+    let metrics = WriterMetrics()
     /// Why the store takes no changes, or nil once it does again; the newest only.
     package let storeStates: AsyncStream<String?>
     private let storeState: AsyncStream<String?>.Continuation
@@ -78,11 +80,11 @@ package final class Writer: Sendable {
     }
 
     /// Reads the last committed state. `body` holds the ledger: it must be short.
-    package func read<Value: Sendable>(
-        _ body: @Sendable (borrowing Ledger, Timestamp) throws(IPAMError) -> Value
-    ) throws(IPAMError) -> Value {
+    package func read<Value: Sendable, Failure: Error>(
+        _ body: @Sendable (borrowing Ledger, Timestamp) throws(Failure) -> Value
+    ) throws(Failure) -> Value {
         let now = clock.now()
-        return try ledger.withLock { ledger throws(IPAMError) in try body(ledger, now) }
+        return try ledger.withLock { ledger throws(Failure) in try body(ledger, now) }
     }
 
     /// Takes no more commands, and returns once those it has are answered.
@@ -117,7 +119,10 @@ package final class Writer: Sendable {
             return (results, ledger.pending, ledger.revision)
         }
         do {
-            if !changes.isEmpty { try commit(changes, revision) }
+            if !changes.isEmpty {
+                metrics.commands.observe(Double(batch.count))
+                try commit(changes, revision)
+            }
         } catch {
             // Also those that were refused: what refused them may have been a change that is now undone.
             ledger.withLock { $0.rollback() }
@@ -127,6 +132,7 @@ package final class Writer: Sendable {
             for waiting in batch { waiting.complete(.failure(failure)) }
             return
         }
+        for (waiting, result) in zip(batch, results) { metrics.count(waiting.command, result) }
         let answers = ledger.withLock { ledger in
             ledger.commit()
             watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
@@ -142,9 +148,12 @@ extension Writer {
     private static let probeInterval = DispatchTimeInterval.seconds(1)
 
     private func commit(_ changes: [Change], _ revision: UInt64) throws(StoreError) {
+        let started = ContinuousClock.now
         do throws(StoreError) {
             try store.commit(changes, revision: revision)
+            metrics.commits.observe(.now - started)
         } catch {
+            metrics.failedCommits.add(1, ordering: .relaxed)
             logger.error("commit failed", metadata: ["error": "\(error)", "changes": "\(changes.count)"])
             if !isFailing.exchange(true, ordering: .relaxed) {
                 storeState.yield("\(error)")

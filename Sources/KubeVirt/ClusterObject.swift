@@ -27,11 +27,16 @@ package struct VirtualMachineInstance: Hashable, Sendable {
     /// The node that owns it now, from the status or else the label.
     package var nodeName: String?
     package var migration: MigrationState?
+    package var networks: [MachineNetwork]
 
-    package init(metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil) {
+    package init(
+        metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil,
+        networks: [MachineNetwork] = []
+    ) {
         self.metadata = metadata
         self.nodeName = nodeName
         self.migration = migration
+        self.networks = networks
     }
 
     /// The VirtualMachine that it is a run of; nil for one that stands alone.
@@ -82,10 +87,14 @@ package struct VirtualMachineInstanceMigration: Hashable, Sendable {
 package enum KubeVirtName {
     /// Label of a migration's target pod: the migration's UID. It stays after success.
     package static let migrationJobUID = "kubevirt.io/migrationJobUID"
+    /// Annotation of a migration's target pod: the migration's name.
+    package static let migrationJobName = "kubevirt.io/migrationJobName"
     /// Annotation of a migration's target pod once the target's domain runs.
     package static let migrationTargetReady = "kubevirt.io/migration-target-ready-timestamp"
     /// Label of an instance: the node that owns it.
     package static let nodeName = "kubevirt.io/nodeName"
+    /// Label of an instance from the hand-over to virt-handler until a migration has ended: the node that it moves to.
+    package static let migrationTargetNodeName = "kubevirt.io/migrationTargetNodeName"
 }
 
 extension Pod: Decodable {
@@ -104,11 +113,12 @@ extension Pod: Decodable {
 extension VirtualMachine: Decodable {}
 
 extension VirtualMachineInstance: Decodable {
+    private struct Spec: Decodable { var networks: [MachineNetwork]? }
     private struct Status: Decodable {
         var nodeName: String?
         var migrationState: MigrationState?
     }
-    private enum CodingKeys: String, CodingKey { case metadata, status }
+    private enum CodingKeys: String, CodingKey { case metadata, spec, status }
 
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
@@ -116,6 +126,7 @@ extension VirtualMachineInstance: Decodable {
         let status = try values.decodeIfPresent(Status.self, forKey: .status)
         nodeName = status?.nodeName ?? metadata.labels[KubeVirtName.nodeName]
         migration = status?.migrationState
+        networks = try values.decodeIfPresent(Spec.self, forKey: .spec)?.networks ?? []
     }
 }
 

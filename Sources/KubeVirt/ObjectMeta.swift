@@ -52,6 +52,12 @@ extension ObjectMeta: Decodable {
         case namespace, name, uid, labels, annotations, ownerReferences, creationTimestamp
     }
 
+    /// Annotations that hold kilobytes each and say nothing about addresses.
+    private static let unused = [
+        "kubectl.kubernetes.io/last-applied-configuration", "k8s.v1.cni.cncf.io/network-status",
+        "k8s.v1.cni.cncf.io/networks-status",
+    ]
+
     /// Without a namespace it is `default`'s, as kubectl takes it.
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
@@ -60,6 +66,7 @@ extension ObjectMeta: Decodable {
         uid = try values.decode(String.self, forKey: .uid)
         labels = try values.decodeIfPresent([String: String].self, forKey: .labels) ?? [:]
         annotations = try values.decodeIfPresent([String: String].self, forKey: .annotations) ?? [:]
+        for name in Self.unused { annotations[name] = nil }
         owners = try values.decodeIfPresent([OwnerReference].self, forKey: .ownerReferences) ?? []
         createdAt = try values.decodeIfPresent(String.self, forKey: .creationTimestamp).flatMap(
             Timestamp.init(rfc3339:))

@@ -9,6 +9,8 @@ package struct PodIdentity: Hashable, Sendable {
     package var uid: String
     /// The migration that this pod was made for.
     package var migration: Migration?
+    /// The VM's; none of another pod.
+    package var networks: [MachineNetwork] = []
 
     /// A migration as a target pod's label names it. The label stays, also after the migration's end.
     package struct Migration: Hashable, Sendable {
@@ -34,6 +36,8 @@ package enum IdentityError: Error, Hashable, Sendable {
     case otherPod(namespace: String, name: String, uid: String, asked: String)
     case noInstance(namespace: String, name: String, uid: String)
     case instanceReplaced(name: String, uid: String)
+    /// Who could tell does not answer, or refuses to.
+    case unavailable(reason: String)
 }
 
 extension ClusterObjects {
@@ -50,12 +54,14 @@ extension ClusterObjects {
         guard let controller = pod.metadata.controller, controller.isKubeVirt("VirtualMachineInstance") else {
             return PodIdentity(pod: pod, kind: .pod, name: name, uid: pod.metadata.uid)
         }
-        let ownerUID = try virtualMachineUID(of: controller, in: namespace)
+        let instance = try confirmedInstance(controller, in: namespace)
         let migration = pod.metadata.labels[KubeVirtName.migrationJobUID].map {
             PodIdentity.Migration(uid: $0, standing: standing(ofMigration: $0, of: controller.name, in: namespace))
         }
         return PodIdentity(
-            pod: pod, kind: .virtualMachine, name: controller.name, uid: ownerUID, migration: migration)
+            pod: pod, kind: .virtualMachine, name: controller.name,
+            uid: instance.virtualMachine?.uid ?? instance.metadata.uid, migration: migration,
+            networks: instance.networks)
     }
 
     private func standing(
@@ -69,15 +75,15 @@ extension ClusterObjects {
 
     /// Only the instance itself confirms what a pod says of its owner (promise 8): the name alone would give a pod that
     /// anybody made the address of a VM that is halted.
-    private func virtualMachineUID(
-        of instance: OwnerReference, in namespace: String
-    ) throws(IdentityError) -> String {
+    private func confirmedInstance(
+        _ instance: OwnerReference, in namespace: String
+    ) throws(IdentityError) -> VirtualMachineInstance {
         guard let found = self.instance(namespace: namespace, name: instance.name) else {
             throw .noInstance(namespace: namespace, name: instance.name, uid: instance.uid)
         }
         guard found.metadata.uid == instance.uid else {
             throw .instanceReplaced(name: instance.name, uid: instance.uid)
         }
-        return found.virtualMachine?.uid ?? found.metadata.uid
+        return found
     }
 }

@@ -135,6 +135,13 @@ extension Ledger {
             for container in old?.containers ?? [] { containers.remove(slot, of: container) }
             for container in new?.containers ?? [] { containers.add(slot, of: container) }
         }
+        if old?.active?.node != new?.active?.node || old?.target?.node != new?.target?.node {
+            for node in old?.nodes ?? [] { forget(slot, onNode: node) }
+            for node in new?.nodes ?? [] { nodes[node, default: []].insert(slot) }
+        }
+        if (old?.target == nil) != (new?.target == nil) {
+            if new?.target == nil { migratingSlots.remove(slot) } else { migratingSlots.insert(slot) }
+        }
         let isElsewhere = old?.pool != new?.pool
         if isElsewhere || old?.mac != new?.mac || old?.owner.namespace != new?.owner.namespace
             || old?.assignments != new?.assignments || old?.isCarried != new?.isCarried
@@ -142,6 +149,11 @@ extension Ledger {
             if let old { unplace(old) }
             if let new { place(new, slot) }
         }
+    }
+
+    private mutating func forget(_ slot: Int, onNode node: String) {
+        nodes[node]?.remove(slot)
+        if nodes[node]?.isEmpty == true { nodes[node] = nil }
     }
 
     private mutating func place(_ binding: Binding, _ slot: Int) {
@@ -192,4 +204,7 @@ extension Binding {
     fileprivate var containers: [String] {
         [active?.containerID, target?.containerID].compactMap { $0.flatMap { $0.isEmpty ? nil : $0 } }
     }
+
+    /// The nodes of its attachments.
+    fileprivate var nodes: [String] { [active?.node, target?.node].compactMap { $0 } }
 }

@@ -27,11 +27,10 @@ extension Ledger {
         matching filter: BindingFilter, after token: String?, limit: Int
     ) throws(IPAMError) -> (bindings: [Binding], token: String?) {
         let start = try token.map { (token) throws(IPAMError) in try firstSlot(of: token) } ?? 0
-        guard let namespace = filter.namespace, let name = filter.name else {
-            return page(of: start..<max(start, slots.count), matching: filter, limit: limit)
+        if let few = candidates(for: filter) {
+            return page(of: few.lazy.filter { $0 >= start }, matching: filter, limit: limit)
         }
-        let few = candidates(namespace: namespace, name: name).filter { $0 >= start }
-        return page(of: few, matching: filter, limit: limit)
+        return page(of: start..<max(start, slots.count), matching: filter, limit: limit)
     }
 
     private func page(
@@ -80,6 +79,11 @@ extension Ledger {
         }
     }
 
+    /// The bindings with an open migration, in no order.
+    package var migrating: [Binding] {
+        migratingSlots.union(batch.firstTouch.keys).compactMap(committedBinding).filter { $0.state == .migrating }
+    }
+
     /// The committed binding in a slot.
     private func committedBinding(in slot: Int) -> Binding? {
         if let touch = batch.firstTouch[slot], case .binding(_, let before) = batch.undo[touch] { return before }
@@ -105,12 +109,19 @@ extension Ledger {
         return spaces[index]
     }
 
-    /// The slots that may have a binding of such an object, ascending.
-    private func candidates(namespace: String, name: String) -> [Int] {
-        var candidates = Set(batch.firstTouch.keys)
-        for kind in OwnerKind.allCases {
-            candidates.formUnion(owners[ObjectKey(kind: kind, namespace: namespace, name: name)]?.all ?? [])
+    /// The few slots that a binding of an object or of a node may be in, ascending; nil where the filter names neither.
+    private func candidates(for filter: BindingFilter) -> [Int]? {
+        var candidates: Set<Int>
+        if let namespace = filter.namespace, let name = filter.name {
+            let keys = OwnerKind.allCases.map { ObjectKey(kind: $0, namespace: namespace, name: name) }
+            candidates = Set(keys.flatMap { owners[$0]?.all ?? [] })
+        } else if let node = filter.node {
+            candidates = nodes[node] ?? []
+        } else {
+            return nil
         }
+        // What the open batch has moved away from there is there still.
+        candidates.formUnion(batch.firstTouch.keys)
         return candidates.sorted()
     }
 

@@ -11,10 +11,13 @@ package struct Ledger: Sendable {
     /// Bindings, each in one slot for its whole life; pages walk them.
     var slots: [Binding?] = []
     var vacantSlots: [Int] = []
-    /// Where to find them, by owner (one slot for each NIC), by address, and by an attachment's container.
+    /// Where to find them: by owner (one slot for each NIC), by address, and by an attachment's container and node.
     var owners: [ObjectKey: Slots] = [:]
     var holders: [IPAddress: Int] = [:]
     var containers: [String: Slots] = [:]
+    var nodes: [String: Set<Int>] = [:]
+    /// The slots with an open migration.
+    var migratingSlots: Set<Int> = []
 
     var spaces: [PoolSpace?] = []
     var spaceIndexes: [String: Int] = [:]

@@ -12,10 +12,10 @@ extension AttachmentHandler {
         guard let ips = network.json["prevResult"]?["ips"]?.array else {
             throw CNIError(.invalidConfiguration, "CHECK has no prevResult with ips")
         }
-        let owner = try await identity(invocation).owner(network: network.network(of: invocation))
+        let owner = try await identity(invocation, by: deadline).owner(network: network.network(of: invocation))
         let binding: Binding?
         do {
-            binding = try await self.binding(of: owner, by: deadline)
+            binding = try await ipam.existingBinding(of: owner, by: deadline)
         } catch {
             throw CNIError(error)
         }

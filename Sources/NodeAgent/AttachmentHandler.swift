@@ -13,12 +13,14 @@ package struct AttachmentHandler: Sendable {
 
     let node: String
     let ipam: any IPAMCalls
+    private let pools: InlinePools
     private let source: any ObjectSource
     private let log: Logger
 
-    package init(node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger) {
+    package init(node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, log: Logger) {
         self.node = node
         self.ipam = ipam
+        pools = InlinePools(calls: ipam, log: log)
         self.source = source
         self.log = log
     }
@@ -27,7 +29,7 @@ package struct AttachmentHandler: Sendable {
         let deadline = ContinuousClock.now + Self.patience
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
-        let identity = try await identity(invocation)
+        let identity = try await identity(invocation, by: deadline)
         let metadata = identity.pod.metadata
         guard let podNode = identity.pod.nodeName else {
             throw CNIError(
@@ -43,14 +45,17 @@ package struct AttachmentHandler: Sendable {
         let attachment = Attachment(
             node: node, pod: metadata.name, podUID: metadata.uid, containerID: invocation.containerID,
             createdAt: metadata.createdAt)
+        let nic = PodInterface(
+            name: invocation.interface, network: network.name, pod: metadata, machineNetworks: identity.networks)
         do {
             let described =
                 if let migration = identity.migration {
                     try await attach(attachment, asTargetOf: migration, of: owner, by: deadline)
                 } else {
-                    try await allocate(
-                        owner, attachment, network, invocation, annotations: metadata.annotations,
-                        by: deadline)
+                    try await Allocation(
+                        owner: owner, attachment: attachment, nic: nic, annotations: metadata.annotations,
+                        network: network, invocation: invocation
+                    ).run(on: ipam, pools: pools, by: deadline)
                 }
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
@@ -59,41 +64,14 @@ package struct AttachmentHandler: Sendable {
                     "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
                     "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
                 ])
-            return AddAnswer(result: CNIResult(described), mac: described.binding.mac).json(version: network.version)
+            let result = CNIResult(described, hasDefaultRoute: nic.hasDefaultRoute)
+            return AddAnswer(result: result, mac: described.binding.mac).json(version: network.version)
         } catch {
             let refusal = Self.cniError(error)
             log.warning(
                 "ADD refused",
                 metadata: ["owner": "\(owner.key)", "pod": "\(metadata.name)", "error": "\(refusal.message)"])
             throw refusal
-        }
-    }
-
-    private func allocate(
-        _ owner: Owner, _ attachment: Attachment, _ network: NetworkConfiguration, _ invocation: Invocation,
-        annotations: [String: String], by deadline: ContinuousClock.Instant
-    ) async throws -> DescribedBinding {
-        let wanted = try AddressRequest(
-            annotations: annotations, interface: invocation.interface, network: network.name)
-        let mac = try wanted.mac ?? network.mac(asArgumentOf: invocation)
-        var pool = wanted.pool
-        if pool == nil, network.pool != nil {
-            // The annotation is a demand; the network's pool is where new owners get their addresses, and moves no VM
-            // that has some elsewhere. A pod has none before its ADD.
-            let existing = owner.kind == .virtualMachine ? try await binding(of: owner, by: deadline) : nil
-            pool = existing == nil ? network.pool : nil
-        }
-        let request = AllocateRequest(
-            owner: owner, attachment: attachment, pool: pool, addresses: wanted.addresses, mac: mac)
-        return try await ipam.allocate(request, timeout: deadline.remaining).binding
-    }
-
-    /// Nil where the owner has none.
-    func binding(of owner: Owner, by deadline: ContinuousClock.Instant) async throws(IPAMError) -> Binding? {
-        do {
-            return try await ipam.binding(of: owner, timeout: deadline.remaining).binding
-        } catch  where error.code == .notFound {
-            return nil
         }
     }
 
@@ -116,7 +94,9 @@ package struct AttachmentHandler: Sendable {
                 refusal = error
             }
         }
-        guard try await binding(of: owner, by: deadline)?.active?.podUID == target.podUID else { throw refusal }
+        guard try await ipam.existingBinding(of: owner, by: deadline)?.active?.podUID == target.podUID else {
+            throw refusal
+        }
         return try await ipam.allocate(AllocateRequest(owner: owner, attachment: target), timeout: deadline.remaining)
             .binding
     }
@@ -145,7 +125,9 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
-    func identity(_ invocation: Invocation) async throws(CNIError) -> PodIdentity {
+    func identity(
+        _ invocation: Invocation, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) -> PodIdentity {
         func argument(_ name: String) throws(CNIError) -> String {
             guard let value = invocation.arguments[name], !value.isEmpty else {
                 throw CNIError(
@@ -158,7 +140,7 @@ package struct AttachmentHandler: Sendable {
         let name = try argument("K8S_POD_NAME")
         let uid = invocation.arguments["K8S_POD_UID"].flatMap { $0.isEmpty ? nil : $0 }
         do {
-            return try await source.read().objects.identity(ofPod: name, in: namespace, uid: uid)
+            return try await source.identity(ofPod: name, in: namespace, uid: uid, by: deadline)
         } catch {
             throw CNIError(error)
         }
@@ -168,27 +150,13 @@ package struct AttachmentHandler: Sendable {
         switch error {
         case let error as CNIError: error
         case let error as IPAMError: CNIError(error)
-        case let error as AnnotationError: CNIError(error)
+        case let error as WishError: CNIError(error)
         default: CNIError(.internalFailure, "\(error)")
         }
     }
 }
 
-extension ContinuousClock.Instant {
-    /// Until then; never nothing, so that a call that comes too late fails as one that took too long.
-    fileprivate var remaining: Duration { max(self - .now, .milliseconds(1)) }
-}
-
 extension NetworkConfiguration {
     /// The owner's network: KubeVirt's interface names are the same over restarts and migrations.
     func network(of invocation: Invocation) -> String { "\(name)/\(invocation.interface)" }
-
-    /// The MAC that the runtime asks for; nil where it asks for none. Throws code 7.
-    fileprivate func mac(asArgumentOf invocation: Invocation) throws(CNIError) -> MACAddress? {
-        guard let text = requestedMAC ?? invocation.arguments["MAC"], !text.isEmpty else { return nil }
-        guard let mac = MACAddress(text) else {
-            throw CNIError(.invalidConfiguration, "the MAC asked for is malformed: \"\(text)\"")
-        }
-        return mac
-    }
 }

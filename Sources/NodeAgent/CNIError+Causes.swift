@@ -41,6 +41,10 @@ extension CNIError {
             self.init(
                 .tryAgainLater, "the pod's VirtualMachineInstance \(name) with UID \(uid) has been replaced",
                 details: "the pod is a leftover, or the new instance's pod comes soon")
+        case .unavailable(let reason):
+            self.init(
+                .tryAgainLater, "whose addresses the pod has cannot be told: \(reason)",
+                details: "the runtime tries again by itself")
         }
     }
 
@@ -61,9 +65,21 @@ extension CNIError {
         }
     }
 
-    package init(_ error: AnnotationError) {
-        self.init(
-            .badAnnotation, "annotation \(error.annotation) has the value \"\(error.value)\"",
-            details: "expected \(error.expected); correct it in the VM's template and restart the VM")
+    package init(_ error: WishError) {
+        // Of two that contradict each other, that of the pod is the one its user can correct.
+        let annotations = error.sources.filter { if case .annotation = $0 { true } else { false } }
+        let code = annotations.isEmpty ? Code.invalidConfiguration : .badAnnotation
+        let place = annotations.isEmpty ? "the network's attachment" : "the VM's template and restart the VM"
+        switch error {
+        case .unreadable(let source, let value, let expected):
+            self.init(
+                code, "\(source) has the value \"\(value)\"", details: "expected \(expected); correct it in \(place)")
+        case .contradiction(let first, let second):
+            self.init(
+                code,
+                "\(first.source) has the value \"\(first.text)\", and \(second.source) has \"\(second.text)\": "
+                    + "they contradict each other",
+                details: "both speak for the same NIC; correct one in \(place)")
+        }
     }
 }

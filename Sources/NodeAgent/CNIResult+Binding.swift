@@ -7,7 +7,9 @@ extension CNIResult {
     /// What a pod's interface gets. The default routes come first, each with its next hop: KubeVirt's bridge binding gives
     /// the first route's next hop to the guest, and does not start without one
     /// (KubeVirt pkg/network/setup/netpod/discoverbridge.go).
-    package init(_ described: DescribedBinding) {
+    ///
+    /// A NIC that is not to have the default route has it only where the pool's routes say so.
+    package init(_ described: DescribedBinding, hasDefaultRoute: Bool = true) {
         let assignments = described.binding.assignments
         var routes: [Route] = []
         func add(_ destination: IPPrefix, _ gateway: IPAddress?) {
@@ -15,7 +17,7 @@ extension CNIResult {
                 routes.append(Route(destination: destination, gateway: gateway))
             }
         }
-        for assignment in assignments {
+        for assignment in assignments where hasDefaultRoute {
             let zero = IPAddress(family: assignment.address.family, bits: 0)
             guard let gateway = assignment.gateway, let all = IPPrefix(address: zero, length: 0) else { continue }
             add(all, gateway)

@@ -48,7 +48,7 @@ package struct DeletionWatch: Sendable {
     /// Its bindings are freed.
     package mutating func forget(_ machine: MachineReference) { missing[machine] = nil }
 
-    private func trusts(_ reading: Reading) -> Bool { reading.isComplete && !suspects(reading) }
+    private func trusts(_ reading: Reading) -> Bool { reading.showsWhatIsGone && !suspects(reading) }
 
     /// A source that shows nothing at all, where there was something, is more likely broken than empty.
     package func suspects(_ reading: Reading) -> Bool {

@@ -42,7 +42,7 @@ extension MigrationVerdict {
             self = .commit(sign: "the target's domain is ready")
         } else if let pod, pod.hasEnded {
             self = .abort(sign: "the target pod has ended")
-        } else if pod == nil, reading.isComplete, let previous, previous.isComplete,
+        } else if pod == nil, reading.showsWhatIsGone, let previous, previous.showsWhatIsGone,
             previous.objects.pod(uid: target.podUID) == nil
         {
             self = .abort(sign: "the target pod is gone")

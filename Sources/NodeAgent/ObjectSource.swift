@@ -1,9 +1,31 @@
 package import KubeVirt
 
-/// Where the agent sees pods, virtual machines and migrations: what the API server says, or what stands for it.
+/// Where the agent sees pods, virtual machines and migrations: the API server, or what stands for it.
 package protocol ObjectSource: Sendable {
-    /// Reads everything afresh.
+    /// What is known now. Does not wait for anybody.
     func read() async -> Reading
+
+    /// Whose addresses the pod of this name has, and of this UID where the runtime gives one. What is not known yet is
+    /// asked for, until `deadline`.
+    func identity(
+        ofPod name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
+    ) async throws(IdentityError) -> PodIdentity
+
+    /// Returns when `read` may show something new, and after `interval` in any case.
+    func change(within interval: Duration) async
+}
+
+extension ObjectSource {
+    package func identity(
+        ofPod name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
+    ) async throws(IdentityError) -> PodIdentity {
+        try await read().objects.identity(ofPod: name, in: namespace, uid: uid)
+    }
+
+    /// What cannot tell is looked at often.
+    package func change(within interval: Duration) async {
+        try? await Task.sleep(for: min(interval, .milliseconds(200)))
+    }
 }
 
 /// What one look at the source showed.
@@ -11,9 +33,16 @@ package struct Reading: Hashable, Sendable {
     package var objects: ClusterObjects
     /// Whether nothing that is there can be missing in `objects`. What an incomplete reading lacks is not gone.
     package var isComplete: Bool
+    /// Whether it was read after it was asked for, from all nodes. A watch may be behind, and shows one node's objects:
+    /// what it lacks may only not have come yet.
+    package var isCurrent: Bool
 
-    package init(objects: ClusterObjects, isComplete: Bool) {
+    package init(objects: ClusterObjects, isComplete: Bool, isCurrent: Bool = true) {
         self.objects = objects
         self.isComplete = isComplete
+        self.isCurrent = isCurrent
     }
+
+    /// Whether what it lacks was not there.
+    var showsWhatIsGone: Bool { isComplete && isCurrent }
 }

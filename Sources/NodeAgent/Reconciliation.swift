@@ -35,6 +35,9 @@ package struct Reconciliation: Sendable {
         self.log = log
     }
 
+    /// Returns when another pass may find something new, and after `interval` in any case.
+    func change(within interval: Duration) async { await source.change(within: interval) }
+
     package mutating func pass(at now: ContinuousClock.Instant) async {
         let reading = await source.read()
         await settleMigrations(reading, at: now)

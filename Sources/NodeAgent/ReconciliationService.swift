@@ -2,7 +2,8 @@ import ServiceLifecycle
 
 /// Runs the passes until the agent is shut down.
 package struct ReconciliationService: Service {
-    private static let interval = Duration.milliseconds(200)
+    /// The latest that a pass is repeated; one comes sooner where the source has something new.
+    private static let interval = Duration.seconds(1)
 
     private let first: Reconciliation
 
@@ -13,7 +14,7 @@ package struct ReconciliationService: Service {
             var reconciliation = first
             while !Task.isCancelled {
                 await reconciliation.pass(at: .now)
-                try? await Task.sleep(for: Self.interval)
+                await reconciliation.change(within: Self.interval)
             }
         }
     }

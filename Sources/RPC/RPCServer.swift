@@ -42,8 +42,11 @@ package final class RPCServer: Sendable {
     }
 
     package let health: HealthService
+    /// Of every method, and one of calls of methods that there are not.
+    package var statistics: [MethodStatistics] { entries.map(\.statistics) + [unknownMethods] }
     private let configuration: Configuration
     private let entries: [RPCService.Entry]
+    private let unknownMethods = MethodStatistics(service: "unknown", method: "unknown", isUnary: true)
     private let state = Mutex(State.idle)
     private let stopped = Latch()
 
@@ -67,7 +70,7 @@ package final class RPCServer: Sendable {
         let result = state.withLock { state -> Result<[String], RPCError> in
             guard case .idle = state else { return .failure(.state("the server was started before")) }
             do throws(RPCError) {
-                let (core, addresses) = try ServerCore.start(configuration, entries)
+                let (core, addresses) = try ServerCore.start(configuration, entries, unknownMethods)
                 state = .running(core)
                 return .success(addresses)
             } catch {

@@ -8,6 +8,7 @@ package import CMessages
     struct Entry: Sendable {
         var method: RPCMethod
         var handler: Handler
+        var statistics: MethodStatistics
     }
 
     let name: String
@@ -122,6 +123,8 @@ package import CMessages
         guard let method, !entries.contains(where: { $0.method == method }) else {
             return strays.append("\(what) in \(name)")
         }
-        entries.append(Entry(method: method, handler: handler))
+        let statistics = MethodStatistics(
+            service: method.service, method: method.name, isUnary: method.kind == .unary)
+        entries.append(Entry(method: method, handler: handler, statistics: statistics))
     }
 }

@@ -27,6 +27,8 @@ import Synchronization
 
     private struct State {
         var phase = Phase.armed
+        /// Not nil once a client's call is in it.
+        var arrived: ContinuousClock.Instant?
         /// Tags that the core still owes.
         var outstanding = 0
         var watchesClose = false
@@ -173,6 +175,8 @@ import Synchronization
         let (isOver, conversed) = state.withLock { state in
             guard state.phase == .open else { return (false, false) }
             state.phase = .ending
+            let code: RPCStatus.Code = if case .failure(let status) = result { status.code } else { .ok }
+            if let arrived = state.arrived { route.statistics.ended(code, after: .now - arrived) }
             state.task = nil
             let conversed = state.conversation != nil
             startFinishing(result, &state)
@@ -311,7 +315,10 @@ import Synchronization
         }
         // First of all the next slot: while this call is worked on, another may come.
         let isWelcome = poller.rearm(route)
-        state.withLock { $0.phase = .open }
+        state.withLock {
+            $0.phase = .open
+            $0.arrived = .now
+        }
         guard isWelcome else {
             return finish(.failure(RPCStatus(.resourceExhausted, "too many calls are open on this server")))
         }

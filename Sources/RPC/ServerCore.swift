@@ -15,7 +15,7 @@ import CGRPC
     }
 
     static func start(
-        _ configuration: RPCServer.Configuration, _ entries: [RPCService.Entry]
+        _ configuration: RPCServer.Configuration, _ entries: [RPCService.Entry], _ unknown: MethodStatistics
     ) throws(RPCError) -> (ServerCore, [String]) {
         RPCRuntime.start()
         RPCRuntime.raiseDescriptorLimit()
@@ -40,7 +40,7 @@ import CGRPC
         guard let server = unsafe server else { throw .state("the core made no server") }
         let core = unsafe ServerCore(server, maxOpenCalls: configuration.maxOpenCalls)
         var addresses: [String] = []
-        var routes = [ServerRoute.unknownMethod]
+        var routes = [ServerRoute.unknownMethod(unknown)]
         do throws(RPCError) {
             for listener in configuration.listeners { addresses.append(try core.listen(listener)) }
             for entry in entries { routes.append(try core.route(entry)) }
@@ -77,7 +77,7 @@ import CGRPC
         else { throw .methods(["\(entry.method.path) is there twice"]) }
         return unsafe ServerRoute(
             path: entry.method.path, registered: registered, readsRequest: readsRequest, slots: Self.slots,
-            handler: entry.handler)
+            handler: entry.handler, statistics: entry.statistics)
     }
 
     /// How long calls may take to go once they have been cancelled.
@@ -135,10 +135,11 @@ import CGRPC
 
 extension ServerRoute {
     /// Without it a call of a method that is not registered would wait for ever.
-    fileprivate static var unknownMethod: ServerRoute {
-        unsafe ServerRoute(path: "", registered: nil, readsRequest: false, slots: 4) { call in
-            call.finish(.failure(RPCStatus(.unimplemented, "unknown method")))
-        }
+    fileprivate static func unknownMethod(_ statistics: MethodStatistics) -> ServerRoute {
+        unsafe ServerRoute(
+            path: "", registered: nil, readsRequest: false, slots: 4,
+            handler: { call in call.finish(.failure(RPCStatus(.unimplemented, "unknown method"))) },
+            statistics: statistics)
     }
 }
 

@@ -12,6 +12,7 @@ import Synchronization
     /// Calls that wait in the core for their client.
     var slots: Int
     var handler: RPCService.Handler
+    var statistics: MethodStatistics
 }
 
 /// A server's completion queue with its polling threads, and the count of calls that use it.

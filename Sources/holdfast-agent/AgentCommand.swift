@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import IPAMAPI
+import KubernetesAPI
 import Logging
 import NodeAgent
 import Program
@@ -16,7 +17,8 @@ struct AgentCommand: AsyncParsableCommand {
             "Holdfast's agent on a node: serves the CNI plugin holdfast-cni, and follows VMs and their migrations.",
         discussion: "Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.")
 
-    static let variables = ["node", "server", "socket", "state-dir", "pods"] + LogOptions.variables
+    static let variables =
+        ["node", "server", "socket", "state-dir", "pods", "kubeconfig", "kube-context"] + LogOptions.variables
 
     @Option(help: "This node's name, as in spec.nodeName of its pods.")
     var node: String
@@ -32,9 +34,18 @@ struct AgentCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where pods and VMs are seen: directory:PATH, with one manifest a file, JSON or YAML.",
-            valueName: "source"))
+            """
+            Where pods and VMs are seen: kubernetes, as the pod's service account or --kubeconfig tells; or directory:PATH, \
+            with one manifest a file, JSON or YAML.
+            """, valueName: "source"))
     var pods: PodSource
+
+    @Option(
+        help: "The kubeconfig file of the API server; without one, the service account of the pod that this runs in.")
+    var kubeconfig: String?
+
+    @Option(help: "The context in the kubeconfig file; without one, its current one.")
+    var kubeContext: String?
 
     @OptionGroup(title: "TLS") var tls: ClientTLSOptions
 
@@ -53,7 +64,7 @@ struct AgentCommand: AsyncParsableCommand {
         }
         defer { withExtendedLifetime(lock) {} }
         let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
-        let source = DirectorySource(path: pods.directory, log: log)
+        let (source, watches) = try objectSource(log)
         let application = AgentServer.application(
             handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log), socket: socket, log: log
         ) { [socket] in
@@ -61,7 +72,7 @@ struct AgentCommand: AsyncParsableCommand {
         }
         let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, log: log)
         let services = ServiceGroup(
-            services: [ReconciliationService(reconciliation), application],
+            services: watches + [ReconciliationService(reconciliation), application],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()
@@ -69,6 +80,24 @@ struct AgentCommand: AsyncParsableCommand {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
         await ipam.close()
+    }
+
+    /// Where pods and VMs are seen, and what must run for it.
+    private func objectSource(_ log: Logger) throws -> (any ObjectSource, [any Service]) {
+        switch pods {
+        case .directory(let path): return (DirectorySource(path: path, log: log), [])
+        case .kubernetes:
+            let configuration: KubernetesConfiguration
+            do throws(KubernetesError) {
+                configuration =
+                    if let kubeconfig { try .kubeconfig(kubeconfig, context: kubeContext) } else { try .inCluster() }
+            } catch {
+                throw Failure("the API server cannot be asked: \(error.message)")
+            }
+            let source = KubernetesSource(
+                node: node, client: KubernetesClient(configuration, log: log), log: log)
+            return (source, [source])
+        }
     }
 
     private func prepareDirectories() throws {
@@ -83,11 +112,17 @@ struct AgentCommand: AsyncParsableCommand {
 }
 
 /// `--pods`.
-struct PodSource: ExpressibleByArgument {
-    var directory: String
+enum PodSource: ExpressibleByArgument {
+    case kubernetes
+    case directory(String)
 
     init?(argument: String) {
-        guard argument.hasPrefix("directory:"), argument.count > "directory:".count else { return nil }
-        directory = String(argument.dropFirst("directory:".count))
+        if argument == "kubernetes" {
+            self = .kubernetes
+        } else if argument.hasPrefix("directory:"), argument.count > "directory:".count {
+            self = .directory(String(argument.dropFirst("directory:".count)))
+        } else {
+            return nil
+        }
     }
 }

@@ -105,8 +105,8 @@ struct HoldfastServer: AsyncParsableCommand {
             if let address = try httpAddress {
                 services.insert(
                     HTTPServer(
-                        host: address.host, port: Int(address.port), isOptional: http == nil, writer: server.writer,
-                        readiness: readiness, version: Self.configuration.version, logger: logger), at: 0)
+                        host: address.host, port: Int(address.port), isOptional: http == nil, readiness: readiness,
+                        logger: logger, metrics: { server.exposition(version: Self.configuration.version) }), at: 0)
             }
             try await ServiceGroup(
                 configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

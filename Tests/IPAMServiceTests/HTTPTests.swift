@@ -93,38 +93,60 @@ import Testing
         #expect(server.kill(SIGTERM) == 0)
     }
 
-    @Test func `metrics tell how many addresses of each pool are in which state`() async throws {
+    @Test func `metrics tell of pools, migrations, allocations, commits and calls`() async throws {
         let server = try ServerProcess(pools: Self.pools)
         let address = try await startServer(server)
         let client = try IPAMClient(server: server.socket)
-        _ = try await client.allocate(
-            AllocateRequest(
-                owner: Owner(kind: .virtualMachine, namespace: "default", name: "db-1", uid: "u", network: "a/eth0")),
+        let owner = Owner(kind: .virtualMachine, namespace: "default", name: "db-1", uid: "u", network: "a/eth0")
+        func pod(_ name: String) -> Attachment {
+            Attachment(node: "node-a", pod: name, podUID: name, containerID: name)
+        }
+        for _ in 0..<2 {
+            _ = try await client.allocate(
+                AllocateRequest(owner: owner, attachment: pod("one")), timeout: .seconds(10))
+        }
+        let reserved = Owner(kind: .virtualMachine, namespace: "default", name: "db-2", network: "a/eth0")
+        _ = try await client.allocate(AllocateRequest(owner: reserved), timeout: .seconds(10))
+        let taken = Owner(kind: .virtualMachine, namespace: "default", name: "db-3", network: "a/eth0")
+        await #expect(throws: IPAMError.self) {
+            _ = try await client.allocate(
+                AllocateRequest(owner: taken, addresses: [#require(IPAddress("10.16.0.2"))]), timeout: .seconds(10))
+        }
+        _ = try await client.transfer(
+            TransferRequest(owner: owner, migrationUID: "m", phase: .prepare(target: pod("two"))),
             timeout: .seconds(10))
         await client.close()
+
         let answer = try await get(address, "/metrics")
         #expect(answer.status == 200 && answer.type == "text/plain; version=0.0.4; charset=utf-8")
-        #expect(
-            answer.text == """
-                # HELP holdfast_build_info The version that runs; always 1.
-                # TYPE holdfast_build_info gauge
-                holdfast_build_info{version="0.1.0"} 1
-                # HELP holdfast_ledger_revision Revision of the last committed change.
-                # TYPE holdfast_ledger_revision gauge
-                holdfast_ledger_revision 2
-                # HELP holdfast_pool_addresses Addresses of a pool's prefix by state.
-                # TYPE holdfast_pool_addresses gauge
-                holdfast_pool_addresses{pool="vm-net",prefix="10.16.0.0/29",state="bound"} 0
-                holdfast_pool_addresses{pool="vm-net",prefix="10.16.0.0/29",state="reserved"} 1
-                holdfast_pool_addresses{pool="vm-net",prefix="10.16.0.0/29",state="quarantined"} 0
-                holdfast_pool_addresses{pool="vm-net",prefix="10.16.0.0/29",state="free"} 4
-
-                """)
+        let lines = Set(answer.text.split(separator: "\n").map(String.init))
+        let pool = #"pool="vm-net",prefix="10.16.0.0/29""#
+        let allocate = #"grpc_type="unary",grpc_service="holdfast.ipam.v1.IPAM",grpc_method="Allocate""#
+        for line in [
+            #"holdfast_build_info{version="0.1.0"} 1"#,
+            "holdfast_ledger_revision 4",
+            "holdfast_pool_addresses{\(pool),state=\"bound\"} 1",
+            "holdfast_pool_addresses{\(pool),state=\"reserved\"} 1",
+            "holdfast_pool_addresses{\(pool),state=\"quarantined\"} 0",
+            "holdfast_pool_addresses{\(pool),state=\"free\"} 3",
+            "holdfast_migrations_open 1",
+            #"holdfast_allocations_total{result="created",reason=""} 2"#,
+            #"holdfast_allocations_total{result="kept",reason=""} 1"#,
+            #"holdfast_allocations_total{result="refused",reason="ADDRESS_TAKEN"} 1"#,
+            // The pool, two new bindings and the migration; what changes nothing needs no commit.
+            "holdfast_store_commit_seconds_count 4",
+            #"holdfast_store_commit_commands_bucket{le="1"} 4"#,
+            "holdfast_store_commit_failures_total 0",
+            "grpc_server_handled_total{\(allocate),grpc_code=\"OK\"} 3",
+            "grpc_server_handled_total{\(allocate),grpc_code=\"AlreadyExists\"} 1",
+            "grpc_server_handling_seconds_count{\(allocate)} 4",
+        ] {
+            #expect(lines.contains(line), "no \(line) in:\n\(answer.text)")
+        }
+        let age = try #require(
+            answer.text.firstMatch(of: /\nholdfast_migration_oldest_seconds ([0-9.e-]+)\n/)?.1)
+        #expect(try #require(Double(age)) > 0)
         #expect(server.kill(SIGTERM) == 0)
-    }
-
-    @Test func `a label's value cannot end its quotation marks or its line`() {
-        #expect(escaped("a\"b\\c\nd") == #"a\"b\\c\nd"#)
     }
 
     @Test func `readiness has the last reason that was set, and begins with one`() {

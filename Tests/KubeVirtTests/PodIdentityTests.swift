@@ -1,4 +1,3 @@
-import Addresses
 import Foundation
 import IPAMModel
 import KubeVirt
@@ -106,60 +105,6 @@ struct PodIdentityTests {
         for phase in ["Succeeded", "Failed"] {
             migrate("testvm", in: "default", phase: phase)
             #expect(try standing() == .ended)
-        }
-    }
-}
-
-struct AddressRequestTests {
-    private func request(
-        _ annotations: [String: String], interface: String = "eth0", network: String = "vm-net"
-    ) throws -> AddressRequest {
-        try AddressRequest(annotations: annotations, interface: interface, network: network)
-    }
-
-    @Test func `addresses, MAC and pool are read from Kube-OVN's annotations`() throws {
-        let request = try request([
-            "ovn.kubernetes.io/ip_address": "10.16.0.15, fd00::15",
-            "ovn.kubernetes.io/mac_address": "02:00:0a:10:00:0f",
-            "ovn.kubernetes.io/logical_switch": "vms",
-        ])
-        #expect(request.addresses.map(\.description) == ["10.16.0.15", "fd00::15"])
-        #expect(request.mac?.description == "02:00:0a:10:00:0f")
-        #expect(request.pool == "vms")
-        #expect(try self.request(["ovn.kubernetes.io/ip_address": ""]).addresses.isEmpty)
-    }
-
-    @Test func `the plain names speak for the primary interface, a provider's names for its network's`() throws {
-        let annotations = [
-            "ovn.kubernetes.io/ip_address": "10.16.0.15", "ovn.kubernetes.io/logical_switch": "vms",
-            "storage.prod.ovn.kubernetes.io/ip_address": "10.17.0.15",
-            "storage.prod.ovn.kubernetes.io/mac_address": "02:00:00:00:00:0f",
-            "storage.prod.ovn.kubernetes.io/logical_switch": "other",
-            "other.prod.ovn.kubernetes.io/mac_address": "nonsense",
-        ]
-        #expect(try request(annotations).addresses.map(\.description) == ["10.16.0.15"])
-        for network in ["storage", "prod/storage"] {
-            let second = try request(annotations, interface: "net1", network: network)
-            #expect(second.addresses.map(\.description) == ["10.17.0.15"])
-            #expect(second.mac?.description == "02:00:00:00:00:0f" && second.pool == "other")
-        }
-        let third = try request(annotations, interface: "net2", network: "vm-net")
-        #expect(third.addresses.isEmpty && third.mac == nil && third.pool == nil)
-        #expect(throws: AnnotationError.self) { try request(annotations, interface: "net3", network: "other") }
-    }
-
-    @Test(arguments: [
-        ("ovn.kubernetes.io/ip_address", "10.16.0"), ("ovn.kubernetes.io/ip_address", "10.16.0.15/16"),
-        ("ovn.kubernetes.io/ip_address", "10.16.0.15,"), ("ovn.kubernetes.io/ip_address", "10.16.0.15,10.16.0.16"),
-        ("ovn.kubernetes.io/ip_address", "auto"), ("ovn.kubernetes.io/mac_address", "02:00:0a:10:00"),
-        ("ovn.kubernetes.io/mac_address", "01:00:5e:00:00:01"), ("ovn.kubernetes.io/mac_address", "00:00:00:00:00:00"),
-    ])
-    func `a bad value is an error that names annotation and value`(annotation: String, value: String) {
-        #expect {
-            try request([annotation: value])
-        } throws: { error in
-            let error = error as? AnnotationError
-            return error?.annotation == annotation && error?.value == value && error?.expected.isEmpty == false
         }
     }
 }

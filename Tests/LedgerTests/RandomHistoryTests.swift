@@ -117,6 +117,13 @@ struct Run {
             let page = try ledger.bindings(matching: filter, after: nil, limit: 100)
             check(Set(page.bindings.map(\.plain)) == Set(expected.filter(filter.matches)), "filtered by \(filter)")
         }
+        check(
+            Set(ledger.migrating.map(\.plain)) == Set(expected.filter { $0.state == .migrating }), "open migrations")
+        for node in ["node1", "node2", "node3", "elsewhere"] {
+            let filter = BindingFilter(node: node)
+            let page = try ledger.bindings(matching: filter, after: nil, limit: 100)
+            check(Set(page.bindings.map(\.plain)) == Set(expected.filter(filter.matches)), "on \(node)")
+        }
         check(ledger.pools == committed.pools.sorted { $0.name < $1.name }, "pools")
         for pool in committed.pools {
             check(ledger.pool(named: pool.name) == pool, "pool \(pool.name)")

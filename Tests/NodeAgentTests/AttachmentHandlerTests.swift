@@ -103,14 +103,14 @@ struct AttachmentHandlerTests {
         #expect(answer["result"]?["interfaces"] == nil)
     }
 
-    @Test func `the pod's annotations go before the network's pool and the runtime's MAC`() async throws {
+    @Test func `the pod's annotations go before the network's pool`() async throws {
         pod {
             $0.metadata.annotations = [
                 "ovn.kubernetes.io/ip_address": "10.17.0.15,fd00::15",
                 "ovn.kubernetes.io/mac_address": "02:00:00:00:00:0f", "ovn.kubernetes.io/logical_switch": "other",
             ]
         }
-        let answer = try await handler.add(request(extra: ["args": ["cni": ["mac": "02:00:00:00:00:01"]]]))
+        let answer = try await handler.add(request())
         guard case .allocate(let asked) = try #require(ipam.calls.first) else { return }
         #expect(asked.pool == "other" && asked.mac?.description == "02:00:00:00:00:0f")
         #expect(asked.addresses.map(\.description) == ["10.17.0.15", "fd00::15"])
@@ -141,23 +141,6 @@ struct AttachmentHandlerTests {
         let new = request(extra: ["name": "net-2", "ipam": ["type": "holdfast-cni", "pool": "other"]])
         _ = try await handler.add(new)
         #expect(ipam.bindings.map(\.pool) == ["other", "other"])
-    }
-
-    @Test func `the runtime's MAC is asked for, from runtimeConfig, args or CNI_ARGS in this order`() async throws {
-        pod()
-        let args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;MAC=02:00:00:00:00:03"
-        _ = await refusal(
-            request(
-                args: args,
-                extra: ["runtimeConfig": ["mac": "02:00:00:00:00:01"], "args": ["cni": ["mac": "02:00:00:00:00:02"]]]))
-        _ = await refusal(request(args: args, extra: ["args": ["cni": ["mac": "02:00:00:00:00:02"]]]))
-        _ = await refusal(request(args: args))
-        let asked = ipam.calls.map { (call) -> UInt64? in
-            if case .allocate(let asked) = call { asked.mac?.bits } else { nil }
-        }
-        #expect(asked == [0x0200_0000_0001, 0x0200_0000_0002, 0x0200_0000_0003])
-        #expect(
-            await refusal(request(args: args, extra: ["args": ["cni": ["mac": "02"]]]))?.code == .invalidConfiguration)
     }
 
     @Test func `a bad annotation is refused by name and value before the server is asked`() async {

@@ -204,19 +204,19 @@ struct BridgeTests {
     }
 }
 
-/// What the kernel says of a pod's eth0.
+/// What the kernel says of a pod's interface; of all its routes.
 struct Interface: Equatable {
     var mac = ""
     var addresses: [String] = []
     /// "DESTINATION via GATEWAY", in the kernel's order.
     var routes: [String] = []
 
-    static func exists(in netns: String) throws -> Bool {
-        try Executable.run(["ip", "-n", netns, "link", "show", "eth0"]).status == 0
+    static func exists(_ name: String = "eth0", in netns: String) throws -> Bool {
+        try Executable.run(["ip", "-n", netns, "link", "show", name]).status == 0
     }
 
-    init(in netns: String) throws {
-        let lines = try Executable.run(["ip", "-n", netns, "addr", "show", "eth0"]).requireSuccess().split(
+    init(_ name: String = "eth0", in netns: String) throws {
+        let lines = try Executable.run(["ip", "-n", netns, "addr", "show", name]).requireSuccess().split(
             separator: "\n")
         for line in lines {
             let words = line.split(separator: " ")

@@ -14,6 +14,7 @@ final class LedgerIPAM: IPAMCalls {
         case release(ReleaseRequest)
         case transfer(TransferRequest)
         case list(BindingFilter)
+        case pool(Command)
     }
 
     fileprivate struct State {
@@ -57,6 +58,7 @@ final class LedgerIPAM: IPAMCalls {
     var bindings: [Binding] {
         state.withLock { (try? $0.ledger.bindings(matching: BindingFilter(), after: nil, limit: 100).bindings) ?? [] }
     }
+    func pool(named name: String) -> Pool? { state.withLock { $0.ledger.pool(named: name) } }
     func binding(of key: OwnerKey) -> Binding? { state.withLock { $0.ledger.binding(of: key) } }
     func fail(with error: IPAMError?) { state.withLock { $0.failure = error } }
     func refuse(ownersNamed name: String?) { state.withLock { $0.refusedName = name } }
@@ -69,7 +71,7 @@ final class LedgerIPAM: IPAMCalls {
         state.withLock { body(&$0) }
     }
 
-    private func serve(_ call: Call, _ command: Command) throws(IPAMError) -> Outcome {
+    func serve(_ call: Call, _ command: Command) throws(IPAMError) -> Outcome {
         try locked { state -> Result<Outcome, IPAMError> in
             state.calls.append(call)
             if let failure = state.failure { return .failure(failure) }

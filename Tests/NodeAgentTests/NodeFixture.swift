@@ -31,11 +31,11 @@ final class NodeFixture: Sendable {
         source = DirectorySource(path: scratch + "/manifests", log: Logger(label: "test"))
     }
 
-    /// Runs `body` with an agent that answers at `socket`.
+    /// Runs `body` with an agent that answers at `socket`; of a service of its own unless it is to share another's.
     static func run(
-        node: String = "node-a", _ body: (NodeFixture) async throws -> Void
+        node: String = "node-a", ipam: LedgerIPAM? = nil, _ body: (NodeFixture) async throws -> Void
     ) async throws {
-        let ipam = try LedgerIPAM()
+        let ipam = try ipam ?? LedgerIPAM()
         let fixture = try NodeFixture(node: node, ipam: ipam)
         var log = Logger(label: "agent")
         log.logLevel = .error

@@ -1,4 +1,5 @@
 import RPC
+import Telemetry
 import Testing
 
 @Suite struct UnaryTests {
@@ -17,6 +18,19 @@ import Testing
         try await withEcho { _, channel, _ in
             try await #expect(channel.release("hello") == "hello")
             try await #expect(channel.release("method") == "/holdfast.ipam.v1.IPAM/Release")
+        }
+    }
+
+    @Test func `a server counts how the calls of each method ended, and how long unary ones took`() async throws {
+        try await withEcho { server, channel, _ in
+            for mode in ["here", "elsewhere", "fail"] { _ = try? await channel.allocate(mode, "") }
+            _ = try await channel.release("hello")
+            let allocate = try #require(server.statistics.first { $0.method == "Allocate" })
+            #expect(allocate.service == "holdfast.ipam.v1.IPAM" && allocate.isUnary)
+            #expect(allocate.ended.map(\.code) == [.ok, .alreadyExists] && allocate.ended.map(\.count) == [2, 1])
+            #expect(allocate.seconds.counts.reduce(0, +) == 3 && allocate.seconds.sum > 0)
+            let watch = try #require(server.statistics.first { $0.method == "WatchBindings" })
+            #expect(!watch.isUnary && watch.ended.map(\.count) == [0])
         }
     }
 

@@ -1,0 +1,45 @@
+import Crypto
+
+/// One of a VM's networks (`spec.networks`), as far as it tells the NIC's name in the pod.
+package struct MachineNetwork: Hashable, Sendable {
+    package static let primaryInterface = "eth0"
+
+    package var name: String
+    /// The pod network, or the Multus network that stands in for it (`multus.default`).
+    package var isPrimary: Bool
+
+    package init(name: String, isPrimary: Bool = false) {
+        self.name = name
+        self.isPrimary = isPrimary
+    }
+
+    /// The NIC's name in the pod: "pod" and the first 11 hexadecimal digits of the name's SHA-256, but for the primary
+    /// one (KubeVirt pkg/network/namescheme/networknamescheme.go).
+    package var interface: String {
+        if isPrimary { return Self.primaryInterface }
+        var digits = ""
+        for byte in SHA256.hash(data: Array(name.utf8)).prefix(6) {
+            digits += (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }
+        return "pod" + digits.prefix(11)
+    }
+
+    /// Whether an interface has such a name.
+    static func isSecondaryInterface(_ name: String) -> Bool {
+        name.utf8.count == 14 && name.hasPrefix("pod") && name.dropFirst(3).allSatisfy(\.isHexDigit)
+    }
+}
+
+extension MachineNetwork: Decodable {
+    private struct Multus: Decodable { var `default`: Bool? }
+    private struct Empty: Decodable {}
+    private enum CodingKeys: String, CodingKey { case name, pod, multus }
+
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        name = try values.decode(String.self, forKey: .name)
+        let isPodNetwork = try values.decodeIfPresent(Empty.self, forKey: .pod) != nil
+        let multus = try values.decodeIfPresent(Multus.self, forKey: .multus)
+        isPrimary = isPodNetwork || multus?.default == true
+    }
+}

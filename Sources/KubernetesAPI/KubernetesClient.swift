@@ -1,0 +1,149 @@
+import AsyncHTTPClient
+import FoundationEssentials
+package import Logging
+import NIOCore
+import NIOFoundationCompat
+import NIOHTTP1
+
+/// Speaks to a Kubernetes API server. All calls may be cancelled; none waits for ever. Its connections close when nobody
+/// holds it any more.
+package final class KubernetesClient: Sendable {
+    /// How long is waited for what.
+    package struct Patience: Sendable {
+        package var connect = Duration.seconds(5)
+        /// For an answer's head.
+        package var head = Duration.seconds(10)
+        /// For more of an answer's body.
+        package var body = Duration.seconds(15)
+        /// After this long the server ends a watch of its own accord.
+        package var watch = Duration.seconds(300)
+        /// For a watch's next byte. A server sends a bookmark each minute, so a watch that is silent for longer is dead.
+        package var watchSilence = Duration.seconds(90)
+        /// The most between two attempts to follow again.
+        package var longestPause = Duration.seconds(10)
+
+        package init() {}
+    }
+
+    package let configuration: KubernetesConfiguration
+    let patience: Patience
+    let log: Logger
+    let credentials: Credentials
+    /// For what is answered at once.
+    let calls: HTTPClient
+    /// For watches, which have another silence.
+    let watches: HTTPClient
+
+    package init(_ configuration: KubernetesConfiguration, patience: Patience = Patience(), log: Logger) {
+        self.configuration = configuration
+        self.patience = patience
+        self.log = log
+        credentials = Credentials(configuration)
+        calls = HTTPClient(configuration: .api(configuration, patience, silence: patience.body))
+        watches = HTTPClient(configuration: .api(configuration, patience, silence: patience.watchSilence))
+    }
+
+    /// Ends what is under way, and waits until all is closed. No call may follow.
+    package func shutDown() async {
+        try? await calls.shutdown()
+        try? await watches.shutdown()
+    }
+
+    deinit {
+        calls.shutdown { _ in }
+        watches.shutdown { _ in }
+    }
+
+    /// One object; nil where there is none of that name.
+    package func get<Object: Decodable & Sendable>(
+        _ type: Object.Type, _ resource: KubernetesResource, namespace: String?, name: String,
+        by deadline: ContinuousClock.Instant? = nil
+    ) async throws(KubernetesError) -> Object? {
+        do {
+            let call = Call("get", .GET, resource, resource.path(namespace: namespace, name: name))
+            return try decode(type, try await answer(to: call, by: deadline))
+        } catch  where error.code == .notFound {
+            return nil
+        }
+    }
+
+    /// All objects of the selection as they are at one moment, fetched page by page: complete, or an error.
+    package func list<Object: Decodable & Sendable>(
+        _ type: Object.Type, _ resource: KubernetesResource, _ selection: Selection = .all, pageSize: Int = 500
+    ) async throws(KubernetesError) -> ObjectList<Object> {
+        // A list that changes faster than it can be paged is fetched in one piece at last.
+        for size in [pageSize, pageSize, 0] {
+            do {
+                return try await pages(type, resource, selection, size: size)
+            } catch  where error.code == .gone && size != 0 {
+                log.debug("a list's continue token has expired, starting over", metadata: ["list": "\(resource)"])
+            }
+        }
+        throw KubernetesError(.gone, "the list of \(resource) could not be read: its versions expire at once")
+    }
+
+    private func pages<Object: Decodable & Sendable>(
+        _ type: Object.Type, _ resource: KubernetesResource, _ selection: Selection, size: Int
+    ) async throws(KubernetesError) -> ObjectList<Object> {
+        var items: [Listed<Object>] = []
+        var token: String?
+        while true {
+            var query = selection.query
+            if size > 0 { query.append(("limit", "\(size)")) }
+            if let token { query.append(("continue", token)) }
+            let call = Call("list", .GET, resource, resource.path(namespace: selection.namespace), query)
+            let page = try decode(ListPage<Object>.self, try await answer(to: call))
+            items += page.items ?? []
+            token = page.metadata.continue.flatMap { $0.isEmpty ? nil : $0 }
+            if token == nil {
+                return ObjectList(items: items, resourceVersion: page.metadata.resourceVersion ?? "")
+            }
+        }
+    }
+
+    /// Makes an object of `body`; the server's answer is not looked at.
+    package func create(
+        _ resource: KubernetesResource, namespace: String?, _ body: some Encodable & Sendable
+    ) async throws(KubernetesError) {
+        var call = Call("create", .POST, resource, resource.path(namespace: namespace))
+        call.body = (try encode(body), "application/json")
+        _ = try await answer(to: call)
+    }
+
+    /// Changes an object by a JSON merge patch (RFC 7386), where nil members are taken away.
+    package func patch(
+        _ resource: KubernetesResource, namespace: String?, name: String, merge: some Encodable & Sendable
+    ) async throws(KubernetesError) {
+        var call = Call("patch", .PATCH, resource, resource.path(namespace: namespace, name: name))
+        call.body = (try encode(merge), "application/merge-patch+json")
+        _ = try await answer(to: call)
+    }
+
+    private func encode(_ value: some Encodable) throws(KubernetesError) -> ByteBuffer {
+        do {
+            return ByteBuffer(data: try JSONEncoder().encode(value))
+        } catch {
+            throw KubernetesError(.invalid, "the object cannot be written as JSON: \(error)")
+        }
+    }
+
+    private func decode<Value: Decodable>(
+        _ type: Value.Type, _ buffer: ByteBuffer
+    ) throws(KubernetesError) -> Value {
+        do {
+            return try JSONDecoder().decode(type, from: buffer)
+        } catch {
+            throw KubernetesError(
+                .malformed, "\(configuration.server) answered with what is no \(type): \(error)")
+        }
+    }
+}
+
+extension Selection {
+    var query: [(name: String, value: String)] {
+        var query: [(name: String, value: String)] = []
+        if let labels { query.append(("labelSelector", labels)) }
+        if let fields { query.append(("fieldSelector", fields)) }
+        return query
+    }
+}

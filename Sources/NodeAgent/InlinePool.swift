@@ -1,0 +1,143 @@
+import Addresses
+import CNI
+import IPAMModel
+
+/// The pool that a network's configuration describes by ranges, in whereabouts' keys or host-local's. The same
+/// configuration gives the same pool on every node.
+///
+/// Upstream: whereabouts pkg/config/config.go and pkg/iphelpers/iphelpers.go; containernetworking/plugins
+/// plugins/ipam/host-local/backend/allocator. docs/annotations.md says what of it is read.
+struct InlinePool: Hashable, Sendable {
+    /// The network's name in the CNI configuration.
+    var network: String
+    var pool: Pool
+
+    /// Nil where the configuration has no ranges. Throws code 7 where they cannot be read, or ask for what no pool gives.
+    init?(_ network: NetworkConfiguration) throws(CNIError) {
+        let reader = ConfigurationReader(network: network.name)
+        guard let (path, ipam) = Self.ranges(in: network) else { return nil }
+        let ranges = try reader.whereabouts(ipam, at: path) + reader.hostLocal(ipam, at: path)
+        guard !ranges.isEmpty else { return nil }
+        if let addresses = ipam["addresses"]?.array, !addresses.isEmpty {
+            throw reader.invalid("\(path)addresses", "fixed addresses are asked for by annotations of the pod or VM")
+        }
+        let routes = try reader.routes(ipam["routes"], at: "\(path)routes")
+        let prefixes = try Self.prefixes(ranges, routes: routes, reader)
+        self.network = network.name
+        pool = Pool(
+            name: Self.name(of: prefixes.map(\.prefix), networkName: ipam["network_name"]?.string ?? ""),
+            prefixes: prefixes, routes: routes, dns: try reader.dns(ipam["dns"], at: "\(path)dns"))
+    }
+
+    /// Where the ranges are: in `ipam`, or as main plugin beside `delegate` or in the delegate's `ipam`.
+    private static func ranges(in network: NetworkConfiguration) -> (path: String, object: JSONObject)? {
+        let places: [(String, JSONObject?)] =
+            network.delegate == nil
+            ? [("ipam.", network.json["ipam"]?.object)]
+            : [("", network.json), ("delegate.ipam.", network.delegate?["ipam"]?.object)]
+        for (path, object) in places {
+            guard let object else { continue }
+            if ["range", "ipRanges", "subnet", "ranges"].contains(where: { object[$0] != nil }) {
+                return (path, object)
+            }
+        }
+        return nil
+    }
+
+    /// Ranges of one prefix are one prefix of the pool: all of it is excluded but them.
+    private static func prefixes(
+        _ ranges: [InlineRange], routes: [Route], _ reader: ConfigurationReader
+    ) throws(CNIError) -> [PoolPrefix] {
+        var sets: [AddressFamily: Int] = [:]
+        for range in ranges {
+            guard sets[range.prefix.family, default: range.set] == range.set else {
+                throw reader.invalid(
+                    range.path,
+                    "is a second range of \(range.prefix.family == .ipv4 ? "IPv4" : "IPv6") addresses, "
+                        + "which would give each NIC two of them: a pool gives one of each family")
+            }
+            sets[range.prefix.family] = range.set
+        }
+        var prefixes: [PoolPrefix] = []
+        // IPv4 first, whatever the order in the configuration: that changes nothing.
+        let ordered = AddressFamily.allCases.flatMap { family in ranges.filter { $0.prefix.family == family } }
+        for range in ordered where !prefixes.contains(where: { $0.prefix == range.prefix }) {
+            let all = ranges.filter { $0.prefix == range.prefix }
+            let excluded = range.prefix.gaps(around: all.map(\.window)) + all.flatMap(\.excluded)
+            let needsGateway = routes.contains { $0.destination.family == range.prefix.family && $0.gateway == nil }
+            let gateway =
+                all.compactMap(\.gateway).first
+                ?? routes.first { $0.destination.length == 0 && $0.gateway.map(range.prefix.contains) == true }?.gateway
+                ?? (needsGateway ? range.usualGateway : nil)
+            var reserved = excluded
+            // host-local never gives it, whether or not anything is routed by it.
+            if let usual = range.usualGateway, usual != gateway, all.allSatisfy({ $0.gateway == nil }) {
+                reserved.append(AddressRange(from: usual, through: usual))
+            }
+            prefixes.append(
+                PoolPrefix(prefix: range.prefix, gateway: gateway, excluded: reserved.sortedWithoutRepetitions))
+        }
+        return prefixes
+    }
+
+    /// "10.0.0.0-24", "fd00---64", "10.0.0.0-24-fd00---64", with `network_name` before: whereabouts' names of its IPPools,
+    /// which its users know. Two networks with the same ranges share their pool, as they do there.
+    private static func name(of prefixes: [IPPrefix], networkName: String) -> String {
+        let whole = ((networkName.isEmpty ? [] : [networkName]) + prefixes.map { "\($0)" }).joined(separator: "-")
+        let plain = String(
+            whole.map { character in
+                character.isASCII && (character.isLetter || character.isNumber || "._".contains(character))
+                    ? character : "-"
+            }
+        ).drop { "-._".contains($0) }
+        let isWhole = plain.utf8.count <= 63 && !networkName.contains { !$0.isASCII || "/: ".contains($0) }
+        return isWhole ? String(plain) : "\(plain.prefix(46))-\(whole.stableHash)"
+    }
+}
+
+/// One range of a configuration.
+struct InlineRange: Hashable, Sendable {
+    var path: String
+    /// Ranges of one set are alternatives; each set gives an address.
+    var set: Int
+    var prefix: IPPrefix
+    /// What is given of it.
+    var window: AddressRange
+    var excluded: [AddressRange] = []
+    var gateway: IPAddress?
+    /// The one that host-local takes where none is named: the first address.
+    var usualGateway: IPAddress?
+}
+
+extension IPPrefix {
+    /// The addresses outside `windows`, without network and broadcast address alone: a pool never gives these.
+    fileprivate func gaps(around windows: [AddressRange]) -> [AddressRange] {
+        var gaps: [AddressRange] = []
+        var next: IPAddress? = address
+        for window in windows.sorted(by: { $0.lower < $1.lower }) {
+            if let start = next, start < window.lower {
+                let end = IPAddress(family: family, bits: window.lower.bits - 1)
+                gaps.append(AddressRange(from: start, through: end))
+            }
+            next = next.flatMap { max($0, window.upper.advanced(by: 1) ?? last) }
+            if window.upper == last { next = nil }
+        }
+        if let next { gaps.append(AddressRange(from: next, through: last)) }
+        return gaps.filter { $0.span > 0 || $0.lower != address && ($0.lower != last || family == .ipv6) }
+    }
+}
+
+extension [AddressRange] {
+    fileprivate var sortedWithoutRepetitions: Self {
+        Set(self).sorted { ($0.lower, $0.upper) < ($1.lower, $1.upper) }
+    }
+}
+
+extension String {
+    /// 16 hexadecimal digits, the same in every process: FNV-1a (draft-eastlake-fnv, section 2).
+    fileprivate var stableHash: String {
+        let hash = utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        let digits = String(hash, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}

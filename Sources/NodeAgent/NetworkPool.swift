@@ -1,0 +1,31 @@
+import CNI
+import IPAMModel
+
+/// The pool that a network's configuration names or describes.
+enum NetworkPool: Hashable, Sendable {
+    case named(String)
+    /// Described by ranges, as whereabouts and host-local have them: the agent sees to it that the pool is there.
+    case inline(InlinePool)
+
+    /// Nil where the configuration does neither.
+    init?(_ network: NetworkConfiguration) throws(CNIError) {
+        let inline = try InlinePool(network)
+        switch (network.pool, inline) {
+        case (nil, nil): return nil
+        case (let name?, nil): self = .named(name)
+        case (nil, let inline?): self = .inline(inline)
+        case (let name?, let inline?):
+            throw CNIError(
+                .invalidConfiguration,
+                "network \"\(network.name)\" names the pool \"\(name)\" and describes another by ranges",
+                details: "keep one: without \"pool\" the ranges make the pool \(inline.pool.name)")
+        }
+    }
+
+    var name: String {
+        switch self {
+        case .named(let name): name
+        case .inline(let inline): inline.pool.name
+        }
+    }
+}

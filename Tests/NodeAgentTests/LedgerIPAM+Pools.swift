@@ -1,0 +1,31 @@
+import IPAMAPI
+import IPAMModel
+import Ledger
+
+extension LedgerIPAM: PoolCalls {
+    func createPool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try changed(.createPool(pool))
+    }
+
+    func updatePool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        try changed(.updatePool(pool))
+    }
+
+    private func changed(_ command: Command) throws(IPAMError) -> DescribedPool {
+        guard case .pool(let pool) = try serve(.pool(command), command) else {
+            throw IPAMError(.internalError, .noAnswer, "no pool")
+        }
+        return DescribedPool(pool: pool)
+    }
+
+    func pool(named name: String, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        guard let pool = pool(named: name) else { throw IPAMError(.notFound, .poolNotFound, "no pool \(name)") }
+        return DescribedPool(pool: pool)
+    }
+
+    func pools(timeout: Duration) async throws(IPAMError) -> [DescribedPool] { [] }
+
+    func deletePool(named name: String, timeout: Duration) async throws(IPAMError) {
+        _ = try apply(.deletePool(name: name))
+    }
+}

@@ -1,0 +1,79 @@
+import Foundation
+import NIOCore
+import NIOHTTP1
+import Synchronization
+
+/// What is written to a connection from anywhere.
+enum ResponsePart: Sendable {
+    case head(HTTPResponseHead)
+    case body(Data)
+    case end
+}
+
+/// The time that a watch was asked for is over.
+struct WatchTimeout { var id: Int }
+
+/// Collects a request and hands it to the cluster; turns what comes back into HTTP.
+final class RequestHandler: ChannelDuplexHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundIn = ResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private let box: ClusterBox
+    private var head: HTTPRequestHead?
+    private var body = ByteBuffer()
+
+    init(_ box: ClusterBox) { self.box = box }
+
+    private var cluster: TestCluster? { box.cluster.withLock { $0 } }
+
+    func channelActive(context: ChannelHandlerContext) {
+        let channel = context.channel
+        cluster?.state.withLock { $0.connections[ObjectIdentifier(channel)] = channel }
+        context.fireChannelActive()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        let id = ObjectIdentifier(context.channel)
+        cluster?.state.withLock { state in
+            state.connections[id] = nil
+            state.watches = state.watches.filter { ObjectIdentifier($0.value.channel) != id }
+        }
+        context.fireChannelInactive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head): (self.head, body) = (head, ByteBuffer())
+        case .body(var part): body.writeBuffer(&part)
+        case .end:
+            guard let head else { return }
+            let (cluster, channel, body) = (cluster, context.channel, Data(body.readableBytesView))
+            let delay = cluster?.state.withLock { $0.delay } ?? .zero
+            context.eventLoop.scheduleTask(in: .nanoseconds(Int64(delay / .nanoseconds(1)))) {
+                cluster?.answer(head, body, on: channel)
+            }
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard let time = event as? WatchTimeout else { return context.fireUserInboundEventTriggered(event) }
+        // As a real server: a bookmark comes last.
+        cluster?.state.withLock { state in
+            guard let watch = state.watches.removeValue(forKey: time.id) else { return }
+            watch.bookmark(state.resourceVersion)
+            watch.end(inMidLine: false)
+        }
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        switch unwrapOutboundIn(data) {
+        case .head(let head): context.write(wrapOutboundOut(.head(head)), promise: promise)
+        case .body(let data):
+            context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: data)))), promise: promise)
+        case .end: context.write(wrapOutboundOut(.end(nil)), promise: promise)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+}
