@@ -125,11 +125,18 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
+        // How stores are named on a command line.
+        .target(
+            name: "StoreOptions",
+            dependencies: [
+                "EtcdStore", "LedgerStore", "Program", "RPC",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
         .executableTarget(
             name: "holdfast-server",
             dependencies: [
-                "IPAMService", "EtcdStore", "Lifecycle", "KubernetesAPI", "IPAMModel", "LedgerStore", "RPC", "Program",
-                "Addresses",
+                "IPAMService", "EtcdStore", "StoreOptions", "Lifecycle", "KubernetesAPI", "IPAMModel", "LedgerStore",
+                "RPC", "Program", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -148,7 +155,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program",
+                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program", "StoreOptions", "EtcdStore",
+                "LedgerStore", "Ledger",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),

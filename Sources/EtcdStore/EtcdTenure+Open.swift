@@ -38,9 +38,6 @@ extension EtcdTenure {
     /// Writes a whole ledger where there is none yet. The revision comes last: until then it is no ledger, so that a copy
     /// that broke off is not taken for one. Throws `.inUse` where there is one.
     package func fill(_ snapshot: Snapshot) throws(StoreError) {
-        let changes =
-            snapshot.pools.map(Change.putPool) + snapshot.bindings.map(Change.putBinding)
-            + snapshot.freed.map(Change.putFreed)
-        try fill(changes, revision: snapshot.revision)
+        try fill(snapshot.changes, revision: snapshot.revision)
     }
 }

@@ -60,7 +60,8 @@ extension Ledger {
             spaces.lazy.compactMap { $0?.freed.map(\.freedAt).max() }.max() ?? Timestamp(nanoseconds: 0))
     }
 
-    private var snapshot: Snapshot {
+    /// All that is committed, in no order; there must be no open batch.
+    package var snapshot: Snapshot {
         Snapshot(
             revision: committedRevision, pools: spaces.compactMap { $0?.pool }, bindings: slots.compactMap { $0 },
             freed: spaces.flatMap { $0?.freed ?? [] })

@@ -22,4 +22,7 @@ struct HostPort {
 
     /// Whether nobody outside this machine can reach it.
     var isLoopback: Bool { host == "localhost" || IPAddress(host)?.isLoopback == true }
+
+    /// Whether it stands for every address of this machine.
+    var isWildcard: Bool { host == "0.0.0.0" || host == "::" }
 }
