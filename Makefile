@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up all they need themselves: see scripts/setup.
-.PHONY: build build-release install demo test test-swift test-outside bench format lint generate clean setup
+.PHONY: build build-release install demo test test-swift test-outside chaos bench format lint generate clean setup
 
 sources := Package.swift Sources Tests Benchmarks
 
@@ -31,6 +31,11 @@ test: setup
 test-swift: setup
 	swift build --build-tests
 	swift test --skip-build --no-parallel
+
+# The faults of several servers, the long form: half an hour.
+chaos: setup
+	swift build --build-tests
+	HOLDFAST_CHAOS_KILLS=200 swift test --skip-build --no-parallel --filter FaultTests
 
 test-outside: build
 	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/outside

@@ -155,7 +155,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program", "StoreOptions", "EtcdStore",
+                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program", "StoreOptions",
+                "EtcdStore",
                 "LedgerStore", "Ledger",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
@@ -216,7 +217,7 @@ let package = Package(
             name: "EtcdStoreTests",
             dependencies: [
                 "EtcdStore", "StoreConformance", "LedgerStore", "Ledger", "IPAMAPI", "IPAMModel", "Addresses", "RPC",
-                "holdfast-server", .product(name: "Logging", package: "swift-log"),
+                "holdfast-server", "holdfast", .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: testSettings),
         .testTarget(
             name: "HoldfastCLITests",

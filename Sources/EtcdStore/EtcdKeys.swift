@@ -143,7 +143,8 @@ struct EtcdMark: Hashable, Sendable {
         }
         guard let revision = numbers["revision"] else {
             throw StoreError(
-                .damaged, "The ledger in etcd is damaged: \(entry.key) is \"\(entry.text)\". Put a backup in its place.")
+                .damaged, "The ledger in etcd is damaged: \(entry.key) is \"\(entry.text)\". Put a backup in its place."
+            )
         }
         self.init(revision: revision, journalParts: Int(numbers["journal"] ?? 0))
         step = Int(numbers["step"] ?? 0)

@@ -59,7 +59,8 @@ struct EtcdReader {
         let leader = try client.range(from: keys.leader, revision: revision, timeout: Self.timeout).entries.first
         return Image(
             snapshot: Snapshot(revision: mark?.revision ?? 0, pools: pools, bindings: bindings, freed: freed),
-            mark: mark ?? EtcdMark(revision: 0), revision: revision, lastCommit: first.entries.first?.modRevision ?? 0, openJournal: journal,
+            mark: mark ?? EtcdMark(revision: 0), revision: revision, lastCommit: first.entries.first?.modRevision ?? 0,
+            openJournal: journal,
             leader: leader?.text)
     }
 

@@ -85,7 +85,9 @@ struct EtcdTransaction: Sendable {
     func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Etcd.TxnRequest> {
         let message = unsafe arena.make(Etcd.TxnRequest.self)
         unsafe message.pointee.n_compare = comparisons.count
-        unsafe message.pointee.compare = unsafe arena.array(comparisons.count) { unsafe comparisons[$0].wire(in: arena) }
+        unsafe message.pointee.compare = unsafe arena.array(comparisons.count) {
+            unsafe comparisons[$0].wire(in: arena)
+        }
         if success.count <= Self.limit {
             unsafe message.pointee.n_success = success.count
             unsafe message.pointee.success = unsafe arena.array(success.count) { unsafe success[$0].wire(in: arena) }

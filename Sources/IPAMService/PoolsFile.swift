@@ -40,7 +40,8 @@ package struct PoolsFile: Service {
     package func run() async {
         await cancelWhenGracefulShutdown {
             var applied = first
-            while (try? await Task.sleep(for: Self.interval)) != nil {
+            // A server that comes to lead has its pools soon.
+            while (try? await Task.sleep(for: applied == nil ? .milliseconds(50) : Self.interval)) != nil {
                 guard let content = FileManager.default.contents(atPath: path), content != applied else { continue }
                 do throws(IPAMError) {
                     try await apply(content)

@@ -81,7 +81,9 @@ import Synchronization
         let call = unsafe try open(descriptor, .unary, Q.self, R.self, metadata, timeout)
         let request = unsafe OutgoingMessage { arena in unsafe encode(input, arena) }
         let answer = await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in call.exchange(request) { continuation.resume(returning: $0) } }
+            await withCheckedContinuation { continuation in
+                call.exchange(request) { continuation.resume(returning: $0) }
+            }
         } onCancel: {
             call.cancel()
         }

@@ -40,7 +40,9 @@ package struct EtcdOptions: ParsableArguments {
         guard (etcdUser == nil) == (etcdPasswordFile == nil) else {
             throw ValidationError("--etcd-user and --etcd-password-file need each other")
         }
-        guard etcdLease >= 2 else { throw ValidationError("--etcd-lease \(etcdLease): etcd makes leases of 2 s or more") }
+        guard etcdLease >= 2 else {
+            throw ValidationError("--etcd-lease \(etcdLease): etcd makes leases of 2 s or more")
+        }
         guard etcdPrefix.hasPrefix("/"), etcdPrefix.count > 1 else {
             throw ValidationError("--etcd-prefix \(etcdPrefix): begin it with a slash, as /holdfast/default/")
         }
@@ -56,7 +58,8 @@ package struct EtcdOptions: ParsableArguments {
             endpoints: endpoints, prefix: etcdPrefix, lease: .seconds(etcdLease))
         if isTLS {
             configuration.credentials = .tls(
-                roots: try etcdCa.map(read), certificateChain: try etcdCert.map(read), privateKey: try etcdKey.map(read))
+                roots: try etcdCa.map(read), certificateChain: try etcdCert.map(read), privateKey: try etcdKey.map(read)
+            )
         }
         if let etcdUser, let etcdPasswordFile {
             configuration.user = (etcdUser, try read(etcdPasswordFile).trimmingCharacters(in: .newlines))

@@ -15,7 +15,8 @@ import UnixSignals
 enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
-            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise"] + EtcdOptions.variables
+            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise"]
+                + EtcdOptions.variables
                 + LogOptions.variables,
             repeatable: ["listen"], flags: ["insecure"])
     }

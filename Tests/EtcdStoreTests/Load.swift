@@ -62,13 +62,15 @@ final class Load: Sendable {
     }
 
     private static func overlaps(_ holdings: [Holding]) -> [String] {
-        Dictionary(grouping: holdings, by: \.address).values.flatMap { holdings in
+        var found: [String] = []
+        for holdings in Dictionary(grouping: holdings, by: \.address).values {
             let sorted = holdings.sorted { $0.from < $1.from }
-            return zip(sorted, sorted.dropFirst()).compactMap { earlier, later in
-                if let until = earlier.until, until <= later.from { return nil }
-                return "\(earlier.address): \(earlier.owner) and \(later.owner) had it at once"
+            for (earlier, later) in zip(sorted, sorted.dropFirst()) {
+                if let until = earlier.until, until <= later.from { continue }
+                found.append("\(earlier.address): \(earlier.owner) and \(later.owner) had it at once")
             }
         }
+        return found
     }
 
     private func work(_ worker: Int, _ client: IPAMClient, seed: UInt64) async {
@@ -86,9 +88,11 @@ final class Load: Sendable {
                 containerID: "c-\(worker)-\(pods)", createdAt: Timestamp(seconds: 1_800_000_000 + Int64(pods)))
             switch Int.random(in: 0..<10, using: &random) {
             case 0..<6:
-                guard let binding = await told({
-                    try await client.allocate(AllocateRequest(owner: owner, attachment: pod), timeout: $0).binding
-                }) else { continue }
+                guard
+                    let binding = await told({
+                        try await client.allocate(AllocateRequest(owner: owner, attachment: pod), timeout: $0).binding
+                    })
+                else { continue }
                 note(binding, name, &held[number])
             case 6..<8:
                 // From here on it may be gone.
@@ -98,10 +102,12 @@ final class Load: Sendable {
                 guard held[number] != nil else { continue }
                 let uid = "migration-\(worker)-\(pods)"
                 for phase in [TransferPhase.prepare(target: pod), pods % 2 == 0 ? .commit(targetOwner: nil) : .abort] {
-                    guard let binding = await told({
-                        try await client.transfer(
-                            TransferRequest(owner: owner, migrationUID: uid, phase: phase), timeout: $0)
-                    }) else { break }
+                    guard
+                        let binding = await told({
+                            try await client.transfer(
+                                TransferRequest(owner: owner, migrationUID: uid, phase: phase), timeout: $0)
+                        })
+                    else { break }
                     note(binding, name, &held[number])
                 }
             }
@@ -110,14 +116,14 @@ final class Load: Sendable {
     }
 
     /// The answer, however often it takes; nil when the load is stopped, or where the call is refused for good.
-    private func told<Answer: Sendable>(_ call: (Duration) async throws(IPAMError) -> Answer) async -> Answer? {
+    private func told<Answer: Sendable>(_ call: (Duration) async throws -> Answer) async -> Answer? {
         while true {
-            do throws(IPAMError) {
+            do {
                 let answer = try await call(.seconds(5))
                 state.withLock { $0.answers += 1 }
                 return answer
             } catch {
-                guard error.isRetryable else {
+                guard (error as? IPAMError)?.isRetryable == true else {
                     state.withLock { $0.faults.append("refused: \(error)") }
                     return nil
                 }

@@ -85,6 +85,17 @@ final class Servers: @unchecked Sendable {
         return found
     }
 
+    /// Returns once the pools are there.
+    func waitUntilServing() async throws {
+        let client = try IPAMClient(server: list)
+        let deadline = ContinuousClock.now + .seconds(60)
+        while (try? await client.pools(timeout: .seconds(5)))?.isEmpty != false {
+            if ContinuousClock.now > deadline { throw Failure("no pools: \(logs)") }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        await client.close()
+    }
+
     var logs: String {
         (0..<count).map { index in
             let text = (try? String(contentsOf: folder.appending(path: "\(index).log"), encoding: .utf8)) ?? ""

@@ -58,6 +58,33 @@ import Testing
         #expect(eventually { (try? EtcdTenure.open(alone.configuration(prefix), as: "test"))?.close() != nil })
     }
 
+    @Test func `takes nothing into a full etcd, says what to do, and goes on after that is done`() throws {
+        let small = try EtcdCluster(flags: ["--quota-backend-bytes", "\(4 << 20)"])
+        let tenure = try EtcdTenure.open(small.configuration(prefix), as: "test")
+        var (revision, failure) = (UInt64(0), StoreError?.none)
+        while failure == nil, revision < 2000 {
+            let changes = (0..<50).map { Change.putBinding(Example.binding(owner: $0 + 1, address: $0 + 1)) }
+            do throws(StoreError) {
+                try tenure.commit(changes, revision: revision + 1)
+                revision += 1
+            } catch { failure = error }
+        }
+        #expect(failure?.code == .full, "\(failure?.message ?? "never full")")
+        #expect(tenure.lease.isHeld)
+        #expect(try tenure.load().revision == revision)
+        let status = try small.ctl("get", "nothing", "-w", "json")
+        try small.ctl("compact", String(status.split(separator: "\"revision\":").last?.prefix { $0.isNumber } ?? ""))
+        try small.ctl("defrag")
+        try small.ctl("alarm", "disarm")
+        #expect(
+            eventually {
+                (try? tenure.commit([.putBinding(Example.binding(owner: 90, address: 90))], revision: revision + 1))
+                    != nil
+            })
+        #expect(try tenure.load().revision == revision + 1)
+        tenure.close()
+    }
+
     /// As a leader leaves it that dies after the journal has become a fact and before it is all written.
     @Test func `begins with what an earlier one had committed and not written yet`() throws {
         let before = try open()
@@ -65,7 +92,8 @@ import Testing
         try before.commit([.putBinding(old)], revision: 1)
         before.close()
         let keys = EtcdKeys(prefix: prefix)
-        let changes: [Change] = [.removeBinding(old)] + (2..<400).map { .putBinding(Example.binding(owner: $0, address: $0)) }
+        let changes: [Change] =
+            [.removeBinding(old)] + (2..<400).map { .putBinding(Example.binding(owner: $0, address: $0)) }
         let plan = try CommitPlan(changes, keys: keys, before: HeldAddresses([old]))
         let client = try EtcdClient(cluster.configuration(prefix))
         func write(_ operations: [EtcdOperation]) throws {
@@ -128,7 +156,9 @@ import Testing
     @Test func `of a list of URLs are taken only where all are alike`() {
         #expect(EtcdConfiguration.endpoints(of: "http://a:2379,http://[::1]:1/")?.endpoints == ["a:2379", "[::1]:1"])
         #expect(EtcdConfiguration.endpoints(of: "https://a:2379")?.isTLS == true)
-        for text in ["", "a:2379", "http://a:2379,https://b:2379", "http://a", "http://a:x", "http://a:1/path", "http://:1"] {
+        for text in [
+            "", "a:2379", "http://a:2379,https://b:2379", "http://a", "http://a:x", "http://a:1/path", "http://:1",
+        ] {
             #expect(EtcdConfiguration.endpoints(of: text) == nil, "\(text)")
         }
     }
