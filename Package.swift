@@ -39,6 +39,8 @@ let package = Package(
         .systemLibrary(name: "CGRPC", providers: [.apt(["libgrpc-dev"])]),
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
+        // A header without a library: Linux calls that the Glibc module lacks.
+        .systemLibrary(name: "CLinux"),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
         .target(
@@ -151,7 +153,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
-        .executableTarget(name: "holdfast-cni", dependencies: ["CNI"], swiftSettings: settings),
+        .executableTarget(name: "holdfast-cni", dependencies: ["CNI", "CLinux"], swiftSettings: settings),
         .executableTarget(
             name: "holdfast",
             dependencies: [

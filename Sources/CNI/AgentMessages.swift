@@ -10,6 +10,9 @@ package struct AgentRequest: Hashable, Sendable {
         self.configuration = configuration
     }
 
+    /// Where a verb is posted: "/cni/add".
+    package static func path(of verb: Invocation.Verb) -> String { "/cni/\(verb.rawValue.lowercased())" }
+
     /// Of the environment only what CNI defines: the rest is the runtime's own business.
     package var json: JSON {
         var variables = JSONObject()

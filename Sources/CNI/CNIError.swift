@@ -16,8 +16,9 @@ package struct CNIError: Error, Hashable, Sendable {
         package var rawValue: Int
         package init(rawValue: Int) { self.rawValue = rawValue }
 
-        // The specification's own (section 5).
+        // The specification's own (section 5, "Error").
         package static let incompatibleVersion = Code(rawValue: 1)
+        /// The message names the variable.
         package static let invalidEnvironment = Code(rawValue: 4)
         package static let ioFailure = Code(rawValue: 5)
         package static let decodingFailure = Code(rawValue: 6)
@@ -27,6 +28,8 @@ package struct CNIError: Error, Hashable, Sendable {
 
         /// STATUS: no ADD can be served now.
         package static let notAvailable = Code(rawValue: 50)
+        /// STATUS: only an ADD of a VM that this node knows can be served now.
+        package static let limitedConnectivity = Code(rawValue: 51)
 
         // This plugin's own: 100 and more.
         package static let internalFailure = Code(rawValue: 100)
@@ -46,6 +49,8 @@ package struct CNIError: Error, Hashable, Sendable {
         package static let badAnnotation = Code(rawValue: 107)
         /// The delegate cannot be run, or did not do what it was told.
         package static let delegateFailure = Code(rawValue: 109)
+        /// The pod has an interface of that name already.
+        package static let interfaceExists = Code(rawValue: 110)
     }
 
     /// The error object; `version` as the configuration names it.
@@ -56,9 +61,9 @@ package struct CNIError: Error, Hashable, Sendable {
         return .object(object)
     }
 
-    /// Reads an error object; nil where `json` is none.
+    /// Reads an error object; nil where `json` is none: 0 is no error's code.
     package init?(_ json: JSON) {
-        guard let code = json["code"]?.integer, let message = json["msg"]?.string else { return nil }
+        guard let code = json["code"]?.integer, code > 0, let message = json["msg"]?.string else { return nil }
         self.init(Code(rawValue: code), message, details: json["details"]?.string ?? "")
     }
 }

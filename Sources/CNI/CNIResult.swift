@@ -78,20 +78,3 @@ package struct CNIResult: Hashable, Sendable {
         ]
     }
 }
-
-extension JSONObject {
-    /// A plugin's result said in another version: before 1.0.0 each address names its family.
-    package func result(inVersion version: CNIVersion) -> JSONObject {
-        var result = self
-        result["cniVersion"] = .string(version.rawValue)
-        guard let ips = result["ips"]?.array else { return result }
-        result["ips"] = .array(
-            ips.map { ip in
-                guard var object = ip.object else { return ip }
-                let isIPv6 = object["address"]?.string?.contains(":") == true
-                object["version"] = version < .v1_0_0 ? (isIPv6 ? "6" : "4") : nil
-                return .object(object)
-            })
-        return result
-    }
-}

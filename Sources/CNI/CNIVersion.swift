@@ -10,4 +10,13 @@ package enum CNIVersion: String, Hashable, Sendable, CaseIterable, Comparable {
     package static func < (a: Self, b: Self) -> Bool {
         (allCases.firstIndex(of: a) ?? 0) < (allCases.firstIndex(of: b) ?? 0)
     }
+
+    /// Whether this version has the verb.
+    package func has(_ verb: Invocation.Verb) -> Bool {
+        switch verb {
+        case .add, .del, .version: true
+        case .check: self >= .v0_4_0
+        case .gc, .status: self >= .v1_1_0
+        }
+    }
 }

@@ -20,7 +20,7 @@ package struct Invocation: Hashable, Sendable {
     /// CNI_PATH, taken apart.
     package var path: [String]
 
-    /// Throws code 4 where a variable that the verb needs is missing or malformed.
+    /// Throws code 4 where a variable that the verb needs is missing or malformed. What it does not need is not looked at.
     package init(environment: [String: String]) throws(CNIError) {
         guard let command = environment["CNI_COMMAND"], !command.isEmpty else {
             throw CNIError(
@@ -34,13 +34,21 @@ package struct Invocation: Hashable, Sendable {
         containerID = environment["CNI_CONTAINERID"] ?? ""
         netns = environment["CNI_NETNS"] ?? ""
         interface = environment["CNI_IFNAME"] ?? ""
-        arguments = try Self.arguments(environment["CNI_ARGS"] ?? "")
         path = (environment["CNI_PATH"] ?? "").split(separator: ":").map(String.init)
-        guard verb == .add || verb == .del || verb == .check else { return }
-        try Self.require(Self.isContainerID(containerID), "CNI_CONTAINERID", containerID)
-        try Self.require(Self.isInterfaceName(interface), "CNI_IFNAME", interface)
-        if verb != .del { try Self.require(!netns.isEmpty, "CNI_NETNS", netns) }
+        arguments = [:]
+        switch verb {
+        case .add, .del, .check:
+            arguments = try Self.arguments(environment["CNI_ARGS"] ?? "")
+            try Self.require(Self.isIdentifier(containerID), "CNI_CONTAINERID", containerID)
+            try Self.require(Self.isInterfaceName(interface), "CNI_IFNAME", interface)
+            if verb != .del { try Self.require(!netns.isEmpty, "CNI_NETNS", netns) }
+        case .gc: try requirePath()
+        case .status, .version: break
+        }
     }
+
+    /// Throws code 4 where there is no CNI_PATH in which to look for a delegate.
+    package func requirePath() throws(CNIError) { try Self.require(!path.isEmpty, "CNI_PATH", "") }
 
     private static func require(_ isValid: Bool, _ variable: String, _ value: String) throws(CNIError) {
         guard isValid else {
@@ -49,8 +57,8 @@ package struct Invocation: Hashable, Sendable {
         }
     }
 
-    /// Section 2: an alphanumeric character, then any of those and "_.-".
-    private static func isContainerID(_ text: String) -> Bool {
+    /// What container IDs and network names are (sections 1 and 2): an alphanumeric character, then any of those and "_.-".
+    static func isIdentifier(_ text: String) -> Bool {
         func isAlphanumeric(_ byte: UInt8) -> Bool {
             switch byte {
             case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),

@@ -17,52 +17,87 @@ package struct NetworkConfiguration: Hashable, Sendable {
     package var socket: String
     /// The main plugin that this one runs; nil where this one is the IPAM plugin.
     package var delegate: JSONObject?
+    /// The version in which the delegate is spoken to: its own, where it names one.
+    package var delegateVersion: CNIVersion
 
     /// Throws code 6 where `input` is no JSON object, 1 where its version is none that this plugin speaks, 7 where a key
     /// is missing or of the wrong type.
     package init(parsing input: [UInt8]) throws(CNIError) {
+        let json: JSON
         do {
-            guard case .object(let object) = try JSON(parsing: input) else {
-                throw JSONError(problem: "not an object", offset: 0)
-            }
-            try self.init(object)
-        } catch let error as JSONError {
-            throw CNIError(.decodingFailure, "the network configuration is not JSON: \(error)")
-        } catch let error as CNIError {
-            throw error
+            json = try JSON(parsing: input)
         } catch {
-            throw CNIError(.decodingFailure, "\(error)")
+            throw CNIError(.decodingFailure, "the network configuration is not JSON: \(error)")
         }
+        guard let object = json.object else {
+            throw CNIError(.decodingFailure, "the network configuration is JSON, but no object")
+        }
+        try self.init(object)
     }
 
     package init(_ json: JSONObject) throws(CNIError) {
         self.json = json
-        let version = try Self.string("cniVersion", in: json) ?? "0.2.0"
-        guard let known = CNIVersion(rawValue: version) else {
-            throw CNIError(
-                .incompatibleVersion, "cniVersion \"\(version)\" is not supported",
-                details: "this plugin speaks \(CNIVersion.allCases.map(\.rawValue).joined(separator: ", "))")
-        }
-        self.version = known
+        // Without one it is one of the first versions (section 1 of CNI 0.2.0).
+        version = try Self.known(Self.string("cniVersion", in: json) ?? "0.2.0")
+        delegateVersion = version
         name = try Self.string("name", in: json) ?? ""
         guard !name.isEmpty else { throw CNIError(.invalidConfiguration, "the network has no \"name\"") }
+        guard Invocation.isIdentifier(name) else {
+            throw CNIError(
+                .invalidConfiguration, "the network's name \(JSON.string(name)) is malformed",
+                details: "it starts with a letter or digit and has only those and \"_.-\"")
+        }
+        guard json["prevResult"].map({ $0 == .null || $0.object != nil }) ?? true else {
+            throw CNIError(.invalidConfiguration, "\"prevResult\" is not an object")
+        }
         if let ipam = json["ipam"], ipam["type"]?.string == Self.pluginType, let own = ipam.object {
             pool = try Self.string("pool", in: own, at: "ipam.")
-            socket = try Self.string("socket", in: own, at: "ipam.") ?? Self.defaultSocket
+            socket = try Self.socket(in: own, at: "ipam.")
         } else if json["type"]?.string == Self.pluginType {
             pool = try Self.string("pool", in: json)
-            socket = try Self.string("socket", in: json) ?? Self.defaultSocket
-            guard let delegate = json["delegate"]?.object, delegate["type"]?.string?.isEmpty == false else {
-                throw CNIError(
-                    .invalidConfiguration, "network \"\(name)\" has no \"delegate\" with a \"type\"",
-                    details: "as main plugin holdfast-cni runs another one, for example \"delegate\": {\"type\": "
-                        + "\"bridge\"}; to be the address plugin of another one it stands in that one's \"ipam\"")
-            }
+            socket = try Self.socket(in: json)
+            let delegate = try Self.delegate(in: json, of: name)
             self.delegate = delegate
+            if let own = try Self.string("cniVersion", in: delegate, at: "delegate.") {
+                delegateVersion = try Self.known(own)
+            }
         } else {
             throw CNIError(
                 .invalidConfiguration, "network \"\(name)\" names holdfast-cni neither as \"type\" nor in \"ipam\"")
         }
+    }
+
+    private static func known(_ version: String) throws(CNIError) -> CNIVersion {
+        if let known = CNIVersion(rawValue: version) { return known }
+        throw CNIError(
+            .incompatibleVersion, "cniVersion \(JSON.string(version)) is not supported",
+            details: "this plugin speaks \(CNIVersion.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+
+    /// What sockaddr_un holds is 108 bytes with the closing zero (unix(7)).
+    private static func socket(in object: JSONObject, at path: String = "") throws(CNIError) -> String {
+        let socket = try string("socket", in: object, at: path) ?? defaultSocket
+        guard socket.hasPrefix("/"), socket.utf8.count < 108, !socket.utf8.contains(0) else {
+            throw CNIError(
+                .invalidConfiguration, "\"\(path)socket\" is no path of a socket: \(JSON.string(socket))",
+                details: "it is absolute and has at most 107 bytes")
+        }
+        return socket
+    }
+
+    private static func delegate(in object: JSONObject, of name: String) throws(CNIError) -> JSONObject {
+        guard let delegate = object["delegate"]?.object, let type = delegate["type"]?.string, !type.isEmpty else {
+            throw CNIError(
+                .invalidConfiguration, "network \"\(name)\" has no \"delegate\" with a \"type\"",
+                details: "as main plugin holdfast-cni runs another one, for example \"delegate\": {\"type\": "
+                    + "\"bridge\"}; to be the address plugin of another one it stands in that one's \"ipam\"")
+        }
+        guard type != pluginType, !type.utf8.contains(UInt8(ascii: "/")), !type.utf8.contains(0) else {
+            throw CNIError(
+                .invalidConfiguration, "\"delegate.type\" cannot be \(JSON.string(type))",
+                details: "it is the file name of another main plugin, such as \"bridge\"")
+        }
+        return delegate
     }
 
     private static func string(_ key: String, in object: JSONObject, at path: String = "") throws(CNIError) -> String? {
@@ -81,15 +116,15 @@ extension NetworkConfiguration {
     package func delegateConfiguration(mac: MACAddress?) -> JSONObject? {
         guard var delegate else { return nil }
         delegate["name"] = .string(name)
-        if delegate["cniVersion"] == nil { delegate["cniVersion"] = .string(version.rawValue) }
+        delegate["cniVersion"] = .string(delegateVersion.rawValue)
         var ipam: JSONObject = ["type": .string(Self.pluginType)]
         if let pool { ipam["pool"] = .string(pool) }
         ipam["socket"] = .string(socket)
         delegate["ipam"] = .object(ipam)
-        delegate["cni.dev/valid-attachments"] = json["cni.dev/valid-attachments"]
+        // What the runtime adds for a verb, as the list of attachments for GC.
+        for member in json.members where member.key.hasPrefix("cni.dev/") { delegate[member.key] = member.value }
         if let previous = json["prevResult"]?.object {
-            let own = delegate["cniVersion"]?.string.flatMap(CNIVersion.init) ?? version
-            delegate["prevResult"] = .object(previous.result(inVersion: own))
+            delegate["prevResult"] = .object(previous.result(inVersion: delegateVersion))
         }
         var args = json["args"]?.object ?? [:]
         var runtime = json["runtimeConfig"]?.object ?? [:]

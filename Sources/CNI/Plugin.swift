@@ -2,144 +2,141 @@ import Addresses
 
 /// The plugin: one call of the runtime, from its environment and input to what is printed (CNI 1.1, section 2).
 package struct Plugin<Host: PluginHost> {
-    private let host: Host
-    private let environment: [String: String]
+    let host: Host
+    let environment: [String: String]
 
     package init(host: Host, environment: [String: String]) {
         self.host = host
         self.environment = environment
     }
 
-    /// What the plugin prints (nil: nothing), and its exit status.
-    package func run(input: [UInt8]) -> (output: JSON?, status: Int32) {
+    /// What the plugin prints (nil: nothing), and its exit status. `input` is nil where it could not be read.
+    package func run(input: [UInt8]?) -> (output: JSON?, status: Int32) {
         do {
             return (try serve(input), 0)
         } catch {
             // An error object says the configuration's version, also where that is none of ours or all else is wrong.
-            let version = (try? JSON(parsing: input))?["cniVersion"]?.string
-            return (error.json(version: version ?? CNIVersion.newest.rawValue), 1)
+            return (error.json(version: Self.version(in: input) ?? CNIVersion.newest.rawValue), 1)
         }
     }
 
-    private func serve(_ input: [UInt8]) throws(CNIError) -> JSON? {
+    private func serve(_ input: [UInt8]?) throws(CNIError) -> JSON? {
         let invocation = try Invocation(environment: environment)
-        switch invocation.verb {
-        case .version: return Self.versions
-        case .add: return try add(invocation, NetworkConfiguration(parsing: input))
-        case .del:
-            try delete(invocation, NetworkConfiguration(parsing: input))
-            return nil
-        case .check, .status, .gc:
-            try look(invocation, NetworkConfiguration(parsing: input))
-            return nil
+        if invocation.verb == .version { return Self.versions(for: input) }
+        guard let input else { throw CNIError(.ioFailure, "the network configuration on stdin cannot be read") }
+        let network = try NetworkConfiguration(parsing: input)
+        guard network.version.has(invocation.verb) else {
+            throw CNIError(
+                .incompatibleVersion, "cniVersion \(network.version.rawValue) has no \(invocation.verb.rawValue)")
         }
+        if network.delegate != nil { try invocation.requirePath() }
+        switch invocation.verb {
+        case .add: return try add(invocation, network)
+        case .del: try delete(invocation, network)
+        case .check: try check(invocation, network)
+        case .gc: try collect(invocation, network)
+        case .status: try status(invocation, network)
+        case .version: break
+        }
+        return nil
     }
 
-    private static var versions: JSON {
+    private static func version(in input: [UInt8]?) -> String? {
+        input.flatMap { try? JSON(parsing: $0) }?["cniVersion"]?.string
+    }
+
+    /// Section 5, "VERSION Success": the version is the caller's own.
+    private static func versions(for input: [UInt8]?) -> JSON {
         [
-            "cniVersion": .string(CNIVersion.newest.rawValue),
+            "cniVersion": .string(version(in: input) ?? CNIVersion.newest.rawValue),
             "supportedVersions": .array(CNIVersion.allCases.map { .string($0.rawValue) }),
         ]
     }
 
     private func add(_ invocation: Invocation, _ network: NetworkConfiguration) throws(CNIError) -> JSON {
-        let answer = try ask("/cni/add", network)
+        if network.delegate != nil {
+            // A later plugin of a chain finds the interface that an earlier one made.
+            let isFirst = network.json["prevResult"]?.object == nil
+            try host.claim(invocation.interface, in: invocation.netns, mustBeNew: isFirst)
+        }
+        let answer = try ask(.add, network)
         guard let result = answer["result"]?.object, let mac = answer["mac"]?.string.flatMap(MACAddress.init) else {
             throw CNIError(.decodingFailure, "the agent's answer has no result or no MAC: \(answer)")
         }
         guard let configuration = network.delegateConfiguration(mac: mac) else { return .object(result) }
-        let output = try delegate(invocation, configuration, mac: mac)
-        guard let json = try? JSON(parsing: output), var made = json.object else {
-            throw CNIError(.delegateFailure, "\(Self.name(configuration)) printed no result for ADD")
-        }
-        // bridge drops what its IPAM plugin says of DNS.
-        if made["dns"]?.object?.members.isEmpty != false { made["dns"] = result["dns"] }
-        guard let actual = Self.hardwareAddress(of: invocation.interface, in: made), actual != mac else {
+        do {
+            var made = try delegateResult(invocation, configuration, mac: mac)
+            // bridge drops what its IPAM plugin says of DNS.
+            if made["dns"]?.object?.members.isEmpty != false { made["dns"] = result["dns"] }
             return .object(made.result(inVersion: network.version))
+        } catch {
+            // Section 4, "Delegated plugin execution procedure". The runtime's own DEL reports what fails here.
+            try? delete(invocation.as(.del), network)
+            throw error
         }
-        _ = try? delegate(invocation.as(.del), configuration, mac: mac)
-        throw CNIError(
-            .delegateFailure, "\(Self.name(configuration)) gave \(invocation.interface) the MAC \(actual), not \(mac)",
-            details: "the VM's MAC cannot be held with this delegate; if it has the capability \"mac\", declare it: "
-                + "\"capabilities\": {\"mac\": true}")
     }
 
-    /// The delegate first: where it fails the agent is not told. A delegate may call its IPAM plugin, which is this one,
-    /// before it takes the interface away, as `bridge` does; then the address is released a moment before.
+    /// Both are told in any case, the delegate first; what failed first is reported. A delegate may call its IPAM plugin,
+    /// which is this one, before it takes the interface away, as `macvlan` does; then the address is released a moment
+    /// before.
     private func delete(_ invocation: Invocation, _ network: NetworkConfiguration) throws(CNIError) {
-        if let configuration = network.delegateConfiguration(mac: nil) {
-            _ = try delegate(invocation, configuration, mac: nil)
+        try inTurn { () throws(CNIError) in
+            try runDelegate(invocation, network)
+        } then: { () throws(CNIError) in
+            _ = try ask(.del, network)
         }
-        _ = try ask("/cni/del", network)
     }
 
-    /// The verbs that change nothing; GC is one of them, as it frees nothing of ours. First the agent, then the delegate,
-    /// if its version has the verb (CNI 1.1, section 4).
-    private func look(_ invocation: Invocation, _ network: NetworkConfiguration) throws(CNIError) {
-        switch invocation.verb {
-        case .check: _ = try ask("/cni/check", network)
-        case .status:
-            do {
-                _ = try ask("/cni/status", network)
-            } catch {
-                throw CNIError(.notAvailable, error.message, details: error.details)
-            }
-        default: break
+    private func check(_ invocation: Invocation, _ network: NetworkConfiguration) throws(CNIError) {
+        _ = try ask(.check, network)
+        try runDelegate(invocation, network)
+    }
+
+    /// Section 2, "GC": an error does not end it.
+    private func collect(_ invocation: Invocation, _ network: NetworkConfiguration) throws(CNIError) {
+        // A list that cannot be read is no list for the delegate either.
+        _ = try network.validAttachments()
+        try inTurn { () throws(CNIError) in
+            _ = try ask(.gc, network)
+        } then: { () throws(CNIError) in
+            try runDelegate(invocation, network)
         }
-        guard let configuration = network.delegateConfiguration(mac: nil),
-            let version = configuration["cniVersion"]?.string.flatMap(CNIVersion.init),
-            version >= (invocation.verb == .check ? .v0_4_0 : .v1_1_0)
-        else { return }
-        _ = try delegate(invocation, configuration, mac: nil)
+    }
+
+    private func status(_ invocation: Invocation, _ network: NetworkConfiguration) throws(CNIError) {
+        do {
+            _ = try ask(.status, network)
+        } catch {
+            let code = error.code == .limitedConnectivity ? error.code : .notAvailable
+            throw CNIError(code, error.message, details: error.details)
+        }
+        try runDelegate(invocation, network)
+    }
+
+    /// Both, whatever becomes of the first. Throws the first error.
+    private func inTurn(
+        _ first: () throws(CNIError) -> Void, then second: () throws(CNIError) -> Void
+    ) throws(CNIError) {
+        do {
+            try first()
+        } catch {
+            try? second()
+            throw error
+        }
+        try second()
     }
 
     /// The agent's answer to this call. Throws the agent's error as it is.
-    private func ask(_ path: String, _ network: NetworkConfiguration) throws(CNIError) -> JSON {
+    private func ask(_ verb: Invocation.Verb, _ network: NetworkConfiguration) throws(CNIError) -> JSON {
+        var environment = environment
+        environment["CNI_COMMAND"] = verb.rawValue
         let request = AgentRequest(environment: environment, configuration: network.json)
-        let reply = try host.post(path, body: request.json, socket: network.socket)
+        let reply = try host.post(AgentRequest.path(of: verb), body: request.json, socket: network.socket)
         guard let json = try? JSON(parsing: reply.body) else {
             throw CNIError(.decodingFailure, "the agent answered HTTP \(reply.status) without JSON")
         }
         if reply.status == 200 { return json }
         throw CNIError(json) ?? CNIError(.internalFailure, "the agent answered HTTP \(reply.status): \(json)")
-    }
-
-    /// Runs the delegate; gives back what it printed. Throws its own error where it printed one.
-    private func delegate(
-        _ invocation: Invocation, _ configuration: JSONObject, mac: MACAddress?
-    ) throws(CNIError) -> [UInt8] {
-        let name = Self.name(configuration)
-        guard let executable = host.find(plugin: name, in: invocation.path) else {
-            throw CNIError(
-                .delegateFailure, "delegate \"\(name)\" is not in CNI_PATH",
-                details: "looked in \(invocation.path.joined(separator: ", "))")
-        }
-        var environment = environment
-        environment["CNI_COMMAND"] = invocation.verb.rawValue
-        environment["CNI_ARGS"] = Self.arguments(environment["CNI_ARGS"] ?? "", with: mac)
-        let outcome = try host.run(executable, environment: environment, input: .object(configuration))
-        guard outcome.status != 0 else { return outcome.output }
-        if let json = try? JSON(parsing: outcome.output), let error = CNIError(json) { throw error }
-        throw CNIError(
-            .delegateFailure, "\(name) failed with status \(outcome.status)",
-            details: String(decoding: outcome.output.prefix(1024), as: UTF8.self))
-    }
-
-    private static func name(_ configuration: JSONObject) -> String { configuration["type"]?.string ?? "" }
-
-    /// CNI_ARGS with `MAC=` set to this one, if any; `IgnoreUnknown` keeps plugins from refusing what they do not know.
-    private static func arguments(_ text: String, with mac: MACAddress?) -> String {
-        var pairs = text.split(separator: ";").map(String.init)
-        if !pairs.contains(where: { $0.hasPrefix("IgnoreUnknown=") }) { pairs.insert("IgnoreUnknown=1", at: 0) }
-        if let mac { pairs = pairs.filter { !$0.hasPrefix("MAC=") } + ["MAC=\(mac)"] }
-        return pairs.joined(separator: ";")
-    }
-
-    /// The MAC of the pod's interface as a result tells it; nil where it does not.
-    private static func hardwareAddress(of interface: String, in result: JSONObject) -> MACAddress? {
-        result["interfaces"]?.array?
-            .first { $0["name"]?.string == interface && $0["sandbox"]?.string?.isEmpty == false }?["mac"]?.string
-            .flatMap(MACAddress.init)
     }
 }
 

@@ -4,6 +4,10 @@ package protocol PluginHost {
     func post(_ path: String, body: JSON, socket: String) throws(CNIError) -> AgentReply
     /// The file of a plugin of this name in one of `directories`; nil where there is none.
     func find(plugin name: String, in directories: [String]) -> String?
+    /// Keeps other calls of this plugin for a pod out of its network namespace for as long as this process lives. Throws
+    /// code 4 where there is no such namespace, 11 where another call does not come to its end, and, with `mustBeNew`, 110
+    /// where the pod has an interface of this name.
+    func claim(_ interface: String, in netns: String, mustBeNew: Bool) throws(CNIError)
     /// Runs a plugin to its end. Throws code 109 where it cannot be started.
     func run(_ executable: String, environment: [String: String], input: JSON) throws(CNIError) -> ProcessOutcome
 }

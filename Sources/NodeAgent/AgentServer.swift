@@ -2,7 +2,7 @@ import CNI
 package import Hummingbird
 package import Logging
 
-/// The agent's HTTP service for the plugin: POST /cni/add, /cni/del, /cni/check and /cni/status with an `AgentRequest`.
+/// The agent's HTTP service for the plugin: POST /cni/add, and so for each verb but VERSION, with an `AgentRequest`.
 ///
 /// 200 with the answer; else a CNI error object, with 503 for what a repetition may mend and 422 for the rest.
 package enum AgentServer {
@@ -14,27 +14,20 @@ package enum AgentServer {
         handler: AttachmentHandler, socket: String, log: Logger, onListening: @escaping @Sendable () -> Void
     ) -> some ApplicationProtocol {
         let router = Router()
-        router.post("/cni/add") { request, _ in
-            await respond(to: request) { (call) throws(CNIError) in try await handler.add(call) }
+        func on(_ verb: Invocation.Verb, _ serve: @escaping @Sendable (AgentRequest) async throws(CNIError) -> JSON) {
+            router.post(RouterPath(AgentRequest.path(of: verb))) { request, _ in await respond(to: request, serve) }
         }
-        router.post("/cni/del") { request, _ in
-            await respond(to: request) { (call) throws(CNIError) in
-                try await handler.delete(call)
+        func on(_ verb: Invocation.Verb, _ serve: @escaping @Sendable (AgentRequest) async throws(CNIError) -> Void) {
+            on(verb) { (call) throws(CNIError) -> JSON in
+                try await serve(call)
                 return [:]
             }
         }
-        router.post("/cni/check") { request, _ in
-            await respond(to: request) { (call) throws(CNIError) in
-                try await handler.check(call)
-                return [:]
-            }
-        }
-        router.post("/cni/status") { request, _ in
-            await respond(to: request) { (_) throws(CNIError) in
-                try await handler.status()
-                return [:]
-            }
-        }
+        on(.add, handler.add)
+        on(.del, handler.delete)
+        on(.check, handler.check)
+        on(.gc, handler.collect)
+        on(.status, handler.status)
         return Application(
             router: router, configuration: .init(address: .unixDomainSocket(path: socket)),
             onServerRunning: { _ in onListening() }, logger: log)

@@ -13,8 +13,8 @@ struct Allocation: Sendable {
     /// Where the network gives addresses to owners that ask for no pool.
     let networkPool: NetworkPool?
 
-    /// Throws `WishError`, or `CNIError` where the network's own ranges cannot be read, or the NIC is
-    /// not known yet.
+    /// Throws `WishError`, or `CNIError` where the network's own ranges cannot be read, or the NIC is not
+    /// known yet.
     init(
         owner: Owner, attachment: Attachment, nic: PodInterface, annotations: [String: String],
         network: NetworkConfiguration, invocation: Invocation

@@ -12,17 +12,23 @@ package struct AttachmentHandler: Sendable {
     static let patience = Duration.seconds(12)
 
     let node: String
-    let ipam: any IPAMCalls
+    let ipam: any IPAMCalls & PoolCalls
     private let pools: InlinePools
     private let source: any ObjectSource
-    private let log: Logger
+    let log: Logger
+    /// Whether some VM could be attached now if the server could not be reached.
+    let servesKnownMachines: @Sendable () -> Bool
 
-    package init(node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, log: Logger) {
+    package init(
+        node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, log: Logger,
+        servesKnownMachines: @escaping @Sendable () -> Bool = { false }
+    ) {
         self.node = node
         self.ipam = ipam
         pools = InlinePools(calls: ipam, log: log)
         self.source = source
         self.log = log
+        self.servesKnownMachines = servesKnownMachines
     }
 
     package func add(_ request: AgentRequest) async throws(CNIError) -> JSON {

@@ -28,6 +28,8 @@ extension CNIResult {
             }
             add(route.destination, route.gateway ?? assignment.gateway)
         }
+        // A pool without gateway may have a default route of its own, anywhere in its list.
+        routes = routes.filter { $0.destination.length == 0 } + routes.filter { $0.destination.length > 0 }
         self.init(
             addresses: assignments.map {
                 Address(address: $0.address, prefixLength: $0.prefixLength, gateway: $0.gateway)

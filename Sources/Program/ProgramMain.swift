@@ -18,12 +18,13 @@ extension AsyncParsableCommand {
     ///
     /// Each name in `variables` is an option or, in `flags`, a flag whose value may also come from the environment:
     /// `--tls-cert` from HOLDFAST_TLS_CERT. What stands on the command line wins. The value of one in `repeatable` is a
-    /// list, separated by commas.
+    /// list, separated by commas. `arguments` are the process's own unless given.
     package static func runProgram(
+        _ arguments: ArraySlice<String> = CommandLine.arguments.dropFirst(),
         variables: [String], repeatable: [String] = [], flags: [String] = []
     ) async -> Never {
         do {
-            let given = Array(CommandLine.arguments.dropFirst())
+            let given = Array(arguments)
             let environment = ProcessInfo.processInfo.environment
             var command = try parseAsRoot(
                 given

@@ -15,7 +15,11 @@ struct AgentCommand: AsyncParsableCommand {
         commandName: "holdfast-agent",
         abstract:
             "Holdfast's agent on a node: serves the CNI plugin holdfast-cni, and follows VMs and their migrations.",
-        discussion: "Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.")
+        discussion: """
+            Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.
+
+            `holdfast-agent install` puts the plugin on this node, `holdfast-agent uninstall` takes it away: each has --help.
+            """)
 
     static let variables =
         ["node", "server", "socket", "state-dir", "pods", "kubeconfig", "kube-context"] + LogOptions.variables

@@ -3,8 +3,11 @@ import Glibc
 
 /// The real world: this process's environment and streams, the agent's socket, other plugins' processes.
 struct SystemHost: PluginHost {
-    /// The agent has its own, shorter time-out towards the server, so its words reach the runtime in most cases.
-    static let agentTimeout = Duration.seconds(15)
+    /// For all that this process asks of the agent. The agent has its own, shorter time-out towards the server, so its
+    /// words reach the runtime in most cases.
+    private let deadline = ContinuousClock.now + .seconds(15)
+    /// For each question, also after a delegate that took all the time.
+    private static let shortestTimeout = Duration.seconds(1)
 
     var environment: [String: String] {
         var variables: [String: String] = [:]
@@ -19,10 +22,11 @@ struct SystemHost: PluginHost {
         return variables
     }
 
-    /// Empty for VERSION from a terminal: nothing would come.
-    func input() -> [UInt8] { isatty(STDIN_FILENO) == 1 ? [] : FileDescriptor(STDIN_FILENO).readAll() ?? [] }
+    /// Nil where reading fails; empty for VERSION from a terminal, where nothing would come.
+    func input() -> [UInt8]? { isatty(STDIN_FILENO) == 1 ? [] : FileDescriptor(STDIN_FILENO).readAll() }
 
-    func print(_ json: JSON) { _ = FileDescriptor(STDOUT_FILENO).writeAll(Array("\(json)\n".utf8)) }
+    /// False where nobody takes it.
+    func print(_ json: JSON) -> Bool { FileDescriptor(STDOUT_FILENO).writeAll(Array("\(json)\n".utf8)) }
 
     func find(plugin name: String, in directories: [String]) -> String? {
         guard !name.contains("/") else { return nil }
@@ -31,7 +35,7 @@ struct SystemHost: PluginHost {
 
     func post(_ path: String, body: JSON, socket: String) throws(CNIError) -> AgentReply {
         do {
-            let deadline = ContinuousClock.now + Self.agentTimeout
+            let deadline = max(deadline, ContinuousClock.now + Self.shortestTimeout)
             return try AgentConnection(socket: socket, deadline: deadline).post(path, body: Array("\(body)".utf8))
         } catch {
             throw CNIError(

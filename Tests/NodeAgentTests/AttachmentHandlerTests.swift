@@ -310,30 +310,6 @@ struct AttachmentHandlerTests {
         await #expect(throws: CNIError.self) { try await handler.delete(request("DEL", args: "")) }
     }
 
-    @Test func `CHECK compares the previous result with the binding`() async throws {
-        pod()
-        func check(_ address: String) async -> CNIError? {
-            do {
-                try await handler.check(
-                    request("CHECK", extra: ["prevResult": ["ips": [["address": .string(address)]]]]))
-                return nil
-            } catch {
-                return error
-            }
-        }
-        #expect(await check("10.16.0.11/16")?.code == .notFound)
-        _ = try await handler.add(request())
-        #expect(await check("10.16.0.11/16") == nil)
-        #expect(await check("10.16.0.12/16")?.code == .conflict)
-        await #expect(throws: CNIError.self) { try await handler.check(request("CHECK")) }
-    }
-
-    @Test func `STATUS fails while the server cannot be reached`() async throws {
-        try await handler.status()
-        ipam.fail(with: IPAMError(.unavailable, .noAnswer, "away"))
-        await #expect(throws: CNIError.self) { try await handler.status() }
-    }
-
     @Test(arguments: [
         (IPAMError.Code.unavailable, 11), (.aborted, 11), (.invalidArgument, 101), (.notFound, 102),
         (.alreadyExists, 103), (.resourceExhausted, 104), (.failedPrecondition, 105), (.permissionDenied, 106),

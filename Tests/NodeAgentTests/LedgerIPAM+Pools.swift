@@ -19,11 +19,17 @@ extension LedgerIPAM: PoolCalls {
     }
 
     func pool(named name: String, timeout: Duration) async throws(IPAMError) -> DescribedPool {
-        guard let pool = pool(named: name) else { throw IPAMError(.notFound, .poolNotFound, "no pool \(name)") }
-        return DescribedPool(pool: pool)
+        guard let pool = try read({ ledger, _ in ledger.pool(named: name) }) else {
+            throw IPAMError(.notFound, .poolNotFound, "there is no pool \(name)")
+        }
+        return DescribedPool(pool: pool, usage: try read { ledger, now in ledger.usage(ofPool: name, at: now) })
     }
 
-    func pools(timeout: Duration) async throws(IPAMError) -> [DescribedPool] { [] }
+    func pools(timeout: Duration) async throws(IPAMError) -> [DescribedPool] {
+        try read { ledger, now in
+            ledger.pools.map { DescribedPool(pool: $0, usage: ledger.usage(ofPool: $0.name, at: now)) }
+        }
+    }
 
     func deletePool(named name: String, timeout: Duration) async throws(IPAMError) {
         _ = try apply(.deletePool(name: name))

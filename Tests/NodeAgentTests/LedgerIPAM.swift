@@ -67,6 +67,14 @@ final class LedgerIPAM: IPAMCalls {
     @discardableResult
     func apply(_ command: Command) throws(IPAMError) -> Outcome { try locked { $0.apply(command) }.get() }
 
+    /// Throws as a call does while the service fails.
+    func read<Value: Sendable>(_ body: (borrowing Ledger, Timestamp) -> Value) throws(IPAMError) -> Value {
+        try locked { state -> Result<Value, IPAMError> in
+            if let failure = state.failure { return .failure(failure) }
+            return .success(body(state.ledger, state.now))
+        }.get()
+    }
+
     private func locked<Value>(_ body: (inout State) -> Value) -> Value where Value: Sendable {
         state.withLock { body(&$0) }
     }

@@ -76,6 +76,39 @@ class Server:
         return self.start()
 
 
+class Agent:
+    """A holdfast-agent with a directory of manifests, on its own socket."""
+
+    def __init__(self, folder: Path, server, *arguments, node="node-a"):
+        self.folder = folder
+        self.log = folder / "agent.log"
+        self.output = folder / "agent.out"
+        self.socket = folder / "run/agent.sock"
+        self.manifests = folder / "manifests"
+        self.manifests.mkdir()
+        self.command = [
+            str(binaries() / "holdfast-agent"), "--node", node, "--server", server, "--socket", str(self.socket),
+            "--state-dir", str(folder / "state"), "--pods", f"directory:{self.manifests}", *arguments]
+        self.process = None
+
+    def start(self):
+        with open(self.output, "wb") as output, open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=output, stderr=log, stdin=subprocess.DEVNULL, env=environment())
+        wait_until(
+            "the agent says where it listens",
+            lambda: "listening on" in self.output.read_text() or self.process.poll() is not None)
+        assert self.process.poll() is None, f"the agent ended at once:\n{self.log.read_text()}"
+        return self
+
+    def stop(self, how=signal.SIGTERM):
+        """Ends it; gives back its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(how)
+        return self.process.wait(DEADLINE)
+
+
 def run(program, *arguments, **options):
     return subprocess.run(
         [str(binaries() / program), *arguments], env=environment(), capture_output=True, text=True, timeout=DEADLINE,

@@ -50,22 +50,15 @@ package struct AddressRequest: Hashable, Sendable {
             choices = fixed.isEmpty ? [] : [fixed]
             return
         }
-        for choice in listed {
-            guard fixed.allSatisfy({ own in choice.allSatisfy { $0.family != own.family || $0 == own } }) else {
-                continue
-            }
-            let whole = (choice + fixed.filter { !choice.contains($0) }).sorted()
+        for choice in listed where choice.agrees(with: fixed) {
+            let whole = Set(choice + fixed).sorted()
             if !choices.contains(whole) { choices.append(whole) }
         }
-        if choices.isEmpty, let list = wishes.first(where: { $0.content.choices != nil }),
-            let own = wishes.first(where: { wish in
-                wish.content.addresses?.contains { own in
-                    !listed.contains { choice in choice.allSatisfy { $0.family != own.family || $0 == own } }
-                } ?? false
-            }) ?? wishes.first(where: { $0.content.addresses != nil })
-        {
-            throw .contradiction(own, list)
-        }
+        guard choices.isEmpty, let list = wishes.first(where: { $0.content.choices != nil }) else { return }
+        let others = wishes.filter { $0.content.addresses != nil }
+        let stranger = others.first { wish in !listed.contains { $0.agrees(with: wish.content.addresses ?? []) } }
+        // Each may be in the list, but never two of different families in one element.
+        if let other = stranger ?? others.first { throw .contradiction(other, list) }
     }
 
     /// Whether an owner that has `binding` has all that is asked for.
@@ -73,5 +66,12 @@ package struct AddressRequest: Hashable, Sendable {
         let held = binding.assignments.map(\.address)
         return (choices.isEmpty || choices.contains { $0.allSatisfy(held.contains) })
             && (mac == nil || mac == binding.mac) && (pool == nil || pool == binding.pool)
+    }
+}
+
+extension [IPAddress] {
+    /// Whether no address is another than one of the same family in `other`.
+    fileprivate func agrees(with other: [IPAddress]) -> Bool {
+        allSatisfy { own in other.allSatisfy { $0.family != own.family || $0 == own } }
     }
 }

@@ -1,0 +1,142 @@
+import CNI
+import Foundation
+import Testing
+
+@testable import NodeAgent
+
+/// What `holdfast-agent install` and `uninstall` do to a node's directories.
+final class InstallationTests {
+    private let scratch = "/tmp/holdfast-test-\(UUID().uuidString.prefix(8).lowercased())"
+    private var binaries: String { scratch + "/opt/cni/bin" }
+    private var networks: String { scratch + "/etc/cni/net.d" }
+    private var installation: PluginInstallation { PluginInstallation(binaries: binaries, configurations: networks) }
+    private let network = #"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"b","ipam":{"type":"holdfast-cni"}}]}"#
+
+    init() throws {
+        try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
+        try Data("program 1".utf8).write(to: URL(filePath: scratch + "/holdfast-cni"))
+        try Data(network.utf8).write(to: URL(filePath: scratch + "/10-n.conflist"))
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: scratch) }
+
+    private func install(configuration: String? = "10-n.conflist") throws -> [InstalledFile.Change] {
+        try installation.install(
+            plugin: scratch + "/holdfast-cni", configuration: configuration.map { "\(scratch)/\($0)" }
+        ).map(\.change)
+    }
+
+    private func content(_ path: String) -> String? {
+        FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    private func mode(_ path: String) throws -> Int {
+        try #require(FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int)
+    }
+
+    private func names(_ directory: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: directory).sorted()
+    }
+
+    @Test func `plugin and network are there, for all to read and for root to change, and twice is once`() throws {
+        #expect(try install() == [.written, .written])
+        #expect(content(binaries + "/holdfast-cni") == "program 1" && content(networks + "/10-n.conflist") == network)
+        #expect(try mode(binaries + "/holdfast-cni") == 0o755 && mode(networks + "/10-n.conflist") == 0o644)
+        let inode =
+            try FileManager.default.attributesOfItem(atPath: binaries + "/holdfast-cni")[.systemFileNumber] as? Int
+        #expect(try install() == [.unchanged, .unchanged])
+        #expect(
+            try FileManager.default.attributesOfItem(atPath: binaries + "/holdfast-cni")[.systemFileNumber] as? Int
+                == inode)
+    }
+
+    @Test func `uninstall removes just what install wrote`() throws {
+        try FileManager.default.createDirectory(atPath: binaries, withIntermediateDirectories: true)
+        try Data("other".utf8).write(to: URL(filePath: binaries + "/bridge"))
+        _ = try install()
+        try Data("own".utf8).write(to: URL(filePath: networks + "/20-own.conflist"))
+        #expect(try installation.uninstall().map(\.change) == [.removed, .removed])
+        #expect(try names(binaries) == ["bridge"] && names(networks) == ["20-own.conflist"])
+        #expect(try installation.uninstall() == [])
+    }
+
+    @Test func `a plugin that another hand put there is not removed`() throws {
+        try FileManager.default.createDirectory(atPath: binaries, withIntermediateDirectories: true)
+        try Data("by hand".utf8).write(to: URL(filePath: binaries + "/holdfast-cni"))
+        #expect(try installation.uninstall() == [])
+        #expect(content(binaries + "/holdfast-cni") == "by hand")
+    }
+
+    @Test func `what was changed since is kept and named`() throws {
+        _ = try install()
+        let changed = network.replacing("\"n\"", with: "\"m\"")
+        try Data(changed.utf8).write(to: URL(filePath: networks + "/10-n.conflist"), options: .atomic)
+        #expect(try installation.uninstall().map(\.change) == [.kept, .removed])
+        #expect(content(networks + "/10-n.conflist") == changed)
+    }
+
+    @Test func `uninstall where nothing was ever installed makes no directories`() throws {
+        #expect(try installation.uninstall() == [])
+        #expect(!FileManager.default.fileExists(atPath: scratch + "/opt"))
+    }
+
+    @Test func `a file that a killed installation left half written is in nobody's way`() throws {
+        try FileManager.default.createDirectory(atPath: binaries, withIntermediateDirectories: true)
+        try Data("half".utf8).write(to: URL(filePath: binaries + "/.holdfast-cni.holdfast-new"))
+        _ = try install()
+        #expect(try names(binaries) == [".holdfast-agent.installed", "holdfast-cni"])
+        #expect(content(binaries + "/holdfast-cni") == "program 1")
+    }
+
+    @Test(arguments: [
+        ("missing.conflist", nil), ("10-n.yaml", "{}"), ("bad.conflist", "{"), ("list.conflist", "[]"),
+        ("other.conflist", #"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bridge"}]}"#),
+        ("version.conflist", #"{"cniVersion":"9.0.0","name":"n","plugins":[{"ipam":{"type":"holdfast-cni"}}]}"#),
+        ("delegate.conf", #"{"cniVersion":"1.0.0","name":"n","type":"holdfast-cni"}"#),
+    ])
+    func `a network that cannot work is refused before anything is written`(name: String, content: String?) throws {
+        if let content { try Data(content.utf8).write(to: URL(filePath: "\(scratch)/\(name)")) }
+        #expect {
+            try install(configuration: name)
+        } throws: { error in
+            "\(error)".contains("/\(name)")
+        }
+        #expect(!FileManager.default.fileExists(atPath: binaries))
+    }
+
+    @Test func `a reader finds a whole file at every moment, while several install others over it`() async throws {
+        let programs = (0..<3).map { String(repeating: "\($0)", count: 300_000 + $0) }
+        for (number, program) in programs.enumerated() {
+            try Data(program.utf8).write(to: URL(filePath: "\(scratch)/program-\(number)"))
+        }
+        _ = try installation.install(plugin: "\(scratch)/program-0", configuration: nil)
+        let isDone = HandlerFixture.Flag()
+        let (installation, scratch, path) = (installation, scratch, binaries + "/holdfast-cni")
+        try await withThrowingTaskGroup(of: Int.self) { tasks in
+            tasks.addTask {
+                var reads = 0
+                while !isDone.isSet {
+                    let data = try Data(contentsOf: URL(filePath: path))
+                    try #require(programs.contains(String(decoding: data, as: UTF8.self)), "\(data.count) bytes")
+                    reads += 1
+                }
+                return reads
+            }
+            try await withThrowingTaskGroup(of: Void.self) { writers in
+                for writer in 0..<2 {
+                    writers.addTask {
+                        for round in 0..<10 {
+                            _ = try installation.install(
+                                plugin: "\(scratch)/program-\((writer + round) % 3)", configuration: nil)
+                        }
+                    }
+                }
+                try await writers.waitForAll()
+            }
+            isDone.set(true)
+            let reads = try await tasks.next() ?? 0
+            #expect(reads > 0)
+        }
+        #expect(try installation.uninstall().map(\.change) == [.removed])
+    }
+}

@@ -1,0 +1,82 @@
+import Addresses
+import CNI
+import IPAMModel
+import Ledger
+import Testing
+
+@testable import NodeAgent
+
+/// CNI 1.1, section 2, "STATUS": at the agent.
+struct StatusTests {
+    private let fixture: HandlerFixture
+
+    init() throws { fixture = try HandlerFixture() }
+
+    private func status(pool: String? = nil) async -> CNIError? {
+        var ipam: JSONObject = ["type": "holdfast-cni"]
+        ipam["pool"] = pool.map { .string($0) }
+        let request = fixture.request("STATUS", ("ipam", .object(ipam)))
+        return await fixture.refusal { () throws(CNIError) in try await fixture.handler.status(request) }
+    }
+
+    /// A pool of one address, which `holder` has.
+    private func fill(_ name: String = "tiny", prefix: String = "10.9.0.0/30", gateway: String = "10.9.0.1") throws {
+        let pool = Pool(
+            name: name,
+            prefixes: [PoolPrefix(prefix: try #require(IPPrefix(prefix)), gateway: try #require(IPAddress(gateway)))])
+        try fixture.ipam.apply(.createPool(pool))
+        let holder = Owner(kind: .virtualMachine, namespace: "default", name: "holder", network: name)
+        try fixture.ipam.apply(.allocate(AllocateRequest(owner: holder, pool: name)))
+    }
+
+    @Test func `section 2, STATUS: silent while the pool has addresses`() async throws {
+        #expect(await status(pool: "vms") == nil)
+        #expect(await status() == nil)
+    }
+
+    @Test func `section 2, STATUS: a full pool is 50 with words, and so is one whose rest is in quarantine`()
+        async throws
+    {
+        try fill()
+        #expect(await status(pool: "tiny")?.code == .notAvailable)
+        #expect(await status(pool: "tiny")?.message == "pool tiny has no free IPv4 address")
+        let holder = Owner(kind: .virtualMachine, namespace: "default", name: "holder", network: "tiny")
+        try fixture.ipam.apply(.release(.binding(holder)))
+        #expect(await status(pool: "tiny")?.message == "pool tiny has no free IPv4 address (1 in quarantine)")
+        // Another pool can serve some pod.
+        #expect(await status() == nil)
+    }
+
+    @Test func `section 2, STATUS: a pool that is missing is 50, and so is a server without pools`() async throws {
+        let missing = await status(pool: "none")
+        #expect(missing?.code == .notAvailable && missing?.message == "there is no pool none")
+        for pool in ["vms", "other"] { try fixture.ipam.apply(.deletePool(name: pool)) }
+        let none = await status()
+        #expect(none?.code == .notAvailable && none?.message == "there is no pool")
+    }
+
+    @Test func `section 2, STATUS: a pool that the network describes by ranges need not be there yet`() async throws {
+        let request = fixture.request("STATUS", ("ipam", ["type": "holdfast-cni", "range": "10.8.0.0/24"]))
+        #expect(await fixture.refusal { () throws(CNIError) in try await fixture.handler.status(request) } == nil)
+    }
+
+    @Test func `section 2, STATUS: when every pool is full it is 50`() async throws {
+        for pool in ["vms", "other"] { try fixture.ipam.apply(.deletePool(name: pool)) }
+        try fill()
+        #expect(await status()?.code == .notAvailable)
+    }
+
+    @Test func `section 2, STATUS: 50 while the server is away, 51 when the VMs that the node knows can be served`()
+        async throws
+    {
+        fixture.ipam.fail(with: IPAMError(.unavailable, .noAnswer, "away"))
+        #expect(await status()?.code == .notAvailable)
+        fixture.hasCopies.set(true)
+        let limited = await status()
+        #expect(limited?.code == .limitedConnectivity)
+        #expect(limited?.message == "only VMs that this node knows can be served: away")
+        // What is no outage is no matter of copies.
+        fixture.ipam.fail(with: IPAMError(.permissionDenied, .noAnswer, "no"))
+        #expect(await status()?.code == .notAvailable)
+    }
+}
