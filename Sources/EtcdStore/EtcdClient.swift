@@ -93,7 +93,9 @@ import Synchronization
     /// Every change of the keys from `key` to `end` since `revision`, itself included. A watch that fails asks for another
     /// member with the next one.
     func watch(from key: String, to end: String, since revision: Int64) throws(RPCStatus) -> EtcdWatch {
-        let (index, metadata) = try member(timeout: .seconds(2))
+        var (index, metadata) = try member(timeout: .seconds(2))
+        // rpctypes.MetadataRequireLeaderKey: a member that is cut off from the others ends the watch, and is not silent.
+        metadata.append("hasleader", "true")
         let responses = unsafe channels[index].subscription(
             cmessages_etcdserverpb_watch(), (),
             encode: { _, arena in

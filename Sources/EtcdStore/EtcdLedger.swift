@@ -70,6 +70,8 @@ package final class EtcdLedger: SharedLedger {
         follower.start()
         defer { follower.stop() }
         var told: LedgerFollower.Leader?
+        /// Whether the watch has said nothing for a while: then etcd is asked.
+        var isQuiet = false
         role.yield(.following(leader: nil))
         while !isClosed {
             if let failure = follower.failure, !follower.isWhole { role.yield(.failing("\(failure)")) }
@@ -79,12 +81,18 @@ package final class EtcdLedger: SharedLedger {
                 role.yield(.following(leader: leader.address))
                 logger.info("following", metadata: ["leader": "\(leader.address ?? "nobody yet")"])
             }
-            if leader == .nobody, follower.isWhole, let tenure = campaign(address, follower) {
+            if follower.isWhole, leader == .nobody || isQuiet && !hasLeader, let tenure = campaign(address, follower) {
                 serve(tenure)
                 return
             }
-            _ = wake.wait(timeout: .now() + 1)
+            isQuiet = wake.wait(timeout: .now() + .milliseconds(Int(lease / .milliseconds(2)))) == .timedOut
         }
+    }
+
+    /// What etcd's majority says; true where it says nothing.
+    private var hasLeader: Bool {
+        guard let found = try? client.range(from: keys.leader, timeout: lease / 4) else { return true }
+        return !found.entries.isEmpty
     }
 
     /// Nil where another was elected or etcd did not answer.

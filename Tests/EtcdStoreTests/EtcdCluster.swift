@@ -133,22 +133,23 @@ func eventually(within limit: Duration = .seconds(60), _ condition: () throws ->
     return false
 }
 
-/// A TCP port of loopback that nobody had a moment ago.
+/// A TCP port of loopback that nobody had a moment ago, and that no outgoing connection is given: a member that was
+/// killed wants it again.
 private func freePort() throws -> Int {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let port = withUnsafeMutablePointer(to: &address) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address -> UInt16? in
-            guard bind(descriptor, address, length) == 0, getsockname(descriptor, address, &length) == 0 else {
-                return nil
+    for _ in 0..<200 {
+        let port = UInt16.random(in: 20_000..<32_000)
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let isFree = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
-            return pointer.pointee.sin_port.bigEndian
         }
+        if isFree { return Int(port) }
     }
-    guard let port else { throw Failure("no free port") }
-    return Int(port)
+    throw Failure("no free port")
 }
