@@ -42,6 +42,7 @@ test-outside: build
 
 bench: build-release
 	.build/release/holdfast-bench --server .build/release/holdfast-server
+	.build/release/holdfast-bench-etcd --server .build/release/holdfast-server
 
 format:
 	swift format -i -r $(sources)

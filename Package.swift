@@ -170,6 +170,12 @@ let package = Package(
                 "IPAMAPI", "IPAMModel", "RPC", "CMessages",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
+        .executableTarget(
+            name: "holdfast-bench-etcd",
+            dependencies: [
+                "IPAMAPI", "EtcdStore", "LedgerStore", "Ledger", "IPAMModel", "Addresses", "RPC", "CMessages",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Benchmarks/holdfast-bench-etcd", swiftSettings: settings),
 
         // Tests
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: testSettings),

@@ -95,7 +95,7 @@ package final class EtcdTenure: LedgerStore {
             answer = try client.commit(transaction, timeout: lease.patience)
         } catch {
             if error.saysThatNothingHappened { throw StoreError(etcd: error) }
-            return try findOut(mark, &known)
+            return try findOut(mark, &known, because: error)
         }
         if answer.succeeded {
             known.mark = mark
@@ -110,23 +110,27 @@ package final class EtcdTenure: LedgerStore {
         throw StoreError(.failed, "an address of this change is in another binding already: nothing was changed")
     }
 
-    /// After a transaction without an answer. It writes the old mark again, which makes the lost one void if it has not
-    /// taken effect by then, and else finds the new mark. Gives up with the lease: then another server finds out.
-    private func findOut(_ mark: EtcdMark, _ known: inout Known) throws(StoreError) {
+    /// After a transaction of which it is not known whether it has taken effect. One that was not answered is made void by
+    /// writing the old mark again, if it has not taken effect by then; one that found etcd full was decided with its answer,
+    /// and is looked for. Gives up with the lease: then another server finds out.
+    private func findOut(_ mark: EtcdMark, _ known: inout Known, because error: RPCStatus) throws(StoreError) {
+        let voids: [EtcdOperation] = error.saysThatEtcdIsFull ? [] : [.put(keys.revision, known.mark.bytes)]
+        let failure =
+            voids.isEmpty
+            ? StoreError(etcd: error) : StoreError(.failed, "etcd did not take the change in time: nothing was changed")
         while lease.isHeld {
             let answer: EtcdTransactionAnswer
             do throws(RPCStatus) {
                 answer = try client.commit(
-                    EtcdTransaction(
-                        comparisons: fence(known), success: [.put(keys.revision, known.mark.bytes)],
-                        failure: evidence), timeout: lease.patience)
+                    EtcdTransaction(comparisons: fence(known), success: voids, failure: evidence),
+                    timeout: lease.patience)
             } catch {
                 lease.pause()
                 continue
             }
             if answer.succeeded {
-                known.lastCommit = answer.revision
-                throw StoreError(.failed, "etcd did not take the change in time: nothing was changed")
+                if !voids.isEmpty { known.lastCommit = answer.revision }
+                throw failure
             }
             guard let found = try checkFence(answer) else { break }
             let foundMark = try EtcdMark(found)
@@ -137,7 +141,7 @@ package final class EtcdTenure: LedgerStore {
                 return
             }
             guard foundMark == known.mark else { break }
-            throw StoreError(.failed, "etcd did not take the change in time: nothing was changed")
+            throw failure
         }
         lease.giveUp()
         throw .notLeader(nil)
@@ -246,7 +250,8 @@ extension RPCStatus {
     /// Whether a transaction that ended so had no effect and will have none; else it may have one, now or later.
     fileprivate var saysThatNothingHappened: Bool {
         switch code {
-        case .invalidArgument, .resourceExhausted, .permissionDenied, .unauthenticated, .failedPrecondition,
+        case .resourceExhausted: !saysThatEtcdIsFull
+        case .invalidArgument, .permissionDenied, .unauthenticated, .failedPrecondition,
             .unimplemented:
             true
         default: false
@@ -254,12 +259,18 @@ extension RPCStatus {
     }
 }
 
+extension RPCStatus {
+    /// etcd answers so also for the transaction that makes it full, which takes effect (`quotaApplierV3.Txn` in its
+    /// server/etcdserver/apply.go).
+    fileprivate var saysThatEtcdIsFull: Bool { message.contains("database space exceeded") }
+}
+
 extension StoreError {
     /// What an answer of etcd's means for the person who runs the server.
     init(etcd error: any Error) {
         switch error {
         case let error as StoreError: self = error
-        case let status as RPCStatus where status.message.contains("database space exceeded"):
+        case let status as RPCStatus where status.saysThatEtcdIsFull:
             self.init(
                 .full,
                 "etcd's database is full (\(status.message)): nothing was changed. Compact and defragment it, then "
