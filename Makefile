@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up all they need themselves: see scripts/setup.
-.PHONY: build build-release install demo test test-swift test-outside chaos bench format lint generate clean setup
+.PHONY: build build-release release install demo vm-demo test test-swift test-outside test-chart chaos bench format lint generate clean setup
 
 sources := Package.swift Sources Tests Benchmarks
 
@@ -10,6 +10,10 @@ build: setup
 	swift build
 
 build-release: setup
+	@$(MAKE) --no-print-directory release
+
+# Without the setup: in a container's build, for one.
+release:
 	swift build -c release
 	swift build -c release --product holdfast-cni -Xswiftc -static-executable --scratch-path .build-static
 
@@ -24,6 +28,10 @@ install:
 # The product's story on this machine, told in a minute.
 demo: build-release
 	@scripts/demo
+
+# Real guests in QEMU: DHCP, power off and on, live migration; minutes.
+vm-demo: build-release
+	@scripts/vm-demo
 
 test: setup
 	@scripts/test
@@ -40,6 +48,10 @@ chaos: setup
 test-outside: build
 	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/outside
 
+# The chart as Helm renders it, and the image.
+test-chart: build
+	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/chart
+
 bench: build-release
 	.build/release/holdfast-bench --server .build/release/holdfast-server
 	.build/release/holdfast-bench-etcd --server .build/release/holdfast-server
@@ -47,11 +59,13 @@ bench: build-release
 format:
 	swift format -i -r $(sources)
 
-lint:
+lint: setup
 	swift format lint --strict -r $(sources)
+	.venv/bin/hadolint Dockerfile
 
 generate: setup
 	scripts/generate
+	.venv/bin/python Tests/chart/values_table.py
 
 clean:
 	rm -rf .build .build-* .venv

@@ -38,9 +38,8 @@ let package = Package(
         // No pkgConfig: grpc.pc names every absl library and the link line bursts; the module map has `link` lines.
         .systemLibrary(name: "CGRPC", providers: [.apt(["libgrpc-dev"])]),
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
-        .target(name: "CMessages", dependencies: ["CProtobufC"]),
-        // A header without a library: Linux calls that the Glibc module lacks.
         .systemLibrary(name: "CLinux"),
+        .target(name: "CMessages", dependencies: ["CProtobufC"]),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
         .target(
@@ -60,7 +59,7 @@ let package = Package(
         .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC", "Telemetry"], swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
-        .target(name: "DHCP", dependencies: ["Addresses"], swiftSettings: settings),
+        .target(name: "DHCP", dependencies: ["Addresses", "CLinux"], swiftSettings: settings),
 
         // Floor 3
         .target(
@@ -73,6 +72,7 @@ let package = Package(
             dependencies: [
                 "KubernetesAPI", "IPAMModel", "Addresses",
                 .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
         .target(
@@ -91,6 +91,7 @@ let package = Package(
                 "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         .target(
@@ -123,7 +124,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
-                "RPC",
+                "RPC", "KubernetesAPI", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
@@ -137,8 +138,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast-server",
             dependencies: [
-                "IPAMService", "EtcdStore", "StoreOptions", "Lifecycle", "KubernetesAPI", "IPAMModel", "LedgerStore",
-                "RPC", "Program", "Addresses",
+                "IPAMService", "EtcdStore", "StoreOptions", "Lifecycle", "KubernetesAPI", "IPAMAPI", "IPAMModel",
+                "LedgerStore", "RPC", "Program", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -161,6 +162,7 @@ let package = Package(
                 "EtcdStore",
                 "LedgerStore", "Ledger",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
 
@@ -200,8 +202,10 @@ let package = Package(
         .testTarget(
             name: "LifecycleTests",
             dependencies: [
-                "Lifecycle", "TestCluster", "KubernetesAPI", "KubeVirt", "IPAMAPI", "Ledger", "IPAMModel", "Addresses",
+                "Lifecycle", "TestCluster", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMService", "LedgerStore", "Ledger",
+                "IPAMModel", "Addresses", "holdfast", "holdfast-server", "holdfast-agent", "holdfast-cni",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: testSettings),
         .testTarget(
             name: "KubeVirtTests", dependencies: ["KubeVirt", "IPAMModel", "Addresses"], swiftSettings: testSettings),
@@ -230,7 +234,7 @@ let package = Package(
         .testTarget(
             name: "HoldfastCLITests",
             dependencies: [
-                "holdfast", "IPAMAPI", "IPAMModel", "Addresses", "Program",
+                "holdfast", "Lifecycle", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ],

@@ -120,6 +120,7 @@ extension NetworkConfiguration {
         var ipam: JSONObject = ["type": .string(Self.pluginType)]
         if let pool { ipam["pool"] = .string(pool) }
         ipam["socket"] = .string(socket)
+        ipam["dhcp"] = json["dhcp"]
         delegate["ipam"] = .object(ipam)
         // What the runtime adds for a verb, as the list of attachments for GC.
         for member in json.members where member.key.hasPrefix("cni.dev/") { delegate[member.key] = member.value }

@@ -1,3 +1,5 @@
+package import IPAMModel
+
 /// A pod: what the kubelet runs.
 package struct Pod: Hashable, Sendable {
     package var metadata: ObjectMeta
@@ -28,15 +30,18 @@ package struct VirtualMachineInstance: Hashable, Sendable {
     package var nodeName: String?
     package var migration: MigrationState?
     package var networks: [MachineNetwork]
+    /// When it had its pod, ready on a node: its phase became `Scheduled`.
+    package var scheduledAt: Timestamp?
 
     package init(
         metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil,
-        networks: [MachineNetwork] = []
+        networks: [MachineNetwork] = [], scheduledAt: Timestamp? = nil
     ) {
         self.metadata = metadata
         self.nodeName = nodeName
         self.migration = migration
         self.networks = networks
+        self.scheduledAt = scheduledAt
     }
 
     /// The VirtualMachine that it is a run of; nil for one that stands alone.
@@ -67,16 +72,24 @@ package struct MigrationState: Hashable, Sendable, Decodable {
     }
 }
 
-/// The wish to move an instance to another node, and how far that got.
+/// The wish to move an instance to another node, or to another instance (decentralized), and how far that got.
 package struct VirtualMachineInstanceMigration: Hashable, Sendable {
     package var metadata: ObjectMeta
     package var vmiName: String
     package var phase: String?
+    /// Of a decentralized migration: what its two halves have in common. This one is the source's.
+    package var sends: String?
+    /// The same; this one is the target's.
+    package var receives: String?
 
-    package init(metadata: ObjectMeta, vmiName: String, phase: String? = nil) {
+    package init(
+        metadata: ObjectMeta, vmiName: String, phase: String? = nil, sends: String? = nil, receives: String? = nil
+    ) {
         self.metadata = metadata
         self.vmiName = vmiName
         self.phase = phase
+        self.sends = sends
+        self.receives = receives
     }
 
     /// One way or the other, for good.
@@ -91,6 +104,8 @@ package enum KubeVirtName {
     package static let migrationJobName = "kubevirt.io/migrationJobName"
     /// Annotation of a migration's target pod once the target's domain runs.
     package static let migrationTargetReady = "kubevirt.io/migration-target-ready-timestamp"
+    /// Label of a migration: its instance's name.
+    package static let migrationOfInstance = "kubevirt.io/vmi-name"
     /// Label of an instance: the node that owns it.
     package static let nodeName = "kubevirt.io/nodeName"
     /// Label of an instance from the hand-over to virt-handler until a migration has ended: the node that it moves to.
@@ -115,8 +130,13 @@ extension VirtualMachine: Decodable {}
 extension VirtualMachineInstance: Decodable {
     private struct Spec: Decodable { var networks: [MachineNetwork]? }
     private struct Status: Decodable {
+        struct Transition: Decodable {
+            var phase: String?
+            var phaseTransitionTimestamp: String?
+        }
         var nodeName: String?
         var migrationState: MigrationState?
+        var phaseTransitionTimestamps: [Transition]?
     }
     private enum CodingKeys: String, CodingKey { case metadata, spec, status }
 
@@ -127,18 +147,26 @@ extension VirtualMachineInstance: Decodable {
         nodeName = status?.nodeName ?? metadata.labels[KubeVirtName.nodeName]
         migration = status?.migrationState
         networks = try values.decodeIfPresent(Spec.self, forKey: .spec)?.networks ?? []
+        scheduledAt = status?.phaseTransitionTimestamps?.first { $0.phase == "Scheduled" }?.phaseTransitionTimestamp
+            .flatMap(Timestamp.init(rfc3339:))
     }
 }
 
 extension VirtualMachineInstanceMigration: Decodable {
-    private struct Spec: Decodable { var vmiName: String }
+    private struct Half: Decodable { var migrationID: String }
+    private struct Spec: Decodable {
+        var vmiName: String
+        var sendTo: Half?
+        var receive: Half?
+    }
     private struct Status: Decodable { var phase: String? }
     private enum CodingKeys: String, CodingKey { case metadata, spec, status }
 
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         metadata = try values.decode(ObjectMeta.self, forKey: .metadata)
-        vmiName = try values.decode(Spec.self, forKey: .spec).vmiName
+        let spec = try values.decode(Spec.self, forKey: .spec)
+        (vmiName, sends, receives) = (spec.vmiName, spec.sendTo?.migrationID, spec.receive?.migrationID)
         phase = try values.decodeIfPresent(Status.self, forKey: .status)?.phase
     }
 }

@@ -7,6 +7,8 @@ package struct PodIdentity: Hashable, Sendable {
     package var name: String
     /// The VirtualMachine's, the stand-alone instance's, or the pod's; never empty.
     package var uid: String
+    /// The node that the pod's instance is said to belong to.
+    package var instanceNode: String?
     /// The migration that this pod was made for.
     package var migration: Migration?
     /// The VM's; none of another pod.
@@ -16,14 +18,23 @@ package struct PodIdentity: Hashable, Sendable {
     package struct Migration: Hashable, Sendable {
         package var uid: String
         package var standing: Standing
+        /// Where the VM comes from another VM (decentralized migration): its owner, but for the network. Nil for one that
+        /// stays the same VM.
+        package var source: Owner?
 
         package enum Standing: Hashable, Sendable {
             case open
             case ended
             /// No such migration of this instance is there: not yet, or no more (KubeVirt keeps the last five).
             case unconfirmed
+            /// It is open, and brings a VM from where nobody here knows of: no migration, or more than one, sends what
+            /// this one receives.
+            case fromElsewhere
         }
     }
+
+    /// Whether the owner is an instance that no VM owns.
+    package var standsAlone: Bool { kind == .virtualMachine && uid == pod.metadata.controller?.uid }
 
     package func owner(network: String) -> Owner {
         Owner(kind: kind, namespace: pod.metadata.namespace, name: name, uid: uid, network: network)
@@ -36,11 +47,16 @@ package enum IdentityError: Error, Hashable, Sendable {
     case otherPod(namespace: String, name: String, uid: String, asked: String)
     case noInstance(namespace: String, name: String, uid: String)
     case instanceReplaced(name: String, uid: String)
+    /// The instance had its pod before this one was made.
+    case notItsPod(instance: String, pod: String)
     /// Who could tell does not answer, or refuses to.
     case unavailable(reason: String)
 }
 
 extension ClusterObjects {
+    /// How far the clocks of virt-controller and the API server may be apart.
+    private static let clockSkew = Delay.seconds(10)
+
     /// The identity of the pod of this name, and of this UID where the runtime gives one.
     package func identity(
         ofPod name: String, in namespace: String, uid: String?
@@ -55,22 +71,39 @@ extension ClusterObjects {
             return PodIdentity(pod: pod, kind: .pod, name: name, uid: pod.metadata.uid)
         }
         let instance = try confirmedInstance(controller, in: namespace)
+        // An instance has one pod in its life, and one more for each migration.
+        if pod.metadata.labels[KubeVirtName.migrationJobUID] == nil, let created = pod.metadata.createdAt,
+            let scheduled = instance.scheduledAt, created > scheduled.advanced(by: Self.clockSkew)
+        {
+            throw .notItsPod(instance: controller.name, pod: name)
+        }
         let migration = pod.metadata.labels[KubeVirtName.migrationJobUID].map {
-            PodIdentity.Migration(uid: $0, standing: standing(ofMigration: $0, of: controller.name, in: namespace))
+            standing(ofMigration: $0, of: controller.name, in: namespace)
         }
         return PodIdentity(
             pod: pod, kind: .virtualMachine, name: controller.name,
-            uid: instance.virtualMachine?.uid ?? instance.metadata.uid, migration: migration,
-            networks: instance.networks)
+            uid: instance.virtualMachine?.uid ?? instance.metadata.uid, instanceNode: instance.nodeName,
+            migration: migration, networks: instance.networks)
     }
 
     private func standing(
         ofMigration uid: String, of instance: String, in namespace: String
-    ) -> PodIdentity.Migration.Standing {
+    ) -> PodIdentity.Migration {
         guard let found = migration(uid: uid), found.metadata.namespace == namespace, found.vmiName == instance else {
-            return .unconfirmed
+            return PodIdentity.Migration(uid: uid, standing: .unconfirmed)
         }
-        return found.hasEnded ? .ended : .open
+        if found.hasEnded { return PodIdentity.Migration(uid: uid, standing: .ended) }
+        guard let id = found.receives else { return PodIdentity.Migration(uid: uid, standing: .open) }
+        // Promise 8: both halves must be there, each once; KubeVirt too knows them by this ID.
+        let senders = migrations.filter { $0.sends == id && !$0.hasEnded }
+        guard senders.count == 1, let sender = senders.first,
+            migrations.count(where: { $0.receives == id && !$0.hasEnded }) == 1,
+            let source = self.instance(namespace: sender.metadata.namespace, name: sender.vmiName)
+        else { return PodIdentity.Migration(uid: uid, standing: .fromElsewhere) }
+        let owner = Owner(
+            kind: .virtualMachine, namespace: sender.metadata.namespace, name: sender.vmiName,
+            uid: source.virtualMachine?.uid ?? source.metadata.uid, network: "")
+        return PodIdentity.Migration(uid: uid, standing: .open, source: owner)
     }
 
     /// Only the instance itself confirms what a pod says of its owner (promise 8): the name alone would give a pod that

@@ -137,8 +137,8 @@ extension Ledger {
         return usual
     }
 
-    /// One address of each family of the pool, IPv4 first: the requested one, else the one in `keeping`, else a free
-    /// one. A binding that has addresses already gets no further family unasked.
+    /// One address of each family of the pool, IPv4 first: the requested one, else the one in `keeping`, else what a VM
+    /// of this name had before, else a free one. A binding that has addresses already gets no further family unasked.
     private func chooseAddresses(
         in index: Int, requested: [IPAddress], keeping: [IPAddress], for owner: OwnerKey, at now: Timestamp
     ) throws(IPAMError) -> [IPAddress] {
@@ -153,7 +153,7 @@ extension Ledger {
             {
                 chosen.append(address)
             } else if keeping.isEmpty {
-                guard let address = space.propose(family, at: now) else {
+                guard let address = space.propose(family, for: owner, at: now) else {
                     throw .poolExhausted(space.pool.name, family, nextReady: space.nextReady(family))
                 }
                 chosen.append(address)

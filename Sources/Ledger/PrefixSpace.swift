@@ -27,6 +27,8 @@ struct PrefixSpace: Sendable {
     private var taken: AddressSet
     /// Also those that were freed and are withheld since: they wait as well, for when they are given again.
     private(set) var freed: [UInt128: FreedAddress] = [:]
+    /// Where in `freed` a VM finds what it had: its name may come again, a pod's does not.
+    private var freedOfMachines: [OwnerKey: [UInt128]] = [:]
     /// Those that may be given, oldest first. Entries that no longer count are dropped at a commit, so that a rollback can bring them back.
     private var queue: Deque<QueueEntry> = []
     /// Everything before this no longer counts.
@@ -64,6 +66,24 @@ struct PrefixSpace: Sendable {
         let ready = oldestFreed.flatMap { $0.isReady(at: now, reuseDelay: reuseDelay) ? $0.address : nil }
         if freed.count > Self.readyFreedLimit, let ready { return ready }
         return taken.firstMissing.map(address(at:)) ?? ready
+    }
+
+    /// The address that this VM had last, where it may be given and nobody has got it since.
+    func lastFreed(of owner: OwnerKey) -> FreedAddress? {
+        guard !freedOfMachines.isEmpty, let offsets = freedOfMachines[owner] else { return nil }
+        return offsets.lazy.compactMap { freed[$0] }.filter { !withholds($0.address) }.max { $0.revision < $1.revision }
+    }
+
+    private mutating func note(_ address: FreedAddress) {
+        guard address.lastOwner.kind == .virtualMachine else { return }
+        freedOfMachines[address.lastOwner.key, default: []].append(offset(address.address))
+    }
+
+    private mutating func forget(_ address: FreedAddress?) {
+        guard let address, address.lastOwner.kind == .virtualMachine else { return }
+        let offset = offset(address.address)
+        let rest = freedOfMachines[address.lastOwner.key]?.filter { $0 != offset }
+        freedOfMachines[address.lastOwner.key] = rest?.isEmpty == false ? rest : nil
     }
 
     /// When `propose` will find one if nothing is freed or released before; nil when nothing is freed.
@@ -120,6 +140,7 @@ struct PrefixSpace: Sendable {
     mutating func putFreed(_ address: FreedAddress) {
         let offset = offset(address.address)
         freed[offset] = address
+        note(address)
         if withholds(address.address) { return }
         taken.insert(offset)
         queue.append(QueueEntry(offset: offset, revision: address.revision))
@@ -127,6 +148,7 @@ struct PrefixSpace: Sendable {
 
     mutating func removeFreed(_ address: IPAddress) {
         let offset = offset(address)
+        forget(freed[offset])
         freed[offset] = nil
         if withholds(address) { return }
         taken.remove(offset)
@@ -135,6 +157,7 @@ struct PrefixSpace: Sendable {
 
     mutating func undoPutFreed(_ address: IPAddress) {
         let offset = offset(address)
+        forget(freed[offset])
         freed[offset] = nil
         if withholds(address) { return }
         taken.remove(offset)
@@ -146,6 +169,7 @@ struct PrefixSpace: Sendable {
     mutating func undoRemoveFreed(_ address: FreedAddress) {
         let offset = offset(address.address)
         freed[offset] = address
+        note(address)
         if withholds(address.address) { return }
         taken.insert(offset)
         head = 0

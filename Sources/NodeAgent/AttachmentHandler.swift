@@ -15,18 +15,23 @@ package struct AttachmentHandler: Sendable {
     let ipam: any IPAMCalls & PoolCalls
     private let pools: InlinePools
     private let source: any ObjectSource
+    private let cluster: ClusterNotes?
+    private let guests: GuestService?
     let log: Logger
     /// Whether some VM could be attached now if the server could not be reached.
     let servesKnownMachines: @Sendable () -> Bool
 
+    /// `cluster`: where people are told of addresses.
     package init(
-        node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, log: Logger,
-        servesKnownMachines: @escaping @Sendable () -> Bool = { false }
+        node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, cluster: ClusterNotes? = nil,
+        guests: GuestService? = nil, log: Logger, servesKnownMachines: @escaping @Sendable () -> Bool = { false }
     ) {
         self.node = node
         self.ipam = ipam
         pools = InlinePools(calls: ipam, log: log)
         self.source = source
+        self.cluster = cluster
+        self.guests = guests
         self.log = log
         self.servesKnownMachines = servesKnownMachines
     }
@@ -56,13 +61,15 @@ package struct AttachmentHandler: Sendable {
         do {
             let described =
                 if let migration = identity.migration {
-                    try await attach(attachment, asTargetOf: migration, of: owner, by: deadline)
+                    try await attach(
+                        attachment, asTargetOf: migration, of: owner, instanceNode: identity.instanceNode, by: deadline)
                 } else {
                     try await Allocation(
                         owner: owner, attachment: attachment, nic: nic, annotations: metadata.annotations,
                         network: network, invocation: invocation
                     ).run(on: ipam, pools: pools, by: deadline)
                 }
+            try guests?.attach(described, to: nic, network, invocation, annotations: metadata.annotations)
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             log.info(
                 identity.migration == nil ? "attached" : "migration target attached",
@@ -70,6 +77,7 @@ package struct AttachmentHandler: Sendable {
                     "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
                     "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
                 ])
+            cluster?.attached(identity, invocation.interface, described.binding)
             let result = CNIResult(described, hasDefaultRoute: nic.hasDefaultRoute)
             return AddAnswer(result: result, mac: described.binding.mac).json(version: network.version)
         } catch {
@@ -77,6 +85,7 @@ package struct AttachmentHandler: Sendable {
             log.warning(
                 "ADD refused",
                 metadata: ["owner": "\(owner.key)", "pod": "\(metadata.name)", "error": "\(refusal.message)"])
+            cluster?.refused(identity, owner.network, refusal)
             throw refusal
         }
     }
@@ -84,16 +93,25 @@ package struct AttachmentHandler: Sendable {
     /// Prepares an open migration. Where none is open only the pod that has become the VM's carrier is let in, with a new
     /// sandbox: its label stays.
     private func attach(
-        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner,
+        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner, instanceNode: String?,
         by deadline: ContinuousClock.Instant
     ) async throws -> DescribedBinding {
         let refusal: any Error
+        var source = migration.source ?? owner
+        source.network = owner.network
+        if case .fromElsewhere = migration.standing, try await ipam.existingBinding(of: owner, by: deadline) != nil {
+            // Its addresses were reserved here, for its arrival.
+            return try await ipam.allocate(
+                AllocateRequest(owner: owner, attachment: target), timeout: deadline.remaining
+            ).binding
+        }
         if let unconfirmed = CNIError(migration, of: owner.name) {
             refusal = unconfirmed
         } else {
+            try await settleOlder(than: migration, of: source, instanceNode: instanceNode, by: deadline)
             do throws(IPAMError) {
                 return try await ipam.transfer(
-                    TransferRequest(owner: owner, migrationUID: migration.uid, phase: .prepare(target: target)),
+                    TransferRequest(owner: source, migrationUID: migration.uid, phase: .prepare(target: target)),
                     timeout: deadline.remaining)
             } catch {
                 guard error.reason == .migrationEnded else { throw error }
@@ -107,10 +125,30 @@ package struct AttachmentHandler: Sendable {
             .binding
     }
 
+    /// A VM has one migration at a time: an older one that is still open in the ledger has ended without anybody telling
+    /// the server. Where the VM runs tells how; PREPARE would end it in its source's favour.
+    private func settleOlder(
+        than migration: PodIdentity.Migration, of owner: Owner, instanceNode: String?,
+        by deadline: ContinuousClock.Instant
+    ) async throws(IPAMError) {
+        guard let open = try await ipam.existingBinding(of: owner, by: deadline), open.migrationUID != migration.uid,
+            let moved = open.target?.node, moved == instanceNode, moved != open.active?.node
+        else { return }
+        do throws(IPAMError) {
+            _ = try await ipam.transfer(
+                TransferRequest(owner: open.owner, migrationUID: open.migrationUID, phase: .commit(targetOwner: nil)),
+                timeout: deadline.remaining)
+        } catch {
+            // Another agent came first: what it did stands.
+            guard error.code == .failedPrecondition || error.code == .notFound else { throw error }
+        }
+    }
+
     /// By the container's ID alone: the pod may be gone from the API server since long.
     package func delete(_ request: AgentRequest) async throws(CNIError) {
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
+        guests?.detach(invocation)
         let attachment = AttachmentID(
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
         do {

@@ -41,6 +41,11 @@ extension CNIError {
             self.init(
                 .tryAgainLater, "the pod's VirtualMachineInstance \(name) with UID \(uid) has been replaced",
                 details: "the pod is a leftover, or the new instance's pod comes soon")
+        case .notItsPod(let instance, let pod):
+            self.init(
+                .conflict, "pod \(pod) was made after the VirtualMachineInstance \(instance) had its pod",
+                details:
+                    "KubeVirt makes one pod for an instance, and one for each migration: this is neither; delete it")
         case .unavailable(let reason):
             self.init(
                 .tryAgainLater, "whose addresses the pod has cannot be told: \(reason)",
@@ -52,6 +57,11 @@ extension CNIError {
     package init?(_ migration: PodIdentity.Migration, of instance: String) {
         switch migration.standing {
         case .open: return nil
+        case .fromElsewhere:
+            self.init(
+                .tryAgainLater, "the VM \(instance) comes from where no migration sends it, or more than one",
+                details: "both halves of a decentralized migration must be in this cluster; from another one, reserve "
+                    + "the VM's addresses before: `holdfast reserve`; the runtime tries again by itself")
         case .ended:
             self.init(
                 .conflict, "the VirtualMachineInstanceMigration with UID \(migration.uid) has ended",

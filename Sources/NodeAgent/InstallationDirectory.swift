@@ -110,17 +110,17 @@ extension InstallationDirectory {
 /// What tells the file that was written from one that was changed since.
 private struct Identity: Equatable {
     var size: Int
-    /// Seconds and nanoseconds, as decimal text.
+    /// Seconds since 1970, as decimal text.
     var modified: String
     var mode: mode_t
 
     /// Nil where there is no such file.
     init?(of path: String) {
-        var status = stat()
-        guard unsafe lstat(path, &status) == 0 else { return nil }
-        size = Int(status.st_size)
-        modified = "\(status.st_mtim.tv_sec).\(status.st_mtim.tv_nsec)"
-        mode = status.st_mode & 0o7777
+        guard let attributes = try? FileManager.default.attributesOfItem(atPath: path),
+            let size = attributes[.size] as? Int, let modified = attributes[.modificationDate] as? Date,
+            let mode = attributes[.posixPermissions] as? Int
+        else { return nil }
+        (self.size, self.modified, self.mode) = (size, "\(modified.timeIntervalSince1970)", mode_t(mode))
     }
 
     init?(_ json: JSON) {

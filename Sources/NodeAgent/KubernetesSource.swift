@@ -82,7 +82,8 @@ package final class KubernetesSource: ObjectSource, Service {
 extension KubernetesSource {
     /// The pod by the watch, or where that has not seen it (it may lag behind the kubelet's, or know an older pod of the
     /// name) by the API server. The instance likewise: until the pod is ready no label says that it is on this node. The
-    /// migration always by the API server, so that one that has ended is not believed.
+    /// migration always by the API server, so that one that has ended is not believed, and the instance of its target, so that
+    /// it tells where the VM runs now.
     package func identity(
         ofPod name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
     ) async throws(IdentityError) -> PodIdentity {
@@ -92,7 +93,8 @@ extension KubernetesSource {
         }
         objects.pods = [pod]
         if let controller = pod.metadata.controller, controller.isKubeVirt("VirtualMachineInstance") {
-            let watched = [running, coming].lazy.compactMap {
+            let isTarget = pod.metadata.labels[KubeVirtName.migrationJobUID] != nil
+            let watched = (isTarget ? [] : [running, coming]).lazy.compactMap {
                 $0.copy.object(namespace: namespace, name: controller.name)
             }.first { $0.metadata.uid == controller.uid }
             let instance =
@@ -101,16 +103,37 @@ extension KubernetesSource {
                         VirtualMachineInstance.self, .virtualMachineInstances, namespace, controller.name, deadline)
                 }
             if let instance { objects.instances = [instance] }
-            if pod.metadata.labels[KubeVirtName.migrationJobUID] != nil,
-                let migration = pod.metadata.annotations[KubeVirtName.migrationJobName], !migration.isEmpty,
+            if isTarget, let migration = pod.metadata.annotations[KubeVirtName.migrationJobName], !migration.isEmpty,
                 let found = try await get(
                     VirtualMachineInstanceMigration.self, .virtualMachineInstanceMigrations, namespace, migration,
                     deadline)
             {
                 objects.migrations = [found]
+                if let id = found.receives { try await add(sendersOf: id, to: &objects, by: deadline) }
             }
         }
         return try objects.identity(ofPod: name, in: namespace, uid: uid)
+    }
+
+    /// The other half of a decentralized migration, wherever it is, and its instance.
+    private func add(
+        sendersOf id: String, to objects: inout ClusterObjects, by deadline: ContinuousClock.Instant
+    ) async throws(IdentityError) {
+        do {
+            let all = try await client.list(VirtualMachineInstanceMigration.self, .virtualMachineInstanceMigrations)
+            let known = Set(objects.migrations.map(\.metadata.uid))
+            objects.migrations += all.objects.filter {
+                ($0.sends == id || $0.receives == id) && !known.contains($0.metadata.uid)
+            }
+        } catch {
+            throw .unavailable(reason: error.message)
+        }
+        for sender in objects.migrations where sender.sends == id {
+            let instance = try await get(
+                VirtualMachineInstance.self, .virtualMachineInstances, sender.metadata.namespace, sender.vmiName,
+                deadline)
+            if let instance { objects.instances.append(instance) }
+        }
     }
 
     private func pod(

@@ -16,8 +16,11 @@ package struct Reconciliation: Sendable {
     private let node: String
     private let ipam: any IPAMCalls
     private let source: any ObjectSource
+    private let cluster: ClusterNotes?
+    private let guests: GuestService?
     private let log: Logger
 
+    private var commits: CommitWatch
     private var deletions = DeletionWatch()
     /// The reading before showed nothing, and that was logged.
     private var isSuspicious = false
@@ -28,11 +31,18 @@ package struct Reconciliation: Sendable {
     private var migrationBackOff = BackOff()
     private var deletionBackOff = BackOff()
 
-    package init(node: String, ipam: any IPAMCalls, source: any ObjectSource, log: Logger) {
+    /// `cluster`: where people are told of migrations.
+    package init(
+        node: String, ipam: any IPAMCalls, source: any ObjectSource, cluster: ClusterNotes? = nil,
+        guests: GuestService? = nil, log: Logger
+    ) {
         self.node = node
         self.ipam = ipam
         self.source = source
+        self.cluster = cluster
+        self.guests = guests
         self.log = log
+        commits = CommitWatch(node: node)
     }
 
     /// Returns when another pass may find something new, and after `interval` in any case.
@@ -59,6 +69,7 @@ package struct Reconciliation: Sendable {
         var failure: IPAMError?
         do throws(IPAMError) {
             let open = try await bindings(matching: BindingFilter(node: node, state: .migrating))
+            for ended in commits.observe(open) { try await announce(ended) }
             for binding in open {
                 do throws(IPAMError) {
                     try await carryOut(MigrationVerdict(on: binding, in: reading, previous: previous), on: binding)
@@ -83,11 +94,21 @@ package struct Reconciliation: Sendable {
         }
     }
 
+    private func announce(_ ended: Binding) async throws(IPAMError) {
+        guard let guests, let target = ended.target else { return }
+        let now = try await bindings(
+            matching: BindingFilter(namespace: ended.owner.namespace, name: ended.owner.name, node: node))
+        if now.contains(where: { $0.owner.key == ended.owner.key && $0.active?.id == target.id }) {
+            guests.committed(ended.owner, to: target)
+        }
+    }
+
     private func carryOut(_ verdict: MigrationVerdict, on binding: Binding) async throws(IPAMError) {
         let (phase, event, sign): (TransferPhase, Logger.Message, String)
         switch verdict {
         case .wait: return
-        case .commit(let why): (phase, event, sign) = (.commit(targetOwner: nil), "migration committed", why)
+        case .commit(let why, let newOwner):
+            (phase, event, sign) = (.commit(targetOwner: newOwner), "migration committed", why)
         case .abort(let why): (phase, event, sign) = (.abort, "migration aborted", why)
         }
         let request = TransferRequest(owner: binding.owner, migrationUID: binding.migrationUID, phase: phase)
@@ -98,6 +119,10 @@ package struct Reconciliation: Sendable {
         do {
             _ = try await ipam.transfer(request, timeout: Self.timeout)
             log.info(event, metadata: metadata)
+            if case .commit = phase { cluster?.migrated(binding) }
+            if case .commit = verdict, let target = binding.target, target.node == node {
+                guests?.committed(binding.owner, to: target)
+            }
         } catch  where error.code == .failedPrecondition || error.code == .notFound {
             // Another agent, a newer migration or the VM's deletion came first: what it did stands.
             metadata["error"] = "\(error.message)"

@@ -22,7 +22,8 @@ struct AgentCommand: AsyncParsableCommand {
             """)
 
     static let variables =
-        ["node", "server", "socket", "state-dir", "pods", "kubeconfig", "kube-context"] + LogOptions.variables
+        ["node", "server", "socket", "state-dir", "pods", "http"] + KubernetesOptions.variables + LogOptions.variables
+    static let flags = ["dhcp", "announce", "annotate-pods"]
 
     @Option(help: "This node's name, as in spec.nodeName of its pods.")
     var node: String
@@ -44,16 +45,32 @@ struct AgentCommand: AsyncParsableCommand {
             """, valueName: "source"))
     var pods: PodSource
 
-    @Option(
-        help: "The kubeconfig file of the API server; without one, the service account of the pod that this runs in.")
-    var kubeconfig: String?
+    @OptionGroup var kubernetes: KubernetesOptions
 
-    @Option(help: "The context in the kubeconfig file; without one, its current one.")
-    var kubeContext: String?
+    @Flag(help: "Write addresses and MACs as holdfast.dev/ annotations on pods; only with --pods kubernetes.")
+    var annotatePods = false
+
+    @Flag(
+        help: ArgumentHelp(
+            "Answer the DHCP of all VMs' guests (KubeVirt's binding managedTap).",
+            discussion: "A network's \"dhcp\" and a VM's annotation holdfast.dev/dhcp say so, or otherwise, for one."))
+    var dhcp = false
+
+    @Flag(help: "Tell the network by gratuitous ARP and neighbour advertisements when a migration to this node ends.")
+    var announce = false
+
+    @Option(help: ArgumentHelp("Where /healthz and /readyz are; else nowhere.", valueName: "host:port"))
+    var http: HostPort?
 
     @OptionGroup(title: "TLS") var tls: ClientTLSOptions
 
     @OptionGroup(title: "Logging") var logging: LogOptions
+
+    func validate() throws {
+        if case .directory = pods, kubernetes.kubeconfig != nil || kubernetes.kubeContext != nil || annotatePods {
+            throw ValidationError("--kubeconfig, --kube-context and --annotate-pods are for --pods kubernetes")
+        }
+    }
 
     func run() async throws {
         let log = logging.logger("holdfast-agent")
@@ -68,39 +85,51 @@ struct AgentCommand: AsyncParsableCommand {
         }
         defer { withExtendedLifetime(lock) {} }
         let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
-        let (source, watches) = try objectSource(log)
+        let sight = try sight(log)
+        let guests = GuestService(
+            ports: try GuestPorts(folder: try PortFolder(path: "\(stateDir)/ports"), log: log),
+            answersByDefault: dhcp, announces: announce, log: log)
         let application = AgentServer.application(
-            handler: AttachmentHandler(node: node, ipam: ipam, source: source, log: log), socket: socket, log: log
+            handler: AttachmentHandler(
+                node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log),
+            socket: socket, log: log
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }
-        let reconciliation = Reconciliation(node: node, ipam: ipam, source: source, log: log)
+        let reconciliation = Reconciliation(
+            node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log)
+        let probes = http.map { ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, log: log) }
         let services = ServiceGroup(
-            services: watches + [ReconciliationService(reconciliation), application],
+            services: sight.services + [guests, ReconciliationService(reconciliation), application]
+                + (probes.map { [$0] } ?? []),
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()
+        } catch let error as ProbeServerError {
+            throw Failure(
+                "cannot answer probes at \(http?.description ?? ""): \(error.reason)",
+                hint: "name another address with --http")
         } catch {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
         await ipam.close()
     }
 
-    /// Where pods and VMs are seen, and what must run for it.
-    private func objectSource(_ log: Logger) throws -> (any ObjectSource, [any Service]) {
+    /// Where pods and VMs are seen, where people are told, and what must run for it.
+    private struct Sight {
+        var source: any ObjectSource
+        var notes: ClusterNotes?
+        var services: [any Service] = []
+    }
+
+    private func sight(_ log: Logger) throws -> Sight {
         switch pods {
-        case .directory(let path): return (DirectorySource(path: path, log: log), [])
+        case .directory(let path): return Sight(source: DirectorySource(path: path, log: log))
         case .kubernetes:
-            let configuration: KubernetesConfiguration
-            do throws(KubernetesError) {
-                configuration =
-                    if let kubeconfig { try .kubeconfig(kubeconfig, context: kubeContext) } else { try .inCluster() }
-            } catch {
-                throw Failure("the API server cannot be asked: \(error.message)")
-            }
-            let source = KubernetesSource(
-                node: node, client: KubernetesClient(configuration, log: log), log: log)
-            return (source, [source])
+            let client = KubernetesClient(try kubernetes.configuration, log: log)
+            let source = KubernetesSource(node: node, client: client, log: log)
+            let notes = ClusterNotes(node: node, client: client, annotatesPods: annotatePods, log: log)
+            return Sight(source: source, notes: notes, services: [source, notes])
         }
     }
 
@@ -129,4 +158,8 @@ enum PodSource: ExpressibleByArgument {
             return nil
         }
     }
+}
+
+extension HostPort: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
 }

@@ -44,7 +44,7 @@ struct InstallCommand: AsyncParsableCommand {
         }
         do {
             for file in try directories.installation.install(plugin: program, configuration: conf) { print(file) }
-        } catch let error as InstallationError {
+        } catch {
             throw Failure("\(error)", hint: "nothing is half installed: repeat it when that is mended")
         }
     }
@@ -74,7 +74,7 @@ struct UninstallCommand: AsyncParsableCommand {
     func run() async throws {
         do {
             for file in try directories.installation.uninstall() { print(file) }
-        } catch let error as InstallationError {
+        } catch {
             throw Failure("\(error)", hint: "repeat it when that is mended")
         }
     }

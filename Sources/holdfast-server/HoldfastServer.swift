@@ -3,7 +3,9 @@ import EtcdStore
 import Foundation
 import IPAMModel
 import IPAMService
+import KubernetesAPI
 import LedgerStore
+import Lifecycle
 import Logging
 import Program
 import RPC
@@ -16,9 +18,8 @@ enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
             variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise"]
-                + EtcdOptions.variables
-                + LogOptions.variables,
-            repeatable: ["listen"], flags: ["insecure"])
+                + EtcdOptions.variables + LifecycleOptions.variables + LogOptions.variables,
+            repeatable: ["listen"], flags: ["insecure", "kubernetes"])
     }
 }
 
@@ -54,6 +55,8 @@ struct HoldfastServer: AsyncParsableCommand {
     var pools: String?
 
     @OptionGroup(title: "etcd") var etcd: EtcdOptions
+
+    @OptionGroup(title: "Kubernetes") var lifecycle: LifecycleOptions
 
     @OptionGroup(title: "TLS") var tls: TLSOptions
 
@@ -115,6 +118,7 @@ struct HoldfastServer: AsyncParsableCommand {
             if let pools {
                 services.insert(try await PoolsFile(path: pools, writer: server.writer, logger: logger), at: 0)
             }
+            if let service = try lifecycle.service(for: server.writer, logger: logger) { services.append(service) }
             if let address = try httpAddress {
                 services.insert(
                     HTTPServer(

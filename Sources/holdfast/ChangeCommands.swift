@@ -55,26 +55,6 @@ struct Release: ClientCommand {
     }
 }
 
-struct TransferCommand: ClientCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "transfer", abstract: "Ends a live migration by hand, whose end did not reach the server.")
-    @Argument(help: "NAMESPACE/NAME of the VM.") var vm: OwnerReference
-    @Option(help: "UID of the VirtualMachineInstanceMigration.") var migration: String
-    @Option(help: "Which of its networks, where it has several.") var network: String?
-    @Flag(help: "--commit: the VM runs at the target now. --abort: it stays at the source.") var end: End
-    @OptionGroup var options: ClientOptions
-
-    enum End: String, EnumerableFlag { case commit, abort }
-
-    func run(_ session: Session) async throws {
-        let owner = try await vm.binding(onNetwork: network, in: session).binding.owner
-        let request = TransferRequest(
-            owner: owner, migrationUID: migration, phase: end == .commit ? .commit(targetOwner: nil) : .abort)
-        let binding = try await session.calls.transfer(request, timeout: session.timeout)
-        session.show(binding.document) { Table.bindings([binding], now: session.now) }
-    }
-}
-
 struct Watch: ClientCommand {
     static let configuration = CommandConfiguration(
         abstract: "Shows the bindings there are, and then every change, until interrupted.")

@@ -31,9 +31,9 @@ struct ClientOptions: ParsableArguments {
         }
     }
 
-    private static func duration(_ text: String) throws -> Duration {
+    static func duration(_ text: String) throws -> Duration {
         do throws(IPAMError) {
-            return Duration.nanoseconds(try Rules.delay(text, "--timeout").nanoseconds)
+            return Duration.nanoseconds(try Rules.delay(text, "the time").nanoseconds)
         } catch {
             throw ValidationError(error.message)
         }

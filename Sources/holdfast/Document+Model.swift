@@ -20,7 +20,7 @@ extension DescribedBinding {
 }
 
 extension Owner {
-    fileprivate var document: Document {
+    var document: Document {
         .fields([
             "kind": .string(kind == .virtualMachine ? "OWNER_KIND_VIRTUAL_MACHINE" : "OWNER_KIND_POD"),
             "namespace": .nonEmpty(namespace), "name": .nonEmpty(name), "uid": .nonEmpty(uid),

@@ -47,6 +47,8 @@ import Testing
         ["pol"], ["pool", "show"], ["binding", "show", "10.0.0.300"], ["binding", "list", "--state", "gone"],
         ["reserve", "a/b"], ["reserve", "a/b", "--network", "n", "--mac", "02:00"], ["release", "b"],
         ["transfer", "a/b", "--migration", "m"], ["transfer", "a/b", "--migration", "m", "--commit", "--abort"],
+        ["transfer"], ["transfer", "--from", "a/b"], ["transfer", "--from", "a/b", "--to", "a/b"],
+        ["transfer", "a/b", "--from", "a/b", "--to", "c/d"], ["check", "--grace", "soon"],
         ["pool", "list", "--timeout", "soon"], ["pool", "list", "-o", "xml"], ["pool", "list", "--tls-cert", "c"],
     ])
     func `is 2 for wrong usage`(line: [String]) throws {

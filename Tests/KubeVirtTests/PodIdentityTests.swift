@@ -65,6 +65,23 @@ struct PodIdentityTests {
         #expect(throws: IdentityError.instanceReplaced(name: "testvm", uid: "vmi-1")) { try identity(in: objects) }
     }
 
+    // Promise 8
+    @Test func `a pod that was made after its instance had one is refused, unless it is a migration's`() throws {
+        func objects(_ created: Int64, labels: [String: String] = [:]) -> ClusterObjects {
+            var objects = cluster(labels: labels)
+            objects.instances[0].scheduledAt = Timestamp(seconds: 100)
+            objects.pods[0].metadata.createdAt = Timestamp(seconds: created)
+            return objects
+        }
+        #expect(try identity(in: objects(99)).uid == "vm-1")
+        // Two clocks have told these times.
+        #expect(try identity(in: objects(110)).uid == "vm-1")
+        #expect(throws: IdentityError.notItsPod(instance: "testvm", pod: "virt-launcher-testvm-x")) {
+            try identity(in: objects(111))
+        }
+        #expect(try identity(in: objects(111, labels: ["kubevirt.io/migrationJobUID": "vmim-1"])).uid == "vm-1")
+    }
+
     @Test(arguments: [
         OwnerReference(apiVersion: "apps/v1", kind: "ReplicaSet", name: "web", uid: "rs-1"),
         OwnerReference(apiVersion: "example.com/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "x"),

@@ -57,6 +57,30 @@ import Testing
         #expect(bench.refusal { try $0.allocate(vm("d"), addresses: ["10.0.0.99"]) }?.reason == .addressOutsidePool)
     }
 
+    @Test func `a VM made anew under its name gets what it had, while nobody else has it`() throws {
+        var bench = try Bench(
+            pool("p", poolPrefix("10.0.0.0/29"), poolPrefix("fd00::/64"), isDefault: true))
+        try bench.allocate(vm("a"))
+        let before = try bench.allocate(vm("b", uid: "older"))
+        try bench.release(vm("b"))
+        // At once: quarantine is for others.
+        let after = try bench.allocate(vm("b", uid: "newer"))
+        #expect(after.addresses == before.addresses && after.mac == before.mac)
+        // And later, as long as there are others to give.
+        try bench.release(vm("b"))
+        bench.seconds += 600
+        try bench.allocate(vm("c"))
+        #expect(try bench.allocate(vm("b")).addresses == before.addresses)
+        try bench.release(vm("b"))
+        bench.seconds += 600
+        try bench.allocate(vm("d"), addresses: ["10.0.0.2"])
+        #expect(try bench.allocate(vm("b")).addresses == ["10.0.0.4", "fd00::2"])
+        // A pod's name does not come again.
+        let first = try bench.allocate(pod("web")).addresses
+        try bench.release(pod("web"))
+        #expect(try bench.allocate(pod("web")).addresses != first)
+    }
+
     @Test func `when none is unused, the one freed first is given, once the pool's delay has passed`() throws {
         var bench = try Bench(pool("p", poolPrefix("10.0.0.0/29"), isDefault: true, reuseDelay: .seconds(60)))
         for name in ["a", "b", "c", "d", "e"] { try bench.allocate(vm(name)) }

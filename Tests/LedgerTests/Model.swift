@@ -80,7 +80,18 @@ struct Model {
         return freed.freedAt.nanoseconds + delay.nanoseconds <= now.nanoseconds
     }
 
-    private func free(_ family: AddressFamily, in pool: Pool, _ now: Timestamp) -> IPAddress? {
+    private func free(
+        _ family: AddressFamily, in pool: Pool, for owner: OwnerKey, _ now: Timestamp
+    ) -> IPAddress? {
+        if owner.kind == .virtualMachine {
+            let had = freed.last { freed in
+                freed.lastOwner.key == owner && freed.address.family == family
+                    && pool.prefixes.contains {
+                        $0.prefix.contains(freed.address) && Self.isGivable(freed.address, $0)
+                    }
+            }
+            if let had { return had.address }
+        }
         for prefix in pool.prefixes where prefix.prefix.family == family {
             let unused = Self.members(of: prefix).first { address in
                 holder(of: address) == nil && !freed.contains { $0.address == address }
@@ -247,7 +258,9 @@ struct Model {
             } else if let old = kept.first(where: { $0.family == family }) {
                 chosen.append(old)
             } else if kept.isEmpty {
-                guard let address = free(family, in: pool, now) else { throw refuse(.poolExhausted) }
+                guard let address = free(family, in: pool, for: request.owner.key, now) else {
+                    throw refuse(.poolExhausted)
+                }
                 chosen.append(address)
             }
         }

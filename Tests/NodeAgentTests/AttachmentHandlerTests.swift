@@ -16,8 +16,10 @@ final class StatedSource: ObjectSource {
     func read() async -> Reading { reading.withLock { $0 } }
 
     func state(_ objects: ClusterObjects, isComplete: Bool = true) {
-        reading.withLock { $0 = Reading(objects: objects, isComplete: isComplete) }
+        state(Reading(objects: objects, isComplete: isComplete))
     }
+
+    func state(_ reading: Reading) { self.reading.withLock { $0 = reading } }
 }
 
 struct AttachmentHandlerTests {
@@ -205,7 +207,7 @@ struct AttachmentHandlerTests {
         #expect(ipam.bindings.first?.active?.containerID == "c2")
         // All calls of one ADD share its time.
         let given = ipam.timeouts.dropFirst(before)
-        #expect(given.count == 3 && zip(given, given.dropFirst()).allSatisfy { $0 > $1 })
+        #expect(given.count == 4 && zip(given, given.dropFirst()).allSatisfy { $0 > $1 })
         #expect(given.allSatisfy { $0 <= .seconds(12) })
 
         pod {

@@ -154,7 +154,7 @@ struct BridgeTests {
         }
     }
 
-    // CNI 1.1, section 4, "DEL": succeeds "even if some resources are missing".
+    // CNI 1.1, section 2, "DEL": succeeds "even if some resources or state are missing".
     @Test(arguments: Way.allCases)
     func `DEL succeeds when namespace, pod and binding are gone already`(way: Way) async throws {
         try await NodeFixture.run { fixture in

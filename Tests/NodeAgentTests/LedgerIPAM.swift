@@ -20,6 +20,7 @@ final class LedgerIPAM: IPAMCalls {
     fileprivate struct State {
         var ledger = Ledger()
         var now = Timestamp(seconds: 1_800_000_000)
+        var freed: [IPAddress: FreedAddress] = [:]
         var calls: [Call] = []
         /// How long each call about one owner was given.
         var timeouts: [Duration] = []
@@ -62,6 +63,18 @@ final class LedgerIPAM: IPAMCalls {
     func binding(of key: OwnerKey) -> Binding? { state.withLock { $0.ledger.binding(of: key) } }
     func fail(with error: IPAMError?) { state.withLock { $0.failure = error } }
     func refuse(ownersNamed name: String?) { state.withLock { $0.refusedName = name } }
+
+    /// The server starts anew from what it has made durable.
+    func restart() throws {
+        try state.withLock { state in
+            let old = state.ledger
+            let bindings = try old.bindings(matching: BindingFilter(), after: nil, limit: .max).bindings
+            state.ledger = try Ledger(
+                Snapshot(
+                    revision: old.committedRevision, pools: old.pools, bindings: bindings,
+                    freed: Array(state.freed.values)))
+        }
+    }
 
     /// A change that no agent asked for.
     @discardableResult
@@ -153,6 +166,13 @@ extension LedgerIPAM.State {
         now = now.advanced(by: .seconds(1))
         do throws(IPAMError) {
             let outcome = try ledger.apply(command, at: now)
+            for change in ledger.pending {
+                switch change {
+                case .putFreed(let address): freed[address.address] = address
+                case .removeFreed(let address): freed[address] = nil
+                default: break
+                }
+            }
             ledger.commit()
             return .success(outcome)
         } catch {

@@ -52,6 +52,75 @@ struct MigrationVerdictTests {
         }
     }
 
+    @Test func `the migration is gone only when two complete readings in a row lack it, and was not handed over`() {
+        func gone(_ objects: inout ClusterObjects) {
+            objects.migrations = []
+            objects.instances[0].migration = nil
+        }
+        var without = running()
+        gone(&without)
+        let lacking = Reading(objects: without, isComplete: true)
+        #expect(decide(previous: lacking, gone) == .abort)
+        #expect(decide(previous: nil, gone) == .wait)
+        #expect(decide(previous: Reading(objects: without, isComplete: false), gone) == .wait)
+        #expect(decide(previous: lacking, isComplete: false, gone) == .wait)
+        #expect(decide(previous: Reading(objects: running(), isComplete: true), gone) == .wait)
+        // Handed over: the instance tells how it ends.
+        #expect(decide(previous: lacking) { $0.migrations = [] } == .wait)
+    }
+
+    @Test func `a migration that is gone, and a newer one in the instance: where the VM runs tells how it ended`() {
+        func replaced(_ objects: inout ClusterObjects) {
+            objects.migrations = []
+            objects.instances[0].migration = MigrationState(migrationUid: "vmim-2", targetNode: "node-c")
+        }
+        var without = running()
+        replaced(&without)
+        let lacking = Reading(objects: without, isComplete: true)
+        #expect(decide(previous: lacking, replaced) == .abort)
+        #expect(
+            decide(previous: lacking) {
+                replaced(&$0)
+                $0.instances[0].nodeName = "node-b"
+            } == .commit)
+    }
+
+    // Promise 8
+    @Test func `a target pod's annotation commits only a migration that the cluster knows, of this VM`() {
+        func annotated(_ change: (inout ClusterObjects) -> Void) -> Decision {
+            decide {
+                $0.pods[1].metadata.annotations[KubeVirtName.migrationTargetReady] = "2026-11-24T04:40:00Z"
+                change(&$0)
+            }
+        }
+        #expect(annotated { $0.instances[0].migration = nil } == .commit)
+        #expect(annotated { $0.migrations = [] } == .commit)
+        func unknown(_ objects: inout ClusterObjects) {
+            objects.migrations = []
+            objects.instances[0].migration = nil
+        }
+        #expect(annotated(unknown) == .wait)
+        #expect(
+            annotated {
+                $0.migrations[0].vmiName = "othervm"
+                $0.instances[0].migration = nil
+            } == .wait)
+        #expect(
+            annotated {
+                $0.migrations[0].metadata.namespace = "elsewhere"
+                $0.instances[0].migration = nil
+            } == .wait)
+    }
+
+    @Test func `a migration within one node is not committed for the instance's node`() {
+        var objects = running()
+        objects.instances[0].nodeName = "node-b"
+        var binding = binding
+        binding.active?.node = "node-b"
+        let reading = Reading(objects: objects, isComplete: true)
+        #expect(MigrationVerdict(on: binding, in: reading, previous: reading) == .wait)
+    }
+
     @Test func `while the migration runs nothing is decided`() {
         #expect(decide { _ in } == .wait)
         #expect(decide { $0.instances = [] } == .wait)
@@ -127,5 +196,8 @@ struct MigrationVerdictTests {
         #expect(decide(previous: Reading(objects: running(), isComplete: true), gone) == .wait)
         #expect(decide(previous: Reading(objects: without, isComplete: false), gone) == .wait)
         #expect(decide(previous: Reading(objects: without, isComplete: true), isComplete: false, gone) == .wait)
+        // A watch may not have shown it yet.
+        let behind = Reading(objects: without, isComplete: true, isCurrent: false)
+        #expect(MigrationVerdict(on: binding, in: behind, previous: behind) == .wait)
     }
 }

@@ -47,7 +47,8 @@ struct ReconciliationTests {
         }
         objects.migrations = succeeded.map {
             VirtualMachineInstanceMigration(
-                metadata: ObjectMeta(namespace: "default", name: $0, uid: $0), vmiName: "testvm", phase: "Succeeded")
+                metadata: ObjectMeta(namespace: "default", name: $0, uid: $0), vmiName: $0 == "m-1" ? "testvm" : $0,
+                phase: "Succeeded")
         }
         return objects
     }

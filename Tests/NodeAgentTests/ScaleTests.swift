@@ -50,9 +50,12 @@ struct ScaleTests {
                     let reading = await agent.read()
                     #expect(reading.isComplete && reading.objects.pods.allSatisfy { $0.nodeName == node(index) })
                 }
-                // One list and one watch for each of three selections, and what they brought was asked for.
-                #expect(cluster.requests.count == 6 * Self.nodes)
-                #expect(cluster.requests.reduce(0) { $0 + $1.items } == 2 * Self.nodes * Self.machinesPerNode)
+                // One list and one watch for each of three selections, and what they brought was asked for. A few more,
+                // should connections have broken when 1,500 were made at once.
+                let (asked, brought) = (6 * Self.nodes, 2 * Self.nodes * Self.machinesPerNode)
+                #expect((asked...asked + asked / 100).contains(cluster.requests.count))
+                let items = cluster.requests.reduce(0) { $0 + $1.items }
+                #expect((brought...brought + brought / 100).contains(items))
 
                 // A migration is the business of two nodes, and of two only.
                 cluster.forgetRequests()

@@ -20,10 +20,9 @@ struct StatusTests {
     }
 
     /// A pool of one address, which `holder` has.
-    private func fill(_ name: String = "tiny", prefix: String = "10.9.0.0/30", gateway: String = "10.9.0.1") throws {
-        let pool = Pool(
-            name: name,
-            prefixes: [PoolPrefix(prefix: try #require(IPPrefix(prefix)), gateway: try #require(IPAddress(gateway)))])
+    private func fill(_ name: String = "tiny") throws {
+        let prefix = try #require(IPPrefix("10.9.0.0/30"))
+        let pool = Pool(name: name, prefixes: [PoolPrefix(prefix: prefix, gateway: IPAddress("10.9.0.1"))])
         try fixture.ipam.apply(.createPool(pool))
         let holder = Owner(kind: .virtualMachine, namespace: "default", name: "holder", network: name)
         try fixture.ipam.apply(.allocate(AllocateRequest(owner: holder, pool: name)))

@@ -13,7 +13,8 @@ private struct Route {
 
     /// `/api/v1/…` and `/apis/GROUP/VERSION/…`, with `namespaces/NAMESPACE` or without.
     init?(_ uri: String) {
-        guard let parts = URLComponents(string: uri) else { return nil }
+        // Go's clients write a space as "+".
+        guard let parts = URLComponents(string: uri.replacing("+", with: "%20")) else { return nil }
         var path = parts.path.split(separator: "/").map(String.init)[...]
         guard let root = path.popFirst() else { return nil }
         var group = ""
@@ -205,7 +206,7 @@ extension ClusterState {
         }
         let version = filter.resource.group.isEmpty ? "v1" : "\(filter.resource.group)/\(filter.resource.version)"
         var body = Data(
-            #"{"kind":"List","apiVersion":"\#(version)","metadata":{"continue":"\#(next)","resourceVersion":"\#(pages.resourceVersion)"},"items":["#
+            #"{"kind":"\#(Self.kind(of: filter.resource))List","apiVersion":"\#(version)","metadata":{"continue":"\#(next)","resourceVersion":"\#(pages.resourceVersion)"},"items":["#
                 .utf8)
         for (index, object) in page.enumerated() {
             if index > 0 { body.append(UInt8(ascii: ",")) }
@@ -213,6 +214,18 @@ extension ClusterState {
         }
         body.append(Data("]}".utf8))
         return Answer(body: body, items: page.count)
+    }
+
+    /// Clients take the items' kind from the list's.
+    private static func kind(of resource: KubernetesResource) -> String {
+        switch resource.plural {
+        case "pods": "Pod"
+        case "events": "Event"
+        case "virtualmachines": "VirtualMachine"
+        case "virtualmachineinstances": "VirtualMachineInstance"
+        case "virtualmachineinstancemigrations": "VirtualMachineInstanceMigration"
+        default: ""
+        }
     }
 
     private mutating func watch(_ filter: ObjectFilter, _ query: [String: String], on channel: any Channel) -> Answer? {
@@ -239,7 +252,10 @@ extension ClusterState {
         if start == 0 {
             for object in sorted(filter) { stream.write("ADDED", object.json) }
         } else {
-            for change in history[filter.resource] ?? [] where stream.startsBefore(change) { stream.tell(change) }
+            let changes = history[filter.resource] ?? []
+            // From the end: of thousands the last few are asked for.
+            let missed = changes.lastIndex { $0.resourceVersion <= start }.map { $0 + 1 } ?? 0
+            for change in changes[missed...] { stream.tell(change) }
         }
         nextID += 1
         watches[nextID] = stream

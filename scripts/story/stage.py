@@ -43,7 +43,9 @@ def _die_with_parent():
 
 
 class Stage:
-    def __init__(self, binaries, plugin, wire):
+    def __init__(self, binaries, plugin, wire, pools=REPOSITORY / "examples/pools.yaml", agent_options=()):
+        self.pools = pools
+        self.agent_options = agent_options
         self.binaries = Path(binaries).resolve()
         self.wire = wire
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-demo-"))
@@ -60,15 +62,25 @@ class Stage:
     def start(self):
         self._launch(
             "server", "holdfast-server", "--listen", self.server, "--store", f"sqlite:{self.folder}/ledger.sqlite",
-            "--pools", str(REPOSITORY / "examples/pools.yaml"))
+            "--pools", str(self.pools))
         wait_until("the server answers", lambda: "listening on" in self._log("server"))
         for node in ("node-a", "node-b"):
-            self._launch(
-                f"agent-{node}", "holdfast-agent", "--node", node, "--server", self.server,
-                "--socket", str(self.socket(node)), "--state-dir", str(self.folder / f"state-{node}"),
-                "--pods", f"directory:{self.objects}", node=node)
+            self.launch_agent(node)
         for node in ("node-a", "node-b"):
             wait_until(f"the agent of {node} listens", lambda: self.socket(node).exists())
+
+    def launch_agent(self, node):
+        self._launch(
+            f"agent-{node}", "holdfast-agent", "--node", node, "--server", self.server,
+            "--socket", str(self.socket(node)), "--state-dir", str(self.folder / f"state-{node}"),
+            "--pods", f"directory:{self.objects}", *self.agent_options, node=node)
+
+    def end(self, name):
+        """Ends one program, as a service manager does."""
+        [(_, process)] = [entry for entry in self.processes if entry[0] == name]
+        self.processes = [entry for entry in self.processes if entry[0] != name]
+        process.terminate()
+        process.wait(DEADLINE)
 
     def socket(self, node):
         return self.folder / f"{node}.sock"

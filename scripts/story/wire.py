@@ -43,10 +43,10 @@ def why_not():
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no reason given"])[-1]
 
 
-def enter(arguments):
+def enter(arguments, module="story"):
     """Starts the story anew, inside namespaces of its own."""
     script = f"mkdir -p {NAMESPACES} && mount -t tmpfs none {NAMESPACES} && ip link set lo up && exec \"$@\""
-    command = [*_unshare(), "sh", "-c", script, "sh", sys.executable, "-m", "story", "--inside", *arguments]
+    command = [*_unshare(), "sh", "-c", script, "sh", sys.executable, "-m", module, "--inside", *arguments]
     os.execvp(command[0], command)
 
 

@@ -62,7 +62,7 @@ package struct PodInterface: Hashable, Sendable {
 
 extension PodInterface {
     /// What stands before and after "holdfast.dev/addresses" in the names that speak for this NIC.
-    var ownForms: [(prefix: String, suffix: String)] {
+    package var ownForms: [(prefix: String, suffix: String)] {
         var forms = isPrimary ? [("", "")] : []
         for suffix in [name, machineNetwork] {
             if let suffix { forms.append(("", ".\(suffix)")) }
@@ -75,7 +75,7 @@ extension PodInterface {
 
     /// Kube-OVN's providers (pkg/controller/pod.go, `getPodAttachmentNet`): "ovn" is the primary one; a definition's own
     /// has ".ovn" where Kube-OVN is the network as well, and the interface where a pod is attached twice.
-    var kubeOVNProviders: [String] {
+    package var kubeOVNProviders: [String] {
         let plain = isPrimary ? ["ovn"] : []
         guard let definition else { return plain }
         let base = "\(definition.name).\(definition.namespace)"

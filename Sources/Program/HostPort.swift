@@ -1,11 +1,11 @@
 import Addresses
 
 /// HOST:PORT, where an IPv6 address stands in brackets.
-struct HostPort {
-    let host: String
-    let port: UInt16
+package struct HostPort: Hashable, Sendable, CustomStringConvertible {
+    package let host: String
+    package let port: UInt16
 
-    init?(_ text: String) {
+    package init?(_ text: String) {
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
             return nil
         }
@@ -20,9 +20,11 @@ struct HostPort {
         self.port = port
     }
 
+    package var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+
     /// Whether nobody outside this machine can reach it.
-    var isLoopback: Bool { host == "localhost" || IPAddress(host)?.isLoopback == true }
+    package var isLoopback: Bool { host == "localhost" || IPAddress(host)?.isLoopback == true }
 
     /// Whether it stands for every address of this machine.
-    var isWildcard: Bool { host == "0.0.0.0" || host == "::" }
+    package var isWildcard: Bool { host == "0.0.0.0" || host == "::" }
 }

@@ -1,0 +1,81 @@
+import CLinux
+import Glibc
+
+/// The kernel's network namespaces, entered by threads (setns(2)).
+package enum NetworkNamespace {
+
+    /// What tells the namespace at `path` from another one that stands there later; nil where there is none.
+    package static func identity(at path: String) -> UInt64? {
+        var info = stat()
+        return unsafe stat(path, &info) == 0 ? UInt64(info.st_ino) : nil
+    }
+
+    /// Runs `body` in the namespace at `path`, on a thread that is made for it and ends with it, as no other thread of the
+    /// process may find itself elsewhere. A socket that `body` opens stays in the namespace, whoever uses it.
+    ///
+    /// Blocks for as long as `body` runs. Fails where there is no such namespace or the process may not enter it
+    /// (CAP_SYS_ADMIN).
+    package static func inside<Value: Sendable>(
+        _ path: String, _ body: @escaping @Sendable () throws(SystemError) -> Value
+    ) throws(SystemError) -> Value {
+        let visit = Visit<Value>()
+        let thread = try SystemThread { visit.outcome = enter(path, body) }
+        thread.join()
+        switch visit.outcome {
+        case .success(let value): return value
+        case .failure(let error): throw error
+        case nil: throw SystemError("enter \(path)")
+        }
+    }
+
+    private static func enter<Value>(
+        _ path: String, _ body: () throws(SystemError) -> Value
+    ) -> Result<Value, SystemError> {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return .failure(SystemError("open the network namespace \(path)")) }
+        defer { close(descriptor) }
+        guard setns(descriptor, CLONE_NEWNET) == 0 else {
+            return .failure(SystemError("enter the network namespace \(path)"))
+        }
+        do {
+            return .success(try body())
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    /// Unchecked: written by the thread, read after its end.
+    private final class Visit<Value>: @unchecked Sendable { var outcome: Result<Value, SystemError>? }
+}
+
+/// A POSIX thread.
+package struct SystemThread: Sendable {
+    private let thread: pthread_t
+
+    package init(_ body: @escaping @Sendable () -> Void) throws(SystemError) {
+        var thread = pthread_t()
+        let box = unsafe Unmanaged.passRetained(Body(body))
+        let result = unsafe pthread_create(
+            &thread, nil,
+            { argument in
+                if let argument = unsafe argument {
+                    unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
+                }
+                return nil
+            }, box.toOpaque())
+        guard result == 0 else {
+            unsafe box.release()
+            errno = result
+            throw SystemError("start a thread")
+        }
+        self.thread = thread
+    }
+
+    /// Waits for its end; once for each thread.
+    package func join() { pthread_join(thread, nil) }
+
+    private final class Body: Sendable {
+        let run: @Sendable () -> Void
+        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    }
+}

@@ -1,0 +1,89 @@
+package import IPAMModel
+package import KubeVirt
+
+/// An object's place in the cluster: Kubernetes has one of a kind there at most.
+package struct ObjectName: Hashable, Sendable, CustomStringConvertible {
+    package var namespace: String
+    package var name: String
+
+    package init(namespace: String, name: String) {
+        self.namespace = namespace
+        self.name = name
+    }
+
+    package init(_ metadata: ObjectMeta) { self.init(namespace: metadata.namespace, name: metadata.name) }
+    package init(_ owner: Owner) { self.init(namespace: owner.namespace, name: owner.name) }
+
+    package var description: String { "\(namespace)/\(name)" }
+}
+
+/// What one look at the cluster showed, as far as bindings are compared with it.
+package struct Inventory: Sendable {
+    /// What was looked for: only of this it is known what is not there.
+    package struct Coverage: OptionSet, Sendable {
+        package let rawValue: UInt8
+        package init(rawValue: UInt8) { self.rawValue = rawValue }
+
+        /// VMs and their instances.
+        package static let machines = Coverage(rawValue: 1)
+        /// The pods that VMs run in.
+        package static let launchers = Coverage(rawValue: 2)
+        /// All pods.
+        package static let pods = Coverage(rawValue: 4)
+        /// The migrations of the bindings that are compared, with their instances and target pods.
+        package static let migrations = Coverage(rawValue: 8)
+    }
+
+    package var coverage: Coverage
+    /// Whether nothing can be missing of what was looked for.
+    package var isComplete: Bool
+    package var machines: Set<ObjectName> = []
+    package var instances: [ObjectName: VirtualMachineInstance] = [:]
+    /// By UID.
+    package var pods: [String: Pod] = [:]
+    /// By UID.
+    package var migrations: [String: VirtualMachineInstanceMigration] = [:]
+
+    package init(coverage: Coverage, isComplete: Bool = true) {
+        self.coverage = coverage
+        self.isComplete = isComplete
+    }
+
+    package mutating func add(_ machine: ObjectMeta) { machines.insert(ObjectName(machine)) }
+    package mutating func add(_ instance: VirtualMachineInstance) {
+        instances[ObjectName(instance.metadata)] = instance
+    }
+    package mutating func add(_ pod: Pod) { pods[pod.metadata.uid] = pod }
+    package mutating func add(_ migration: VirtualMachineInstanceMigration) {
+        migrations[migration.metadata.uid] = migration
+    }
+
+    /// Adds what another look showed of other things.
+    package mutating func merge(_ other: Inventory) {
+        coverage.formUnion(other.coverage)
+        isComplete = isComplete && other.isComplete
+        machines.formUnion(other.machines)
+        instances.merge(other.instances) { $1 }
+        pods.merge(other.pods) { $1 }
+        migrations.merge(other.migrations) { $1 }
+    }
+
+    /// A VM of this name, halted or not, or an instance, which may stand alone or have outlived its VM.
+    func hasMachine(_ name: ObjectName) -> Bool { machines.contains(name) || instances[name] != nil }
+
+    /// What there is about a binding's open migration.
+    func objects(about binding: Binding) -> ClusterObjects {
+        var objects = ClusterObjects()
+        objects.instances = [instances[ObjectName(binding.owner)]].compactMap(\.self)
+        if let migration = migrations[binding.migrationUID] {
+            objects.migrations = [migration]
+            // One that brings the VM to another is in that one's namespace.
+            let other = ObjectName(namespace: migration.metadata.namespace, name: migration.vmiName)
+            if other != ObjectName(binding.owner), let instance = instances[other] {
+                objects.instances.append(instance)
+            }
+        }
+        objects.pods = [binding.active, binding.target].compactMap { $0.flatMap { pods[$0.podUID] } }
+        return objects
+    }
+}

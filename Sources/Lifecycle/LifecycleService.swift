@@ -1,0 +1,106 @@
+package import IPAMAPI
+import KubeVirt
+package import KubernetesAPI
+package import Logging
+import ServiceLifecycle
+import Synchronization
+
+/// Runs the lifecycle until shutdown: follows deletions as the API server tells them, and compares from time to time.
+package struct LifecycleService: Service {
+    private static let tick = Duration.milliseconds(250)
+
+    private let client: KubernetesClient
+    private let events: EventRecorder
+    private let lifecycle: Lifecycle
+    private let log: Logger
+
+    /// `instance` names this server in Events. The client is shut down with the service.
+    package init(
+        client: KubernetesClient, ipam: any IPAMCalls, instance: String, pace: Lifecycle.Pace, log: Logger
+    ) {
+        self.client = client
+        self.log = log
+        events = EventRecorder(client: client, component: "holdfast-server", instance: instance, log: log)
+        lifecycle = Lifecycle(
+            ipam: ipam, cluster: KubernetesCluster(client), events: events, pace: pace, log: log)
+    }
+
+    package func run() async throws {
+        await cancelWhenGracefulShutdown {
+            let soon = Soon()
+            await withDiscardingTaskGroup { tasks in
+                tasks.addTask { await events.run() }
+                tasks.addTask { await repeatedly(soon) { await lifecycle.compare(&$0, at: .now) } }
+                tasks.addTask { await repeatedly(nil) { await lifecycle.settleMigrations(&$0, at: .now) } }
+                tasks.addTask { await follow(Lean<VirtualMachine>.self, .virtualMachines, soon) }
+                tasks.addTask { await follow(Lean<VirtualMachineInstance>.self, .virtualMachineInstances, soon) }
+            }
+        }
+        await client.shutDown()
+    }
+
+    /// That a comparison is wanted earlier than planned.
+    private final class Soon: Sendable {
+        private let isWanted = Atomic(false)
+        func want() { isWanted.store(true, ordering: .relaxed) }
+        func take() -> Bool { isWanted.exchange(false, ordering: .relaxed) }
+    }
+
+    private func repeatedly(
+        _ soon: Soon?, _ pass: (inout Lifecycle.Memory) async -> Duration
+    ) async {
+        var memory = soon == nil ? lifecycle.settling : lifecycle.comparing
+        while !Task.isCancelled {
+            let next = ContinuousClock.now + (await pass(&memory))
+            while ContinuousClock.now < next, !Task.isCancelled, soon?.take() != true {
+                try? await Task.sleep(for: min(Self.tick, next - .now))
+            }
+        }
+    }
+
+    /// Hears of deletions from now on; what happened in a gap is for a comparison to find.
+    private func follow<Object: ObjectWithMetadata>(
+        _ type: Lean<Object>.Type, _ resource: KubernetesResource, _ soon: Soon
+    ) async {
+        var pause = RetryPause(most: .seconds(30))
+        var version: String?
+        while !Task.isCancelled {
+            do throws(KubernetesError) {
+                var from = ""
+                if let version {
+                    from = version
+                } else {
+                    from = try await client.list(type, resource).resourceVersion
+                    soon.want()
+                }
+                version = from
+                try await client.watch(type, resource, from: from) { event in
+                    version = await take(event, soon)
+                    pause = RetryPause(most: .seconds(30))
+                }
+                pause = RetryPause(most: .seconds(30))
+            } catch {
+                if Task.isCancelled { return }
+                if error.code == .gone || error.code == .malformed { version = nil }
+                log.debug("a watch broke off", metadata: ["watch": "\(resource)", "error": "\(error.message)"])
+                try? await Task.sleep(for: max(pause.next(), error.retryAfter ?? .zero))
+            }
+        }
+    }
+
+    /// The version up to which everything has been told.
+    private func take<Object: ObjectWithMetadata>(_ event: WatchEvent<Lean<Object>>, _ soon: Soon) async -> String {
+        switch event {
+        case .bookmark(let version): return version
+        case .added(let listed), .modified(let listed): return listed.reference.resourceVersion
+        case .deleted(let listed):
+            // An instance that a VM owns ends with each of its runs.
+            if let instance = listed.object?.object as? VirtualMachineInstance, instance.virtualMachine != nil {
+                return listed.reference.resourceVersion
+            }
+            let name = ObjectName(namespace: listed.reference.namespace, name: listed.reference.name)
+            if await !lifecycle.machineDeleted(name, uid: listed.reference.uid) { soon.want() }
+            return listed.reference.resourceVersion
+        }
+    }
+}

@@ -1,0 +1,163 @@
+package import DHCP
+package import Logging
+import Synchronization
+
+/// The ports of all guests on this node, served by one thread.
+package final class GuestPorts: Sendable {
+    /// How often it is looked whether pods' namespaces are still there.
+    private static let inspection = Duration.seconds(10)
+    /// How often guests are told what they would else forget: RFC 4861's longest interval.
+    private static let advertisement = Duration.seconds(600)
+
+    fileprivate struct State: Sendable {
+        var ports: [PortRecord.Key: GuestPort] = [:]
+        /// What was logged of a port already: a guest that asks and asks does not fill the log.
+        var told: [PortRecord.Key: Set<Responder.Event>] = [:]
+        var announcements = AnnouncementQueue<PortRecord.Key>()
+        var isStopped = false
+        var inspectAt = ContinuousClock.now + GuestPorts.inspection
+        var advertiseAt = ContinuousClock.now + GuestPorts.advertisement
+    }
+
+    private let state = Mutex(State())
+    private let waiting: Waiting
+    private let folder: PortFolder
+    private let log: Logger
+
+    package init(folder: PortFolder, log: Logger) throws(SystemError) {
+        self.folder = folder
+        self.log = log
+        waiting = try Waiting()
+    }
+
+    /// Opens the ports that an agent before this one served, and forgets those whose pods are gone.
+    package func restore() {
+        let (records, unreadable) = folder.load()
+        for name in unreadable { log.warning("a port's record cannot be read", metadata: ["file": "\(name)"]) }
+        for record in records {
+            guard record.isThere else {
+                folder.remove(record.key)
+                continue
+            }
+            do {
+                let port = try GuestPort(record)
+                state.withLock { $0.ports[record.key] = port }
+            } catch {
+                log.error(
+                    "a guest's port cannot be opened", metadata: ["owner": "\(record.owner)", "error": "\(error)"])
+            }
+        }
+        waiting.wake()
+    }
+
+    /// From now on the port is served, also by an agent after this one. The same again changes nothing.
+    package func attach(_ record: PortRecord) throws {
+        guard state.withLock({ $0.ports[record.key]?.record != record }) else { return }
+        let port = try GuestPort(record)
+        try folder.save(record)
+        state.withLock { state in
+            state.ports[record.key] = port
+            state.told[record.key] = nil
+        }
+        waiting.wake()
+    }
+
+    package func detach(_ key: PortRecord.Key) {
+        state.withLock { $0.forget(key) }
+        folder.remove(key)
+        waiting.wake()
+    }
+
+    /// Tells the network, a few times, that the port's addresses are here. Nothing where the port is not known.
+    package func announce(_ key: PortRecord.Key) {
+        state.withLock { state in
+            if state.ports[key] != nil { state.announcements.add(key, at: .now) }
+        }
+        waiting.wake()
+    }
+
+    /// Serves until `stop`, on the caller's thread.
+    package func serve() {
+        while true {
+            let next = state.withLock { state -> (descriptors: [CInt], until: ContinuousClock.Instant)? in
+                if state.isStopped { return nil }
+                let until = [state.inspectAt, state.advertiseAt, state.announcements.dueAt].compactMap(\.self).min()
+                return (state.ports.values.flatMap(\.descriptors), until ?? state.inspectAt)
+            }
+            guard let next else { return }
+            let milliseconds = (next.until - .now) / .milliseconds(1)
+            _ = waiting.wait(
+                for: next.descriptors, milliseconds: CInt(max(0, min(milliseconds.rounded(.up), 60_000))))
+            pass(at: .now)
+        }
+    }
+
+    package func stop() {
+        state.withLock { $0.isStopped = true }
+        waiting.wake()
+    }
+
+    private func pass(at now: ContinuousClock.Instant) {
+        state.withLock { state in
+            for key in state.ports.keys {
+                guard let events = state.ports[key]?.serve(at: now), let owner = state.ports[key]?.record.owner else {
+                    continue
+                }
+                for event in events { tell(event, of: owner, isNew: state.isNew(event, of: key)) }
+            }
+            while let key = state.announcements.next(at: now) {
+                guard let port = state.ports[key] else { continue }
+                do {
+                    try port.announce()
+                } catch {
+                    log.warning("not announced", metadata: ["owner": "\(port.record.owner)", "error": "\(error)"])
+                }
+            }
+            if now >= state.inspectAt {
+                state.inspectAt = now + Self.inspection
+                // An open socket keeps a namespace alive, and its interfaces: none may outlive its pod.
+                for (key, port) in state.ports where !port.record.isThere {
+                    state.forget(key)
+                    folder.remove(key)
+                }
+            }
+            if now >= state.advertiseAt {
+                state.advertiseAt = now + Self.advertisement
+                for port in state.ports.values { port.advertise() }
+            }
+        }
+    }
+
+    private func tell(_ event: Responder.Event, of owner: String, isNew: Bool) {
+        var metadata: Logger.Metadata = ["owner": "\(owner)"]
+        let message: Logger.Message
+        var level = Logger.Level.warning
+        switch event {
+        case .leased(let address):
+            metadata["address"] = "\(address)"
+            (message, level) = ("guest has its address by DHCP", .info)
+        case .refused(let address):
+            metadata["asked"] = "\(address)"
+            message = "a guest asks for an address that is not its own; refused"
+        case .foreign(let mac):
+            metadata["mac"] = "\(mac)"
+            message = "a guest asks with a MAC that is not its binding's; not answered"
+        case .declined(let address):
+            metadata["address"] = "\(address)"
+            message = "a guest declines its address: somebody else seems to use it"
+        }
+        log.log(level: isNew ? level : .debug, message, metadata: metadata)
+    }
+}
+
+extension GuestPorts.State {
+    fileprivate mutating func forget(_ key: PortRecord.Key) {
+        ports[key] = nil
+        told[key] = nil
+        announcements.remove(key)
+    }
+
+    fileprivate mutating func isNew(_ event: Responder.Event, of key: PortRecord.Key) -> Bool {
+        told[key, default: []].count < 16 && told[key, default: []].insert(event).inserted
+    }
+}

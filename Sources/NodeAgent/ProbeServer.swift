@@ -1,0 +1,64 @@
+import Hummingbird
+package import IPAMAPI
+import IPAMModel
+package import Logging
+import NIOCore
+import ServiceLifecycle
+
+/// What the kubelet's probes ask of the agent over HTTP: /healthz, and /readyz, which is 200 where a new pod can be served
+/// because the server answers. An agent that cannot serve the plugin's socket ends, so of that nothing is said.
+package struct ProbeServer: Service {
+    /// Less than a probe waits.
+    private static let patience = Duration.seconds(3)
+    private static let idleTimeout = TimeAmount.seconds(30)
+
+    private let host: String
+    private let port: Int
+    private let ipam: any PoolCalls
+    private let logger: Logger
+
+    package init(host: String, port: Int, ipam: any PoolCalls, log: Logger) {
+        self.host = host
+        self.port = port
+        self.ipam = ipam
+        logger = log
+    }
+
+    /// Serves until graceful shutdown. Throws `ProbeServerError` where the address cannot be had.
+    package func run() async throws {
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .notice)
+        let application = Application(
+            router: router, server: .http1(configuration: .init(idleTimeout: Self.idleTimeout)),
+            configuration: .init(address: .hostname(host, port: port)), logger: quiet)
+        do {
+            try await application.run()
+        } catch {
+            throw ProbeServerError(reason: "\(error)")
+        }
+    }
+
+    private var router: Router<BasicRequestContext> {
+        let router = Router()
+        router.get("/healthz") { _, _ in Self.response(.ok, "ok\n") }
+        router.get("/readyz") { [ipam] _, _ in
+            do throws(IPAMError) {
+                _ = try await ipam.pools(timeout: Self.patience)
+                return Self.response(.ok, "ok\n")
+            } catch {
+                return Self.response(.serviceUnavailable, "the server does not answer: \(error.message)\n")
+            }
+        }
+        return router
+    }
+
+    private static func response(_ status: HTTPResponse.Status, _ text: String) -> Response {
+        Response(
+            status: status, headers: [.contentType: "text/plain; charset=utf-8"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
+    }
+}
+
+package struct ProbeServerError: Error {
+    package let reason: String
+}

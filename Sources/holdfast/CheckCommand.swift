@@ -1,0 +1,142 @@
+import Addresses
+import ArgumentParser
+import Foundation
+import IPAMAPI
+import IPAMModel
+import KubernetesAPI
+import Lifecycle
+import Logging
+import Program
+
+struct Check: ClientCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Compares the ledger with the cluster's VMs, pods and migrations.",
+        discussion: """
+            Prints each binding that disagrees with the cluster in two looks, --grace apart, with why and what --repair \
+            would do. A halted VM agrees: it keeps its addresses. Exit status: 0 when all agree, 1 when not.
+            """)
+    @Flag(help: "Mend what can be mended safely: each is looked at once more just before.") var repair = false
+    @Option(
+        help: "How far apart the two looks are: 10s unless set.",
+        transform: ClientOptions.duration)
+    var grace: Duration?
+    @OptionGroup(title: "Kubernetes") var kubernetes: KubernetesOptions
+    @OptionGroup var options: ClientOptions
+
+    func run(_ session: Session) async throws {
+        let client = KubernetesClient(
+            try Self.kubernetes(kubernetes), log: Logger(label: "holdfast") { _ in SwiftLogNoOpLogHandler() })
+        let outcome: Result<Void, any Error>
+        do {
+            outcome = .success(try await run(session, cluster: KubernetesCluster(client)))
+        } catch let error as KubernetesError {
+            outcome = .failure(Failure("the cluster cannot be compared: \(error.message)"))
+        } catch {
+            outcome = .failure(error)
+        }
+        await client.shutDown()
+        try outcome.get()
+    }
+
+    /// As kubectl finds it: `--kubeconfig`, KUBECONFIG, the user's own, else the service account of a pod.
+    private static func kubernetes(_ options: KubernetesOptions) throws -> KubernetesConfiguration {
+        var options = options
+        let home = FileManager.default.homeDirectoryForCurrentUser.appending(path: ".kube/config").path
+        options.kubeconfig =
+            options.kubeconfig ?? variable("KUBECONFIG")
+            ?? (FileManager.default.fileExists(atPath: home) ? home : nil)
+        return try options.configuration
+    }
+
+    /// Throws `ExitCode.failure` where something disagrees.
+    func run(_ session: Session, cluster: any ClusterReads) async throws {
+        let grace = grace ?? .seconds(10)
+        var observations = Observations(grace: grace, isAskedFor: true)
+        var (bindings, result) = try await look(&observations, session, cluster)
+        if !result.found.isEmpty {
+            try await Task.sleep(for: grace)
+            (bindings, result) = try await look(&observations, session, cluster)
+        }
+        if let doubt = result.doubt { throw Failure("nothing can be said: \(doubt)", hint: "try again") }
+        var rows: [CheckedBinding] = []
+        for found in result.repeated {
+            var row = CheckedBinding(found)
+            if repair, result.due.contains(found) { row.outcome = await mend(found, session, cluster) }
+            rows.append(row)
+        }
+        session.show(.object([("disagreements", .array(rows.map(\.document)))])) {
+            rows.isEmpty ? "\(bindings.count) bindings agree with the cluster" : Table.checked(rows, repair: repair)
+        }
+        if rows.contains(where: { $0.outcome != .mended }) { throw ExitCode.failure }
+    }
+
+    /// Bindings first: what was made meanwhile is then in the cluster's lists.
+    private func look(
+        _ observations: inout Observations, _ session: Session, _ cluster: any ClusterReads
+    ) async throws -> ([Binding], Observations.Result) {
+        let bindings = try await session.bindings(matching: BindingFilter()).map(\.binding)
+        let inventory = try await cluster.inventory(for: bindings)
+        return (bindings, observations.compare(bindings, with: inventory, at: .now))
+    }
+
+    private func mend(
+        _ found: Disagreement, _ session: Session, _ cluster: any ClusterReads
+    ) async -> CheckedBinding.Outcome {
+        do throws(Repair.Failure) {
+            switch try await Repair(ipam: session.calls, cluster: cluster).carryOut(found) {
+            case .done: return .mended
+            case .notNeeded(let reason): return .left("left as it is: \(reason)")
+            }
+        } catch {
+            return .left("failed: \(error)")
+        }
+    }
+}
+
+/// One line of the answer.
+struct CheckedBinding {
+    enum Outcome: Equatable {
+        case mended
+        case left(String)
+    }
+
+    var disagreement: Disagreement
+    var outcome: Outcome?
+
+    init(_ disagreement: Disagreement) { self.disagreement = disagreement }
+
+    private var outcomeText: String? {
+        switch outcome {
+        case nil: nil
+        case .mended: "done"
+        case .left(let reason): reason
+        }
+    }
+
+    var document: Document {
+        let binding = disagreement.binding
+        return .fields([
+            "owner": binding.owner.document, "addresses": .nonEmpty(binding.assignments.map(\.address.description)),
+            "state": .string(binding.state.word), "reason": .string(disagreement.reason),
+            "repair": .string("\(disagreement.remedy)"), "outcome": outcomeText.map { .string($0) },
+        ])
+    }
+
+    func cells(repair: Bool) -> [String] {
+        let binding = disagreement.binding
+        return [
+            binding.owner.namespace, binding.owner.name, binding.owner.network,
+            binding.assignments.map(\.address.description).joined(separator: ","), binding.state.word,
+            disagreement.reason, "\(disagreement.remedy)",
+        ] + (repair ? [outcomeText ?? "not done"] : [])
+    }
+}
+
+extension Table {
+    fileprivate static func checked(_ rows: [CheckedBinding], repair: Bool) -> String {
+        var table = Table(
+            ["NAMESPACE", "NAME", "NETWORK", "ADDRESSES", "STATE", "WHY", "REPAIR"] + (repair ? ["DONE"] : []))
+        for row in rows { table.append(row.cells(repair: repair)) }
+        return table.text
+    }
+}

@@ -1,0 +1,135 @@
+import Addresses
+import ArgumentParser
+import Foundation
+import IPAMAPI
+import IPAMModel
+import Program
+
+struct TransferCommand: ClientCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "transfer",
+        abstract: "Gives a VM's addresses to another VM; or ends a live migration by hand.",
+        usage: """
+            holdfast transfer --from NAMESPACE/NAME --to NAMESPACE/NAME
+            holdfast transfer NAMESPACE/NAME --migration UID (--commit | --abort)
+            """,
+        discussion: """
+            With --from and --to the other VM, a clone or one restored under another name, gets the addresses and MACs \
+            of the first, on all networks or the one of --network. The first must be stopped, and the other must have \
+            none of its own there.
+
+            With --migration: for a migration whose end did not reach the server.
+            """)
+    @Argument(help: "NAMESPACE/NAME of the VM that migrates.") var vm: OwnerReference?
+    @Option(help: "NAMESPACE/NAME of the VM that has the addresses.") var from: OwnerReference?
+    @Option(help: "NAMESPACE/NAME of the VM that gets them.") var to: OwnerReference?
+    @Option(help: "UID of the VirtualMachineInstanceMigration.") var migration: String?
+    @Option(help: "Which of its networks, where it has several.") var network: String?
+    @Flag(help: "--commit: the VM runs at the target now. --abort: it stays at the source.") var end: End?
+    @OptionGroup var options: ClientOptions
+
+    enum End: String, EnumerableFlag { case commit, abort }
+
+    func validate() throws {
+        let isOfMigration = vm != nil && migration != nil && end != nil
+        let isToOther = from != nil && to != nil
+        guard isOfMigration != isToOther, isToOther || (from == nil && to == nil),
+            isOfMigration || (vm == nil && migration == nil && end == nil)
+        else {
+            throw ValidationError(
+                "give --from and --to; or a VM, --migration and one of --commit and --abort")
+        }
+        if from != nil, from == to { throw ValidationError("--from and --to name the same VM") }
+    }
+
+    func run(_ session: Session) async throws {
+        if let from, let to {
+            try await give(from, to, session)
+        } else if let vm, let migration, let end {
+            let owner = try await vm.binding(onNetwork: network, in: session).binding.owner
+            let phase: TransferPhase = end == .commit ? .commit(targetOwner: nil) : .abort
+            show([try await transfer(owner, migration, phase, session)], session)
+        }
+    }
+
+    private func show(_ bindings: [DescribedBinding], _ session: Session) {
+        let document: Document =
+            bindings.count == 1
+            ? bindings[0].document : .object([("bindings", .array(bindings.map(\.document)))])
+        session.show(document) { Table.bindings(bindings, now: session.now) }
+    }
+
+    private func give(_ from: OwnerReference, _ to: OwnerReference, _ session: Session) async throws {
+        let all = try await from.bindings(in: session)
+        let meant = all.filter { network == nil || $0.binding.owner.network == network }
+        guard !meant.isEmpty else {
+            throw Failure(
+                "\(from.namespace)/\(from.name) has no binding" + (network.map { " on network \($0)" } ?? ""),
+                hint: "`holdfast binding show \(to.namespace)/\(to.name)` shows whether the other has it already")
+        }
+        for described in meant { try refuse(ifCarried: described.binding) }
+        let others = try await to.bindings(in: session).map(\.binding)
+        for described in meant {
+            guard let own = others.first(where: { $0.owner.network == described.binding.owner.network }) else {
+                continue
+            }
+            throw Failure(
+                """
+                \(to.namespace)/\(to.name) has \(own.assignments.map(\.address.description).joined(separator: ", ")) \
+                on \(own.owner.network) already
+                """,
+                hint: """
+                    stop it, and free those first: `holdfast release \(to.namespace)/\(to.name) --network \
+                    \(own.owner.network)`
+                    """)
+        }
+        var given: [DescribedBinding] = []
+        for described in meant { given.append(try await give(described.binding, to, session)) }
+        show(given, session)
+    }
+
+    /// As a migration to a pod that there is not, which ends at once: should this end in the middle, whatever the VMs do
+    /// next puts it right.
+    private func give(
+        _ binding: Binding, _ to: OwnerReference, _ session: Session
+    ) async throws -> DescribedBinding {
+        let uid = "by-hand-\(UUID().uuidString.lowercased())"
+        let nobody = Attachment(node: "none", pod: "holdfast-transfer", podUID: uid, containerID: uid)
+        let prepared = try await transfer(binding.owner, uid, .prepare(target: nobody), session).binding
+        do {
+            try refuse(ifCarried: prepared)
+        } catch {
+            _ = try await transfer(binding.owner, uid, .abort, session)
+            throw error
+        }
+        var owner = binding.owner
+        (owner.namespace, owner.name, owner.uid) = (to.namespace, to.name, "")
+        let given: DescribedBinding
+        do {
+            given = try await transfer(binding.owner, uid, .commit(targetOwner: owner), session)
+        } catch {
+            _ = try? await transfer(binding.owner, uid, .abort, session)
+            throw error
+        }
+        return try await session.calls.release(
+            .attachment(nobody.id, owner: owner, network: owner.network), timeout: session.timeout) ?? given
+    }
+
+    private func transfer(
+        _ owner: Owner, _ uid: String, _ phase: TransferPhase, _ session: Session
+    ) async throws -> DescribedBinding {
+        try await session.calls.transfer(
+            TransferRequest(owner: owner, migrationUID: uid, phase: phase), timeout: session.timeout)
+    }
+
+    private func refuse(ifCarried binding: Binding) throws {
+        guard let active = binding.active else { return }
+        let owner = binding.owner
+        throw Failure(
+            """
+            \(owner.namespace)/\(owner.name) runs: pod \(active.pod) on node \(active.node) carries \
+            \(binding.assignments.map(\.address.description).joined(separator: ", "))
+            """,
+            hint: "stop it first, with `virtctl stop \(owner.name) -n \(owner.namespace)`, and try again")
+    }
+}

@@ -1,0 +1,154 @@
+import ArgumentParser
+import Foundation
+import IPAMModel
+import KubeVirt
+import KubernetesAPI
+import Lifecycle
+import Program
+import Synchronization
+import Testing
+
+@testable import holdfast
+
+/// Three VMs are in the ledger (Sample): `testvm`, migrating; `true`, bound; `prod/idle`, halted.
+@Suite struct `holdfast check` {
+    /// What it writes, and whether it ends with 0.
+    private func check(
+        _ arguments: [String] = [], _ calls: FakeCalls, _ cluster: Sighted
+    ) async throws -> (output: String, isGood: Bool) {
+        let command = try #require(try Holdfast.parseAsRoot(["check", "--grace", "1ms"] + arguments) as? Check)
+        let output = Mutex<[String]>([])
+        let session = Session(
+            calls: calls, timeout: .seconds(1), format: command.options.output ?? .table, now: Sample.now,
+            write: { text in output.withLock { $0.append(text) } })
+        var isGood = true
+        do { try await command.run(session, cluster: cluster) } catch is ExitCode { isGood = false }
+        return (output.withLock { $0.joined(separator: "\n") }, isGood)
+    }
+
+    private func everything() -> Sighted.State {
+        var state = Sighted.State()
+        for name in ["testvm", "true"] { state.machines.insert(ObjectName(namespace: "default", name: name)) }
+        state.machines.insert(ObjectName(namespace: "prod", name: "idle"))
+        state.pods = [
+            pod("virt-launcher-testvm-x7k2p", uid: "p-1"), pod("virt-launcher-testvm-q9z4c", uid: "p-2"),
+            pod("virt-launcher-true-abcde", uid: "p-3"),
+        ]
+        state.migrations = [
+            VirtualMachineInstanceMigration(
+                metadata: ObjectMeta(namespace: "default", name: "m", uid: "m-1"), vmiName: "testvm", phase: "Running")
+        ]
+        return state
+    }
+
+    private func pod(_ name: String, uid: String) -> Pod {
+        Pod(metadata: ObjectMeta(namespace: "default", name: name, uid: uid), phase: "Running")
+    }
+
+    @Test func `says that all agree, and ends with 0`() async throws {
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        let (output, isGood) = try await check([], calls, Sighted(everything()))
+        #expect(output == "3 bindings agree with the cluster" && isGood)
+        let (json, _) = try await check(["-o", "json"], calls, Sighted(everything()))
+        #expect(json.filter { !$0.isWhitespace } == #"{"disagreements":[]}"#)
+    }
+
+    @Test(arguments: ["table", "json", "yaml"])
+    func `prints what disagrees, why, and what it would do, changes nothing, and ends with 1`(
+        format: String
+    ) async throws {
+        var state = everything()
+        state.machines.remove(ObjectName(namespace: "prod", name: "idle"))
+        state.pods.removeLast()
+        state.migrations[0].phase = "Succeeded"
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        let (output, isGood) = try await check(["-o", format], calls, Sighted(state))
+        #expect(!isGood && calls.noted.isEmpty)
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Golden/check.\(format)")
+        if ProcessInfo.processInfo.environment["UPDATE_GOLDEN"] != nil { try Data("\(output)\n".utf8).write(to: file) }
+        #expect(output + "\n" == (try String(contentsOf: file, encoding: .utf8)))
+    }
+
+    @Test func `does not name what only one of its two looks shows`() async throws {
+        let sighted = Sighted(everything())
+        sighted.missingOnce = ObjectName(namespace: "prod", name: "idle")
+        let (output, isGood) = try await check([], FakeCalls(bindings: try Sample.bindings()), sighted)
+        #expect(isGood && output.hasPrefix("3 bindings agree"), "\(output)")
+    }
+
+    @Test func `mends what is safe to mend, after one more look`() async throws {
+        var state = everything()
+        state.machines.remove(ObjectName(namespace: "prod", name: "idle"))
+        // FakeCalls knows the first binding only.
+        let calls = FakeCalls(bindings: [try Sample.bindings()[2]])
+        let (output, isGood) = try await check(["--repair"], calls, Sighted(state))
+        #expect(isGood && output.contains("done"), "\(output)")
+        #expect(calls.noted == ["release vm prod/idle (vm-net/eth0)"])
+
+        let stubborn = Sighted(state)
+        stubborn.showsMachinesWhenAsked = true
+        let again = FakeCalls(bindings: [try Sample.bindings()[2]])
+        let (left, isStillGood) = try await check(["--repair"], again, stubborn)
+        #expect(!isStillGood && left.contains("left as it is: a VM of that name is there"), "\(left)")
+        #expect(again.noted.isEmpty)
+    }
+
+    @Test func `says nothing of a cluster that cannot be read whole`() async throws {
+        var state = everything()
+        state.isComplete = false
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        await #expect(throws: Failure.self) { _ = try await check(["--repair"], calls, Sighted(state)) }
+        #expect(calls.noted.isEmpty)
+    }
+}
+
+/// A cluster as a test states it.
+private final class Sighted: ClusterReads {
+    struct State {
+        var machines: Set<ObjectName> = []
+        var pods: [Pod] = []
+        var migrations: [VirtualMachineInstanceMigration] = []
+        var isComplete = true
+    }
+
+    private let state: State
+    private let options = Mutex<(missingOnce: ObjectName?, showsWhenAsked: Bool)>((nil, false))
+
+    init(_ state: State) { self.state = state }
+
+    var missingOnce: ObjectName? {
+        get { options.withLock { $0.missingOnce } }
+        set { options.withLock { $0.missingOnce = newValue } }
+    }
+    var showsMachinesWhenAsked: Bool {
+        get { options.withLock { $0.showsWhenAsked } }
+        set { options.withLock { $0.showsWhenAsked = newValue } }
+    }
+
+    private func inventory(_ coverage: Inventory.Coverage) -> Inventory {
+        var inventory = Inventory(coverage: coverage, isComplete: state.isComplete)
+        inventory.machines = state.machines
+        for pod in state.pods { inventory.add(pod) }
+        for migration in state.migrations { inventory.add(migration) }
+        return inventory
+    }
+
+    func inventory(of coverage: Inventory.Coverage) async throws(KubernetesError) -> Inventory {
+        var inventory = inventory(coverage)
+        if let missing = missingOnce {
+            inventory.machines.remove(missing)
+            missingOnce = nil
+        }
+        return inventory
+    }
+
+    func migrations(of bindings: [Binding]) async throws(KubernetesError) -> Inventory { inventory(.migrations) }
+
+    func hasMachine(_ name: ObjectName) async throws(KubernetesError) -> Bool {
+        showsMachinesWhenAsked || state.machines.contains(name)
+    }
+
+    func pod(_ name: ObjectName) async throws(KubernetesError) -> Pod? {
+        state.pods.first { ObjectName($0.metadata) == name }
+    }
+}

@@ -1,0 +1,79 @@
+import Foundation
+import KubeVirt
+import KubernetesAPI
+import Lifecycle
+import TestCluster
+import Testing
+
+/// What an operator sees in Kubernetes.
+struct EventTests {
+    private let refusal = ObjectEvent(
+        ObjectEvent.Subject(vm("testvm")), .refused, "10.16.0.15 is taken by vm default/other")
+
+    private func withRecorder(_ body: (TestCluster, EventRecorder) async throws -> Void) async throws {
+        try await TestCluster.run { cluster in
+            let client = KubernetesClient(cluster.configuration, log: quiet)
+            let recorder = EventRecorder(client: client, component: "holdfast-agent", instance: "node-a", log: quiet)
+            let task = Task { await recorder.run() }
+            let outcome: Result<Void, any Error>
+            do { outcome = .success(try await body(cluster, recorder)) } catch { outcome = .failure(error) }
+            task.cancel()
+            await task.value
+            await client.shutDown()
+            try outcome.get()
+        }
+    }
+
+    private func events(_ cluster: TestCluster) throws -> [[String: Any]] {
+        try cluster.objects(.events).map {
+            try #require(try JSONSerialization.jsonObject(with: $0.json) as? [String: Any])
+        }
+    }
+
+    @Test func `an event names its object, says who it comes from, and is a warning where something was refused`()
+        async throws
+    {
+        try await withRecorder { cluster, recorder in
+            recorder.record(refusal)
+            try await eventually("written") { try events(cluster).count == 1 }
+            let event = try #require(try events(cluster).first)
+            let object = try #require(event["involvedObject"] as? [String: String])
+            #expect(
+                object == [
+                    "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "namespace": "default",
+                    "name": "testvm", "uid": "uid-testvm",
+                ])
+            #expect(event["reason"] as? String == "AddressRefused" && event["type"] as? String == "Warning")
+            #expect((event["message"] as? String)?.contains("vm default/other") == true)
+            #expect(event["source"] as? [String: String] == ["component": "holdfast-agent", "host": "node-a"])
+            #expect(event["count"] as? Int == 1)
+        }
+    }
+
+    @Test func `the same again is counted, also after the API server has forgotten it`() async throws {
+        try await withRecorder { cluster, recorder in
+            recorder.record(refusal)
+            try await eventually("written") { try events(cluster).count == 1 }
+            for _ in 0..<5 { recorder.record(refusal) }
+            try await eventually("counted") { try events(cluster).first?["count"] as? Int == 6 }
+            #expect(try events(cluster).count == 1)
+            let name = try #require(cluster.objects(.events).first?.name)
+            try cluster.delete(.events, name: name)
+            recorder.record(refusal)
+            try await eventually("written anew") { try events(cluster).count == 1 }
+        }
+    }
+
+    @Test func `a flood is bounded, and an API server that takes no events holds nothing up`() async throws {
+        try await withRecorder { cluster, recorder in
+            cluster.fail("create", .events, status: 403, times: 10)
+            for index in 0..<5000 {
+                var event = refusal
+                event.message = "\(index)"
+                recorder.record(event)
+            }
+            try await eventually("some written") { try events(cluster).count > 5 }
+            #expect(try events(cluster).count <= 256)
+        }
+    }
+}

@@ -1,0 +1,165 @@
+import IPAMAPI
+import IPAMModel
+import IPAMService
+import KubeVirt
+import KubernetesAPI
+import Lifecycle
+import Synchronization
+import Testing
+
+/// The loop's passes over a stated cluster and the real rules.
+struct LifecycleTests {
+    private let cluster = StatedCluster()
+    private let mended = RecordedEvents()
+    private let start = ContinuousClock.now
+
+    init() {
+        cluster.state {
+            $0.machines = [name("other")]
+            $0.pods = [pod("other")]
+        }
+    }
+
+    private func lifecycle(_ ledger: Writer) -> Lifecycle {
+        Lifecycle(ipam: ledger, cluster: cluster, events: mended, pace: Lifecycle.Pace(), log: quiet)
+    }
+
+    /// Comparisons a minute apart.
+    private func compare(_ ledger: Writer, times: Int) async {
+        let lifecycle = lifecycle(ledger)
+        var memory = lifecycle.comparing
+        for minute in 0..<times { _ = await lifecycle.compare(&memory, at: start + .seconds(60 * minute)) }
+    }
+
+    @Test func `a VM deleted while nobody looked is freed on all its networks, at the second look`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"))
+        try await ledger.bind(vm("testvm", network: "vlan/net1"))
+        try await ledger.bind(vm("other"))
+        await compare(ledger, times: 1)
+        #expect(try await ledger.all.count == 3)
+        await compare(ledger, times: 2)
+        #expect(try await ledger.all.map(\.owner.name) == ["other"])
+        #expect(mended.all.count == 2)
+    }
+
+    @Test func `a VM that a fresh look still shows is not freed, whatever the lists say`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"))
+        cluster.state {
+            $0.machines.insert(name("testvm"))
+            var lying = Inventory(coverage: [.machines, .launchers])
+            lying.machines = [name("other")]
+            $0.listed = lying
+        }
+        await compare(ledger, times: 5)
+        #expect(try await ledger.all.count == 1)
+        #expect(cluster.looks > 0)
+    }
+
+    @Test func `nothing is freed while lists fail, lack something, or the fresh look fails`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"))
+        let away = KubernetesError(.unreachable, "away")
+        cluster.state { $0.failure = away }
+        await compare(ledger, times: 4)
+        cluster.state {
+            $0.failure = nil
+            $0.isComplete = false
+        }
+        await compare(ledger, times: 4)
+        #expect(try await ledger.all.count == 1)
+        // The fresh look fails: the lists are seen twice, then the API server goes away.
+        cluster.state { $0.isComplete = true }
+        let lifecycle = lifecycle(ledger)
+        var memory = lifecycle.comparing
+        _ = await lifecycle.compare(&memory, at: start)
+        cluster.state { $0.failure = away }
+        #expect(await !lifecycle.machineDeleted(name("testvm"), uid: "uid-testvm"))
+        #expect(try await ledger.all.count == 1)
+        cluster.state { $0.failure = nil }
+        #expect(await lifecycle.compare(&memory, at: start + .seconds(60)) == .seconds(60))
+        #expect(try await ledger.all.isEmpty)
+    }
+
+    @Test func `a deletion that is told frees at once, by UID`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"), pod: "p")
+        try await ledger.bind(podOwner("testvm"))
+        #expect(await lifecycle(ledger).machineDeleted(name("testvm"), uid: "another"))
+        #expect(try await ledger.all.count == 2)
+        cluster.state { $0.pods.append(pod("p")) }
+        #expect(await !lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm"))
+        #expect(try await ledger.all.count == 2)
+        cluster.state { $0.pods = [pod("p", phase: "Succeeded")] }
+        #expect(await lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm"))
+        #expect(try await ledger.all.map(\.owner.kind) == [.pod])
+    }
+
+    @Test func `a VM made anew before the deletion of the one before is told keeps the address`() async throws {
+        let ledger = try await makeLedger()
+        let before = try await ledger.bind(vm("testvm"))
+        cluster.state { $0.machines.insert(name("testvm")) }
+        _ = await lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm")
+        let after = try await ledger.bind(vm("testvm", uid: "newer"), pod: "p")
+        #expect(after.assignments == before.assignments && after.mac == before.mac)
+        // The new VM's is not freed by the late word of the old one, nor because the ledger's UID was another.
+        _ = await lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm")
+        #expect(try await ledger.all.count == 1)
+    }
+
+    @Test func `a carrier that is gone is detached, and the halted VM keeps its address for ever`() async throws {
+        let ledger = try await makeLedger()
+        let before = try await ledger.bind(vm("testvm"), pod: "p")
+        cluster.state { $0.machines.insert(name("testvm")) }
+        await compare(ledger, times: 20)
+        let after = try #require(try await ledger.all.first)
+        #expect(after.state == .reserved && after.assignments == before.assignments)
+    }
+
+    @Test func `a pod's binding is freed once its pod is gone`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(podOwner("web"), pod: "web")
+        cluster.state { $0.pods.append(pod("web")) }
+        await compare(ledger, times: 3)
+        #expect(try await ledger.all.count == 1)
+        cluster.state { $0.pods.removeLast() }
+        await compare(ledger, times: 2)
+        #expect(try await ledger.all.isEmpty)
+    }
+
+    @Test func `what migrates is not freed with its VM before the migration has ended`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"), pod: "source")
+        try await ledger.prepare(vm("testvm"), migration: "m-1", pod: "target")
+        #expect(await !lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm"))
+        #expect(try await ledger.all.map(\.state) == [.migrating])
+    }
+
+    @Test(arguments: ["Succeeded", "Failed"])
+    func `a migration that hangs is settled as the cluster says`(phase: String) async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"), pod: "source")
+        try await ledger.prepare(vm("testvm"), migration: "m-1", pod: "target")
+        cluster.state {
+            $0.pods = [pod("source"), pod("target", node: "node-b")]
+            $0.instances = [instance("testvm")]
+            $0.migrations = [migration("m-1", of: "testvm", phase: "Running")]
+        }
+        let lifecycle = lifecycle(ledger)
+        var memory = lifecycle.settling
+        for tick in 0..<5 { _ = await lifecycle.settleMigrations(&memory, at: start + .seconds(10 * tick)) }
+        #expect(try await ledger.all.first?.state == .migrating)
+        cluster.state { $0.migrations = [migration("m-1", of: "testvm", phase: phase)] }
+        for tick in 5..<9 { _ = await lifecycle.settleMigrations(&memory, at: start + .seconds(10 * tick)) }
+        let binding = try #require(try await ledger.all.first)
+        #expect(binding.state == .bound)
+        #expect(binding.active?.pod == (phase == "Succeeded" ? "target" : "source"))
+    }
+}
+
+final class RecordedEvents: LifecycleEvents {
+    private let recorded = Mutex<[Disagreement]>([])
+    var all: [Disagreement] { recorded.withLock { $0 } }
+    func mended(_ disagreement: Disagreement) { recorded.withLock { $0.append(disagreement) } }
+}

@@ -1,0 +1,191 @@
+import IPAMAPI
+import IPAMModel
+import IPAMService
+import KubeVirt
+import KubernetesAPI
+import Lifecycle
+import ServiceLifecycle
+import TestCluster
+import Testing
+
+/// The service against an API server.
+struct ServiceTests {
+    private func machine(_ name: String, uid: String? = nil, kind: String = "VirtualMachine") -> String {
+        """
+        {"apiVersion":"kubevirt.io/v1","kind":"\(kind)","metadata":{"namespace":"default","name":"\(name)",\
+        "uid":"\(uid ?? "uid-\(name)")"}}
+        """
+    }
+
+    /// Runs `body` beside the service, which compares every 50 ms with a grace time of 200 ms.
+    private func withService(
+        _ ledger: Writer, _ cluster: TestCluster, interval: Duration = .milliseconds(50),
+        _ body: () async throws -> Void
+    ) async throws {
+        var pace = Lifecycle.Pace()
+        pace.grace = .milliseconds(200)
+        pace.interval = interval
+        pace.migrationInterval = .milliseconds(50)
+        pace.migrationGrace = .milliseconds(100)
+        let service = LifecycleService(
+            client: KubernetesClient(cluster.configuration, log: quiet), ipam: ledger, instance: "test",
+            pace: pace, log: quiet)
+        let group = ServiceGroup(configuration: .init(services: [.init(service: service)], logger: quiet))
+        let outcome = try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            let outcome: Result<Void, any Error>
+            do { outcome = .success(try await body()) } catch { outcome = .failure(error) }
+            await group.triggerGracefulShutdown()
+            try await tasks.waitForAll()
+            return outcome
+        }
+        try outcome.get()
+    }
+
+    @Test func `the deletion of a VM, or of an instance that stands alone, is followed`() async throws {
+        let ledger = try await makeLedger()
+        for owner in ["a", "b", "c"] { try await ledger.bind(vm(owner)) }
+        try await TestCluster.run { cluster in
+            try cluster.put(machine("a"))
+            try cluster.put(machine("b"))
+            try cluster.put(machine("c", kind: "VirtualMachineInstance"))
+            // So seldom compared that only the watches can tell.
+            try await withService(ledger, cluster, interval: .seconds(3600)) {
+                try await eventually("two watches") { cluster.watchCount == 2 }
+                try cluster.delete(.virtualMachines, name: "a")
+                try await eventually("a is freed") { try await ledger.all.count == 2 }
+                // The list after a gap shows what the watch has missed.
+                cluster.endWatches(inMidLine: true)
+                try cluster.delete(.virtualMachineInstances, name: "c")
+                try await eventually("c is freed") { try await ledger.all.map(\.owner.name) == ["b"] }
+            }
+        }
+    }
+
+    @Test func `what was missed, also by a watch whose versions are gone, is found by comparing`() async throws {
+        let ledger = try await makeLedger()
+        for owner in ["a", "b", "c"] { try await ledger.bind(vm(owner)) }
+        try await TestCluster.run { cluster in
+            try cluster.put(machine("b"))
+            try cluster.put(machine("c"))
+            try await withService(ledger, cluster, interval: .seconds(3600)) {
+                try await eventually("a is freed") { try await ledger.all.map(\.owner.name).sorted() == ["b", "c"] }
+                try await eventually("two watches") { cluster.watchCount == 2 }
+                try cluster.delete(.virtualMachines, name: "b", isAnnounced: false)
+                cluster.compact()
+                cluster.endWatches()
+                try await eventually("b is freed") { try await ledger.all.map(\.owner.name) == ["c"] }
+            }
+        }
+    }
+
+    @Test func `an API server that fails, is slow, or forbids frees nothing, and is asked again`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("a"))
+        try await TestCluster.run { cluster in
+            try cluster.put(machine("other"))
+            cluster.fail("list", .virtualMachineInstances, status: 500, times: 3)
+            cluster.fail("get", .virtualMachines, status: 403, times: 2)
+            try await withService(ledger, cluster) {
+                try await eventually("the VM was asked for") {
+                    cluster.requests.contains { $0.verb == "get" && $0.status == 403 }
+                }
+                #expect(try await ledger.all.count == 1)
+                try await eventually("a is freed") { try await ledger.all.isEmpty }
+            }
+        }
+    }
+
+    @Test func `a list that is empty all of a sudden frees nothing`() async throws {
+        let ledger = try await makeLedger()
+        for owner in ["a", "b"] { try await ledger.bind(vm(owner)) }
+        try await TestCluster.run { cluster in
+            try cluster.put(machine("a"))
+            try cluster.put(machine("b"))
+            try await withService(ledger, cluster) {
+                try await eventually("two watches") { cluster.watchCount == 2 }
+                func lists() -> Int { cluster.requests.count { $0.verb == "list" && $0.resource == .virtualMachines } }
+                let before = lists()
+                try await eventually("compared") { lists() > before + 2 }
+                // As after a restore of the wrong etcd: no deletion is told.
+                try cluster.delete(.virtualMachines, name: "a", isAnnounced: false)
+                try cluster.delete(.virtualMachines, name: "b", isAnnounced: false)
+                let after = lists()
+                try await eventually("compared often") { lists() > after + 12 }
+                #expect(try await ledger.all.count == 2)
+                // Once VMs show again, what is missing among them is gone.
+                try cluster.put(machine("a"))
+                try await eventually("b is freed") { try await ledger.all.map(\.owner.name) == ["a"] }
+            }
+        }
+    }
+
+    @Test func `a migration to another namespace that hangs is settled there`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"), pod: "source")
+        try await ledger.prepare(vm("testvm"), migration: "receiver", pod: "target")
+        func migration(_ name: String, _ namespace: String, of instance: String, _ half: String, _ phase: String)
+            -> String
+        {
+            """
+            {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstanceMigration","metadata":{"namespace":\
+            "\(namespace)","name":"\(name)","uid":"\(name)","labels":{"kubevirt.io/vmi-name":"\(instance)"}},\
+            "spec":{"vmiName":"\(instance)","\(half)":{"migrationID":"x"}},"status":{"phase":"\(phase)"}}
+            """
+        }
+        try await TestCluster.run { cluster in
+            try cluster.put(machine("testvm"))
+            try cluster.put(migration("sender", "default", of: "testvm", "sendTo", "Running"))
+            try cluster.put(migration("receiver", "green", of: "testvm2", "receive", "Running"))
+            try cluster.put(
+                """
+                {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","metadata":{"namespace":"green",\
+                "name":"testvm2","uid":"vmi-2"}}
+                """)
+            try cluster.put(
+                """
+                {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"green","name":"target","uid":"uid-target"},\
+                "spec":{"nodeName":"node-b"},"status":{"phase":"Running"}}
+                """)
+            try cluster.put(
+                """
+                {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"default","name":"source","uid":"uid-source",\
+                "labels":{"kubevirt.io":"virt-launcher"}},"spec":{"nodeName":"node-a"},"status":{"phase":"Running"}}
+                """)
+            try await withService(ledger, cluster) {
+                func looks() -> Int { cluster.requests.count { $0.name == "target" } }
+                try await eventually("looked at often") { looks() > 8 }
+                #expect(try await ledger.all.map(\.state) == [.migrating])
+                try cluster.put(migration("receiver", "green", of: "testvm2", "receive", "Succeeded"))
+                try await eventually("it is the other VM's") {
+                    let binding = try #require(try await ledger.all.first)
+                    return binding.owner.namespace == "green" && binding.owner.uid == "vmi-2"
+                        && binding.active?.pod == "target"
+                }
+            }
+        }
+    }
+
+    @Test func `the list of all VMs comes in pages, and holds no labels or annotations`() async throws {
+        try await TestCluster.run { cluster in
+            for index in 0..<1200 {
+                try cluster.put(
+                    """
+                    {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","metadata":{"name":"vm-\(index)",\
+                    "labels":{"a":"b"},"annotations":{"c":"d"}}}
+                    """)
+            }
+            let client = KubernetesClient(cluster.configuration, log: quiet)
+            let inventory = try await KubernetesCluster(client).inventory(of: [.machines, .launchers])
+            await client.shutDown()
+            #expect(inventory.instances.count == 1200 && inventory.isComplete)
+            #expect(inventory.instances.values.allSatisfy { $0.metadata.labels.isEmpty })
+            #expect(inventory.instances.values.allSatisfy { $0.metadata.annotations.isEmpty })
+            #expect(cluster.requests.map(\.items).max() == 500)
+            #expect(
+                cluster.requests.contains {
+                    $0.resource == .pods && $0.query["labelSelector"] == "kubevirt.io=virt-launcher"
+                })
+        }
+    }
+}

@@ -1,0 +1,91 @@
+import Addresses
+import DHCP
+import Foundation
+import IPAMModel
+import Testing
+
+@testable import NodeAgent
+
+struct GuestPortTests {
+    private let start = ContinuousClock.now
+
+    @Test func `a record comes back as it was, and a damaged one harms no other`() throws {
+        let path = "/tmp/holdfast-test-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let folder = try PortFolder(path: path)
+        var guest = GuestConfiguration(mac: MACAddress(bits: 0x0200_0a10_000f))
+        guest.ipv4 = DHCPv4Lease(
+            address: try #require(IPAddress("10.16.0.15")), prefixLength: 16,
+            router: try #require(IPAddress("10.16.0.1")),
+            leaseTime: 60)
+        guest.ipv4?.routes = [
+            DHCPRoute(destination: try #require(IPPrefix("10.0.0.0/8")), router: try #require(IPAddress("10.16.0.2")))
+        ]
+        guest.ipv6 = DHCPv6Lease(address: try #require(IPAddress("fd00::15")), prefixLength: 64, leaseTime: 60)
+        let record = PortRecord(
+            key: PortRecord.Key(containerID: "c1", interface: "eth0"), namespace: "/run/netns/x", namespaceID: 7,
+            owner: "vm default/testvm (vm-net/eth0)", guest: guest, answersDHCP: true)
+        try folder.save(record)
+        try Data("{\"key\":".utf8).write(to: URL(filePath: "\(path)/c2-eth0.json"))
+        #expect(folder.load() == (records: [record], unreadable: ["c2-eth0.json"]))
+        #expect(!record.isThere)
+        folder.remove(record.key)
+        folder.remove(record.key)
+        #expect(folder.load().records == [])
+    }
+
+    @Test(arguments: [
+        ("eth0", "k6t-eth0", "eth0-nic"), ("pod1a2b3c4d5e6", "k6t-1a2b3c4d5e6", "1a2b3c4d5e6-nic"),
+        ("net1", "k6t-net1", "net1-nic"),
+    ])
+    func `KubeVirt's names are found from the interface's`(interface: String, bridge: String, nic: String) {
+        let key = PortRecord.Key(containerID: "c", interface: interface)
+        #expect(key.bridge == bridge && key.nic == nic)
+    }
+
+    @Test func `an address is announced three times, and many together are not announced at once`() {
+        var queue = AnnouncementQueue<Int>()
+        #expect(queue.dueAt == nil && queue.next(at: start) == nil)
+        for key in 0..<100 { queue.add(key, at: start) }
+        #expect(queue.next(at: start) == 0 && queue.next(at: start) == nil)
+        var count = 1
+        var now = start
+        var heard: [Int: Int] = [0: 1]
+        while let due = queue.dueAt, count < 1000 {
+            now = max(now, due)
+            if let key = queue.next(at: now) { (count, heard[key]) = (count + 1, heard[key, default: 0] + 1) }
+        }
+        #expect(heard.count == 100 && heard.values.allSatisfy { $0 == 3 })
+        #expect(now - start >= .milliseconds(20) * 299, "50 a second")
+    }
+
+    @Test func `one that is announced already begins anew, and one that is gone is not announced`() {
+        var queue = AnnouncementQueue<Int>()
+        queue.add(1, at: start)
+        queue.add(1, at: start)
+        queue.add(2, at: start)
+        queue.remove(2)
+        var heard: [Int] = []
+        while let due = queue.dueAt { heard += queue.next(at: due).map { [$0] } ?? [] }
+        #expect(heard == [1, 1, 1])
+    }
+
+    @Test func `migrations to this node that are no more open are noticed once, others never`() {
+        func binding(_ name: String, migration: String, to node: String) -> Binding {
+            Binding(
+                owner: Owner(kind: .virtualMachine, namespace: "default", name: name, network: "n/eth0"), pool: "p",
+                assignments: [], mac: MACAddress(bits: 1),
+                target: Attachment(node: node, pod: "p", podUID: "u-\(migration)", containerID: "c"),
+                migrationUID: migration, revision: 1, createdAt: Timestamp(seconds: 0), updatedAt: Timestamp(seconds: 0)
+            )
+        }
+        var watch = CommitWatch(node: "node-b")
+        let (mine, others) = (binding("a", migration: "m1", to: "node-b"), binding("b", migration: "m2", to: "node-a"))
+        #expect(watch.observe([mine, others]).isEmpty && watch.observe([mine, others]).isEmpty)
+        // Another migration of the same machine has taken the first one's place.
+        let next = binding("a", migration: "m3", to: "node-b")
+        #expect(watch.observe([next]) == [mine])
+        #expect(watch.observe([]) == [next])
+        #expect(watch.observe([]).isEmpty)
+    }
+}

@@ -1,0 +1,130 @@
+import CNI
+import IPAMModel
+import KubeVirt
+import Ledger
+import Logging
+import NodeAgent
+import Testing
+
+/// A VM moves to another VM object in another namespace (KubeVirt's decentralized live migration): `blue/testvm` on node-a
+/// becomes `green/testvm2` on node-b.
+struct DecentralizedMigrationTests {
+    private let ipam: LedgerIPAM
+    private let source = StatedSource()
+    private let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+    init() throws { ipam = try LedgerIPAM() }
+
+    private func instance(_ namespace: String, _ name: String, node: String?) -> VirtualMachineInstance {
+        VirtualMachineInstance(
+            metadata: ObjectMeta(
+                namespace: namespace, name: name, uid: "vmi-\(name)",
+                owners: [
+                    OwnerReference(apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: name, uid: "vm-\(name)")
+                ]), nodeName: node)
+    }
+
+    private func launcher(_ namespace: String, of name: String, node: String, migration: String? = nil) -> Pod {
+        Pod(
+            metadata: ObjectMeta(
+                namespace: namespace, name: "launcher-\(name)", uid: "pod-\(name)",
+                labels: migration.map { [KubeVirtName.migrationJobUID: $0] } ?? [:],
+                owners: [
+                    OwnerReference(
+                        apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: name, uid: "vmi-\(name)")
+                ]), nodeName: node, phase: "Running")
+    }
+
+    private func half(
+        _ namespace: String, of name: String, sends: String? = nil, receives: String? = nil,
+        phase: String = "Scheduling"
+    ) -> VirtualMachineInstanceMigration {
+        VirtualMachineInstanceMigration(
+            metadata: ObjectMeta(namespace: namespace, name: "m-\(name)", uid: "vmim-\(name)"), vmiName: name,
+            phase: phase, sends: sends, receives: receives)
+    }
+
+    private func cluster(phase: String = "Scheduling") -> ClusterObjects {
+        var objects = ClusterObjects()
+        objects.instances = [instance("blue", "testvm", node: "node-a"), instance("green", "testvm2", node: nil)]
+        objects.pods = [
+            launcher("blue", of: "testvm", node: "node-a"),
+            launcher("green", of: "testvm2", node: "node-b", migration: "vmim-testvm2"),
+        ]
+        objects.migrations = [
+            half("blue", of: "testvm", sends: "move-1", phase: phase),
+            half("green", of: "testvm2", receives: "move-1", phase: phase),
+        ]
+        return objects
+    }
+
+    @discardableResult
+    private func add(_ namespace: String, _ name: String, on node: String) async throws -> JSON {
+        try await AttachmentHandler(node: node, ipam: ipam, source: source, log: log).add(
+            AgentRequest(
+                environment: [
+                    "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c-\(name)", "CNI_NETNS": "/run/netns/x",
+                    "CNI_IFNAME": "eth0", "CNI_ARGS": "K8S_POD_NAMESPACE=\(namespace);K8S_POD_NAME=launcher-\(name)",
+                ],
+                configuration: [
+                    "cniVersion": "1.0.0", "name": "vm-net", "type": "bridge", "ipam": ["type": "holdfast-cni"],
+                ]))
+    }
+
+    @Test(arguments: ["Succeeded", "Failed"])
+    func `the target gets the source's address, and keeps it just where the migration succeeds`(
+        outcome: String
+    ) async throws {
+        source.state(cluster())
+        let given = try await add("blue", "testvm", on: "node-a")
+        let before = try #require(ipam.bindings.first)
+        let target = try await add("green", "testvm2", on: "node-b")
+        #expect(target["result"]?["ips"] == given["result"]?["ips"])
+        #expect(ipam.bindings.count == 1 && ipam.bindings.first?.state == .migrating)
+        var agent = Reconciliation(node: "node-b", ipam: ipam, source: source, log: log)
+        await agent.pass(at: .now)
+        #expect(ipam.bindings.first?.state == .migrating)
+        source.state(cluster(phase: outcome))
+        await agent.pass(at: .now + .seconds(10))
+        let binding = try #require(ipam.bindings.first)
+        #expect(ipam.bindings.count == 1 && binding.assignments == before.assignments && binding.mac == before.mac)
+        if outcome == "Succeeded" {
+            #expect(binding.owner.namespace == "green" && binding.owner.name == "testvm2")
+            #expect(binding.owner.uid == "vm-testvm2" && binding.active?.podUID == "pod-testvm2")
+        } else {
+            #expect(binding.owner == before.owner && binding.active?.podUID == "pod-testvm")
+        }
+        #expect(binding.target == nil)
+    }
+
+    // Promise 8
+    @Test func `a migration that nothing sends, or two receive, brings nobody another VM's address`() async throws {
+        source.state(cluster())
+        try await add("blue", "testvm", on: "node-a")
+        let changes: [(inout ClusterObjects) -> Void] = [
+            { $0.migrations.removeFirst() }, { $0.migrations[0].sends = "move-2" },
+            { $0.migrations.append(self.half("red", of: "thief", receives: "move-1")) },
+            { $0.migrations.append(self.half("red", of: "other", sends: "move-1")) },
+            { $0.instances.removeFirst() },
+        ]
+        for change in changes {
+            var objects = cluster()
+            change(&objects)
+            source.state(objects)
+            await #expect(throws: CNIError.self) { try await add("green", "testvm2", on: "node-b") }
+            #expect(ipam.bindings.count == 1 && ipam.bindings.first?.state == .bound)
+        }
+    }
+
+    @Test func `from another cluster it comes to the addresses that were reserved for it`() async throws {
+        var objects = cluster()
+        objects.migrations.removeFirst()
+        source.state(objects)
+        let owner = Owner(
+            kind: .virtualMachine, namespace: "green", name: "testvm2", uid: "", network: "vm-net/eth0")
+        try ipam.apply(.allocate(AllocateRequest(owner: owner)))
+        let answer = try await add("green", "testvm2", on: "node-b")
+        #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
+        #expect(ipam.bindings.first?.owner.uid == "vm-testvm2" && ipam.bindings.first?.state == .bound)
+    }
+}

@@ -1,0 +1,48 @@
+"""The documents' values and names are the chart's."""
+
+import re
+
+import pytest
+import yaml
+from chart import CHART, REPOSITORY, VALUES, pods, render
+
+DOCUMENTS = [REPOSITORY / "docs/install.md", CHART / "README.md"]
+
+
+def blocks(language):
+    found = [block for document in DOCUMENTS
+             for block in re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text(), re.M | re.S)]
+    return [text for its_language, text in found if its_language == language]
+
+
+def test_the_documents_values_are_taken():
+    values = [text for text in blocks("yaml") if yaml.safe_load(text).keys() <= VALUES.keys()]
+    assert len(values) == 2
+    for text in values:
+        assert {"ConfigMap", "NetworkAttachmentDefinition"} <= {it["kind"] for it in render(yaml.safe_load(text))}
+
+
+def test_every_value_that_is_named_is_one():
+    for document in DOCUMENTS:
+        for name in re.findall(r"`((?:[a-z]\w+\.)+\w+)(?::[^`]*)?`", document.read_text()):
+            top, *rest = name.split(".")
+            if top in VALUES and rest[-1] not in ("crt", "key"):
+                place = VALUES[top]
+                for part in rest:
+                    assert part in place, f"{document.name}: {name}"
+                    place = place[part]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+        assert (document.parent / link).exists(), link
+
+
+def test_the_objects_that_commands_name_are_the_chart_s():
+    objects = {(it["kind"].lower(), it["metadata"]["name"]) for it in render()}
+    objects |= {("pod", f"{owner['metadata']['name']}-0") for owner, _, _ in pods(render()) if owner["kind"] == "StatefulSet"}
+    commands = "\n".join(blocks(""))
+    named = {tuple(it) for it in re.findall(r"\b(statefulset|daemonset|service|secret)[/ ](holdfast[\w-]+)", commands)}
+    named |= {("pod", name) for name in re.findall(r" exec (holdfast[\w-]+)", commands)}
+    assert len(named) >= 4 and named <= objects

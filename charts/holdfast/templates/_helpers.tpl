@@ -1,0 +1,104 @@
+{{- define "holdfast.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "holdfast.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{- /* Without the chart's version: a pod is replaced when it changes, not when the chart does. */ -}}
+{{- define "holdfast.podLabels" -}}
+{{ include "holdfast.selectorLabels" . }}
+app.kubernetes.io/part-of: holdfast
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "holdfast.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{ include "holdfast.podLabels" . }}
+{{- end -}}
+
+{{- define "holdfast.image" -}}
+{{- $repository := .Values.image.repository | required "image.repository: no image is published yet. Build one (docs/install.md), and name it here" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "holdfast.server" -}}{{ include "holdfast.fullname" . }}-server{{- end -}}
+{{- define "holdfast.agent" -}}{{ include "holdfast.fullname" . }}-agent{{- end -}}
+
+{{- /* What clients dial. */ -}}
+{{- define "holdfast.target" -}}{{ include "holdfast.server" . }}.{{ .Release.Namespace }}.svc:7440{{- end -}}
+
+{{- /* HOST:PORT, with the brackets that an IPv6 address wants. Takes host and port. */ -}}
+{{- define "holdfast.hostPort" -}}
+{{- printf (ternary "[%s]:%d" "%s:%d" (contains ":" .host)) .host (int .port) -}}
+{{- end -}}
+
+{{- define "holdfast.serverSecret" -}}
+{{- if eq .Values.tls.mode "secrets" -}}
+{{- .Values.tls.secrets.server | required "tls.secrets.server: tls.mode is secrets, so name the server's" -}}
+{{- else -}}{{ include "holdfast.server" . }}-tls{{- end -}}
+{{- end -}}
+
+{{- define "holdfast.clientSecret" -}}
+{{- if eq .Values.tls.mode "secrets" -}}
+{{- .Values.tls.secrets.client | required "tls.secrets.client: tls.mode is secrets, so name the clients'" -}}
+{{- else -}}{{ include "holdfast.fullname" . }}-client-tls{{- end -}}
+{{- end -}}
+
+{{- /* What `holdfast` and the agent need to reach the server. */ -}}
+{{- define "holdfast.clientEnvironment" -}}
+- name: HOLDFAST_SERVER
+  value: {{ include "holdfast.target" . }}
+{{- if ne .Values.tls.mode "none" }}
+- name: HOLDFAST_TLS_CA
+  value: /etc/holdfast/tls/ca.crt
+{{- if .Values.tls.clientCertificates }}
+- name: HOLDFAST_TLS_CERT
+  value: /etc/holdfast/tls/tls.crt
+- name: HOLDFAST_TLS_KEY
+  value: /etc/holdfast/tls/tls.key
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* The volume's items: without client certificates no key is mounted that nobody needs. */ -}}
+{{- define "holdfast.clientVolume" -}}
+- name: tls
+  secret:
+    secretName: {{ include "holdfast.clientSecret" . }}
+    defaultMode: 0440
+    items:
+      - {key: ca.crt, path: ca.crt}
+      {{- if .Values.tls.clientCertificates }}
+      - {key: tls.crt, path: tls.crt}
+      - {key: tls.key, path: tls.key}
+      {{- end }}
+{{- end -}}
+
+{{- define "holdfast.dnsNames" -}}
+{{- $server := include "holdfast.server" . -}}
+{{- $names := list "localhost" $server (printf "%s.%s" $server .Release.Namespace) (printf "%s.%s.svc" $server .Release.Namespace) (printf "%s.%s.svc.cluster.local" $server .Release.Namespace) (printf "*.%s-headless.%s.svc" $server .Release.Namespace) -}}
+{{- range .Values.tls.extraNames }}{{ if not (regexMatch "^[0-9.]+$|:" .) }}{{ $names = append $names . }}{{ end }}{{ end -}}
+{{- toJson $names -}}
+{{- end -}}
+
+{{- define "holdfast.ipAddresses" -}}
+{{- $addresses := list "127.0.0.1" "::1" -}}
+{{- range .Values.tls.extraNames }}{{ if regexMatch "^[0-9.]+$|:" . }}{{ $addresses = append $addresses . }}{{ end }}{{ end -}}
+{{- toJson $addresses -}}
+{{- end -}}
