@@ -20,7 +20,7 @@ struct EtcdBench: AsyncParsableCommand {
     @Option(help: "Calls in flight.") var inFlight = 64
     @Option(help: "Calls in each measurement.") var calls = 10_000
     @Option(help: "Measurements of each kind, taken in turn.") var rounds = 5
-    @Option(help: "Bindings of the ledger whose leader is killed.") var bindings = 1_000_000
+    @Option(help: "Bindings of the ledger whose leader is killed.") var bindings = 100_000
     @Option(help: "How often it is killed.") var kills = 3
 
     func run() async throws {
