@@ -53,7 +53,9 @@ test-chart: build
 	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/chart
 
 bench: build-release
-	.build/release/holdfast-bench --server .build/release/holdfast-server
+	.build/release/holdfast-bench server --server .build/release/holdfast-server
+	.build/release/holdfast-bench node --server .build/release/holdfast-server --agent .build/release/holdfast-agent \
+		--plugin .build-static/release/holdfast-cni
 	.build/release/holdfast-bench-etcd --server .build/release/holdfast-server
 
 format:

@@ -8,9 +8,9 @@ import Synchronization
 
 /// Ratios of one run on one machine: durable Allocate against Health/Check of the same server with the same client,
 /// and one call at a time against fdatasync of the same disk.
-@main
 struct HoldfastBench: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Measures holdfast-server; prints medians and ratios.")
+    static let configuration = CommandConfiguration(
+        commandName: "server", abstract: "Measures holdfast-server; prints medians and ratios.")
 
     @Option(help: "The holdfast-server to start.") var server: String
     @Option(help: "Calls in flight.") var inFlight = 64

@@ -6,11 +6,14 @@ package struct DescribedBinding: Hashable, Sendable {
     package var binding: Binding
     package var routes: [Route]
     package var dns: DNS?
+    /// For how long after it sent its request a node that keeps copies may use this one; nil: not at all.
+    package var copyValidFor: Delay?
 
-    package init(binding: Binding, routes: [Route] = [], dns: DNS? = nil) {
+    package init(binding: Binding, routes: [Route] = [], dns: DNS? = nil, copyValidFor: Delay? = nil) {
         self.binding = binding
         self.routes = routes
         self.dns = dns
+        self.copyValidFor = copyValidFor
     }
 }
 

@@ -106,6 +106,20 @@ extension IPAMClient: IPAMCalls {
     }
 }
 
+extension IPAMClient: CopyCalls {
+    package func renewCopies(
+        _ request: RenewCopiesRequest, timeout: Duration
+    ) async throws(IPAMError) -> [RenewedCopy] {
+        let renewed: [RenewedCopy] = try unsafe await call(
+            cmessages_holdfast_ipam_v1_nodes(), timeout: timeout, { arena in unsafe request.wire(in: arena) },
+            { (response: Wire.RenewCopiesResponse) throws(IPAMError) in try unsafe [RenewedCopy](response) })
+        guard renewed.count == request.copies.count else {
+            throw IPAMError(.internalError, .noAnswer, "the server's answer does not speak of every copy")
+        }
+        return renewed
+    }
+}
+
 extension IPAMClient {
     /// The present state, `synced`, then every change, until the reader leaves. Throws `IPAMError` when the server ends it.
     package func watch(_ filter: BindingFilter) -> BindingEvents {

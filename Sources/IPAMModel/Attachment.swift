@@ -1,5 +1,5 @@
 /// The pod that carries a binding.
-package struct Attachment: Hashable, Sendable {
+package struct Attachment: Hashable, Sendable, Codable {
     package var node: String
     package var pod: String
     package var podUID: String
@@ -19,7 +19,7 @@ package struct Attachment: Hashable, Sendable {
 }
 
 /// What tells one attachment from another: the pod and its sandbox.
-package struct AttachmentID: Hashable, Sendable {
+package struct AttachmentID: Hashable, Sendable, Codable {
     package var podUID: String
     package var containerID: String
 

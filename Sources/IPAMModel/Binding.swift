@@ -8,7 +8,7 @@ package enum BindingState: UInt8, Hashable, Sendable, CaseIterable {
 }
 
 /// One address of a binding, with what its prefix says of it.
-package struct Assignment: Hashable, Sendable {
+package struct Assignment: Hashable, Sendable, Codable {
     package var address: IPAddress
     package var prefixLength: Int
     package var gateway: IPAddress?
@@ -68,6 +68,9 @@ package struct Binding: Hashable, Sendable {
     /// Attachments that newer ones replaced, newest last, a few only: their messages come late. An empty container
     /// ID stands for all of that pod's, whose sandboxes are not listed then.
     package var superseded: [AttachmentID]
+    /// Nodes keep copies of it, or did once: it does not move to another owner or address while one may be used. Not on
+    /// the wire.
+    package var isCopied: Bool
     package var revision: UInt64
     package var createdAt: Timestamp
     package var updatedAt: Timestamp
@@ -76,7 +79,8 @@ package struct Binding: Hashable, Sendable {
         id: UInt64 = 0, owner: Owner, pool: String, assignments: [Assignment], mac: MACAddress,
         active: Attachment? = nil, released: AttachmentID? = nil,
         target: Attachment? = nil, migrationUID: String = "", endedMigration: EndedMigration? = nil,
-        newestAttachment: Timestamp? = nil, superseded: [AttachmentID] = [], revision: UInt64,
+        newestAttachment: Timestamp? = nil, superseded: [AttachmentID] = [], isCopied: Bool = false,
+        revision: UInt64,
         createdAt: Timestamp, updatedAt: Timestamp
     ) {
         self.id = id
@@ -91,6 +95,7 @@ package struct Binding: Hashable, Sendable {
         self.endedMigration = endedMigration
         self.newestAttachment = newestAttachment
         self.superseded = superseded
+        self.isCopied = isCopied
         self.revision = revision
         self.createdAt = createdAt
         self.updatedAt = updatedAt
@@ -109,12 +114,24 @@ package struct FreedAddress: Hashable, Sendable {
     package var freedAt: Timestamp
     /// Order of freeing; also the ledger's revision then.
     package var revision: UInt64
+    /// Also after the reuse delay it waits until then: nobody knows of an earlier end of the copies that nodes may use.
+    /// Not stored: a server that has just started waits anew.
+    package var notBefore: Timestamp?
 
-    package init(address: IPAddress, pool: String, lastOwner: Owner, freedAt: Timestamp, revision: UInt64) {
+    package init(
+        address: IPAddress, pool: String, lastOwner: Owner, freedAt: Timestamp, revision: UInt64,
+        notBefore: Timestamp? = nil
+    ) {
         self.address = address
         self.pool = pool
         self.lastOwner = lastOwner
         self.freedAt = freedAt
         self.revision = revision
+        self.notBefore = notBefore
+    }
+
+    /// From then on an owner other than the last may have it.
+    package func readyAt(reuseDelay: Delay) -> Timestamp {
+        max(freedAt.advanced(by: reuseDelay), notBefore ?? freedAt)
     }
 }

@@ -60,6 +60,7 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let poolChanged = Reason(rawValue: "POOL_CHANGED")
         package static let defaultPoolExists = Reason(rawValue: "DEFAULT_POOL_EXISTS")
         package static let ledgerInconsistent = Reason(rawValue: "LEDGER_INCONSISTENT")
+        package static let copiesOutstanding = Reason(rawValue: "COPIES_OUTSTANDING")
         package static let storeUnavailable = Reason(rawValue: "STORE_UNAVAILABLE")
         /// Another server leads; metadata `leader` is its address, where one is known.
         package static let notLeader = Reason(rawValue: "NOT_LEADER")

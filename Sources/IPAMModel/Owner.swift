@@ -1,11 +1,11 @@
 /// What kind of Kubernetes object owns a binding.
-package enum OwnerKind: UInt8, Hashable, Sendable, CaseIterable {
+package enum OwnerKind: UInt8, Hashable, Sendable, CaseIterable, Codable {
     case virtualMachine = 1
     case pod = 2
 }
 
 /// Who an address belongs to.
-package struct Owner: Hashable, Sendable {
+package struct Owner: Hashable, Sendable, Codable {
     package var kind: OwnerKind
     package var namespace: String
     package var name: String

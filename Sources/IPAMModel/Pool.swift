@@ -51,7 +51,7 @@ package struct PoolPrefix: Hashable, Sendable {
     }
 }
 
-package struct Route: Hashable, Sendable {
+package struct Route: Hashable, Sendable, Codable {
     package var destination: IPPrefix
     /// Nil: the pool's gateway.
     package var gateway: IPAddress?
@@ -62,7 +62,7 @@ package struct Route: Hashable, Sendable {
     }
 }
 
-package struct DNS: Hashable, Sendable {
+package struct DNS: Hashable, Sendable, Codable {
     package var nameservers: [IPAddress]
     package var domain: String
     package var search: [String]

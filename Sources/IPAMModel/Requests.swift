@@ -1,7 +1,7 @@
 package import Addresses
 
 /// Asks for the owner's binding: the one it has already, or a new one.
-package struct AllocateRequest: Hashable, Sendable {
+package struct AllocateRequest: Hashable, Sendable, Codable {
     package var owner: Owner
     /// Nil: reserve ahead of any pod.
     package var attachment: Attachment?
@@ -10,16 +10,19 @@ package struct AllocateRequest: Hashable, Sendable {
     /// At most one of each family.
     package var addresses: [IPAddress]
     package var mac: MACAddress?
+    /// The attachment's node keeps a copy of a VM's binding, and renews it.
+    package var keepsCopy: Bool
 
     package init(
         owner: Owner, attachment: Attachment? = nil, pool: String? = nil, addresses: [IPAddress] = [],
-        mac: MACAddress? = nil
+        mac: MACAddress? = nil, keepsCopy: Bool = false
     ) {
         self.owner = owner
         self.attachment = attachment
         self.pool = pool
         self.addresses = addresses
         self.mac = mac
+        self.keepsCopy = keepsCopy
     }
 }
 
@@ -41,11 +44,14 @@ package struct TransferRequest: Hashable, Sendable {
     package var owner: Owner
     package var migrationUID: String
     package var phase: TransferPhase
+    /// With `prepare`: the target's node keeps a copy of a VM's binding, and renews it.
+    package var keepsCopy: Bool
 
-    package init(owner: Owner, migrationUID: String, phase: TransferPhase) {
+    package init(owner: Owner, migrationUID: String, phase: TransferPhase, keepsCopy: Bool = false) {
         self.owner = owner
         self.migrationUID = migrationUID
         self.phase = phase
+        self.keepsCopy = keepsCopy
     }
 }
 

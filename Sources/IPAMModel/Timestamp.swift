@@ -1,5 +1,5 @@
 /// A point in time: nanoseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
-package struct Timestamp: Hashable, Comparable, Sendable {
+package struct Timestamp: Hashable, Comparable, Sendable, Codable {
     package var nanoseconds: Int64
 
     package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
@@ -16,7 +16,7 @@ package struct Timestamp: Hashable, Comparable, Sendable {
 }
 
 /// A length of time in nanoseconds, never negative.
-package struct Delay: Hashable, Comparable, Sendable {
+package struct Delay: Hashable, Comparable, Sendable, Codable {
     package var nanoseconds: Int64
 
     package init(nanoseconds: Int64) { self.nanoseconds = max(0, nanoseconds) }

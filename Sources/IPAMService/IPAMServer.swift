@@ -55,10 +55,14 @@ package struct IPAMServer: Service {
         self.source = source
         self.logger = logger
         self.onListening = onListening
-        writer = Writer(
-            ledger, store: store, clock: LedgerClock(wallClock: wallClock, notBefore: ledger.newestTime),
-            logger: logger)
-        rpc = try RPCServer(configuration: configuration, services: [writer.ipamService, writer.poolsService])
+        // The wall clock may have jumped since the last process, or be another machine's: what was freed before waits its
+        // whole time again, and copies that were granted before are waited for.
+        let clock = LedgerClock(wallClock: wallClock, notBefore: ledger.newestTime)
+        var ledger = ledger
+        ledger.start(at: clock.now())
+        writer = Writer(ledger, store: store, clock: clock, logger: logger)
+        rpc = try RPCServer(
+            configuration: configuration, services: [writer.ipamService, writer.poolsService, writer.nodesService])
         standing = Standing(readiness, rpc.health)
     }
 

@@ -32,7 +32,7 @@ extension Writer {
                     throw IPAMError(
                         .notFound, .bindingNotFound, "\(address) is in no binding", metadata: ["address": "\(address)"])
                 }
-                throw IPAMError.quarantined(freed, until: freed.freedAt.advanced(by: pool.reuseDelay))
+                throw IPAMError.quarantined(freed, until: freed.readyAt(reuseDelay: pool.reuseDelay))
             }
         }
     }

@@ -13,6 +13,7 @@ package enum Answer: Sendable {
     case binding(DescribedBinding?, created: Bool)
     /// Nil once deleted.
     case pool(DescribedPool?)
+    case copies([RenewedCopy])
 }
 
 /// The one place where the ledger changes. It takes all waiting commands as a batch, applies each to the ledger in
@@ -84,10 +85,12 @@ package final class Writer: Sendable {
     /// that is under way; ends all watches, whose revisions were the other ledger's.
     package func serve(_ ledger: Ledger, from store: any LedgerStore) {
         lead.withLock { _ in
-            let newest = ledger.newestTime
+            var ledger = ledger
+            let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
+            ledger.start(at: clock.now())
+            self.clock.withLock { $0 = clock }
             self.ledger.withLock { $0 = ledger }
             self.store.withLock { $0 = store }
-            clock.withLock { $0 = LedgerClock(wallClock: $0.now(), notBefore: newest) }
             if isFailing.exchange(false, ordering: .relaxed) { storeState.yield(nil) }
         }
         watches.endAll()
@@ -229,10 +232,16 @@ extension IPAMError {
 extension Answer {
     fileprivate init(_ outcome: Outcome, in ledger: borrowing Ledger, at now: Timestamp) {
         switch outcome {
-        case .allocated(let binding, let created): self = .binding(ledger.described(binding), created: created)
+        case .allocated(let binding, let created): self = .binding(ledger.described(binding, at: now), created: created)
         case .released(let binding?): self = .binding(ledger.described(binding), created: false)
         case .released(nil): self = .binding(nil, created: false)
-        case .transferred(let binding): self = .binding(ledger.described(binding), created: false)
+        case .transferred(let binding): self = .binding(ledger.described(binding, at: now), created: false)
+        case .copiesRenewed(let standings):
+            self = .copies(
+                standings.map {
+                    RenewedCopy(
+                        validFor: $0.validFor, binding: $0.binding.map { ledger.described($0) }, ticket: $0.ticket)
+                })
         case .pool(let pool): self = .pool(ledger.described(pool, at: now))
         case .poolDeleted: self = .pool(nil)
         }
@@ -244,6 +253,13 @@ extension Ledger {
     package borrowing func described(_ binding: Binding) -> DescribedBinding {
         let pool = pool(named: binding.pool)
         return DescribedBinding(binding: binding, routes: pool?.routes ?? [], dns: pool?.dns)
+    }
+
+    /// And with how long a copy of it may be used.
+    borrowing func described(_ binding: Binding, at now: Timestamp) -> DescribedBinding {
+        var described = described(binding)
+        described.copyValidFor = copyValidity(of: binding, at: now)
+        return described
     }
 
     package borrowing func described(_ pool: Pool, at now: Timestamp) -> DescribedPool {

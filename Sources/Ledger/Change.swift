@@ -35,6 +35,8 @@ package enum Command: Hashable, Sendable {
     case allocate(AllocateRequest)
     case release(ReleaseRequest)
     case transfer(TransferRequest)
+    /// Changes nothing durable.
+    case renewCopies(RenewCopiesRequest)
     case createPool(Pool)
     case updatePool(Pool)
     case deletePool(name: String)
@@ -47,6 +49,7 @@ package enum Outcome: Hashable, Sendable {
     /// Nil once freed.
     case released(Binding?)
     case transferred(Binding)
+    case copiesRenewed([CopyStanding])
     case pool(Pool)
     case poolDeleted
 }

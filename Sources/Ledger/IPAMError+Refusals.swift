@@ -50,6 +50,24 @@ extension IPAMError {
             ])
     }
 
+    /// `open`: the nodes, each with the time until which it may use its copy; one without name for any.
+    static func copiesOutstanding(
+        _ binding: Binding, _ open: [(node: String, until: Timestamp)], now: Timestamp
+    ) -> IPAMError {
+        let nodes = open.map(\.node).filter { !$0.isEmpty }.joined(separator: ", ")
+        let last = open.map(\.until).max() ?? now
+        let seconds = (last.nanoseconds - now.nanoseconds + 999_999_999) / 1_000_000_000
+        let whom =
+            nodes.isEmpty
+            ? "nodes that had copies of it before the server started may use them"
+            : "it is waited until node \(nodes) answers, which may use its copy"
+        return IPAMError(
+            .unavailable, .copiesOutstanding,
+            "the binding of \(binding.owner.key) cannot move to another owner or address yet: \(whom) for "
+                + "\(seconds) s more at most; ask again in a second",
+            metadata: ["owner": "\(binding.owner.key)", "nodes": nodes, "retryAfter": "1s", "availableAt": "\(last)"])
+    }
+
     static func poolExhausted(_ pool: String, _ family: AddressFamily, nextReady: Timestamp?) -> IPAMError {
         let kind = family == .ipv4 ? "IPv4" : "IPv6"
         let next = nextReady.map { "the next freed one may be given from \($0)" } ?? "none waits in quarantine"

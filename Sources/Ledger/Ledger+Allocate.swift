@@ -22,6 +22,7 @@ extension Ledger {
         let revision = nextRevision()
         binding.id = revision
         take(binding.assignments.map(\.address), in: index)
+        noteCopy(of: &binding, keptBy: request.copyKeeper, at: now)
         return add(binding, revision: revision, at: now)
     }
 
@@ -56,6 +57,10 @@ extension Ledger {
         }
         if !request.owner.uid.isEmpty { binding.owner.uid = request.owner.uid }
         let vacated = try move(&binding, for: request, at: now)
+        if binding.assignments != old.assignments || binding.mac != old.mac {
+            try awaitCopies(of: old, exceptOf: request.attachment?.node, at: now)
+        }
+        noteCopy(of: &binding, keptBy: request.copyKeeper, at: now)
         if let attachment = request.attachment {
             if binding.active?.id.matches(attachment.id) == true {
                 binding.active?.learn(from: attachment)
@@ -184,7 +189,7 @@ extension Ledger {
         if let freed = space.freed(address), freed.lastOwner.key != owner,
             !freed.isReady(at: now, reuseDelay: space.pool.reuseDelay)
         {
-            throw .addressQuarantined(freed, until: freed.freedAt.advanced(by: space.pool.reuseDelay))
+            throw .addressQuarantined(freed, until: freed.readyAt(reuseDelay: space.pool.reuseDelay))
         }
     }
 

@@ -45,10 +45,12 @@ extension Ledger {
         noteUndo(ofSlot: slot)
         set(slot, to: nil)
         vacantSlots.append(slot)
+        let notBefore = copies.lastUse(of: owner.key)
         for assignment in assignments {
             putFreed(
                 FreedAddress(
-                    address: assignment.address, pool: pool, lastOwner: owner, freedAt: now, revision: revision))
+                    address: assignment.address, pool: pool, lastOwner: owner, freedAt: now, revision: revision,
+                    notBefore: notBefore))
         }
     }
 

@@ -53,6 +53,16 @@ extension Ledger {
     /// This server leads from now on. Page tokens of other terms, whose slots are others, are not taken for this one's.
     package mutating func begin(term: UInt64) { firstRevision = term }
 
+    /// It is served from `now` on, by a process that knows nothing of copies granted before and whose clock may be another
+    /// than its predecessor's: what was freed before waits its whole time again.
+    package mutating func start(at now: Timestamp) {
+        copies.startedAt = now
+        for index in spaces.indices {
+            guard let delay = spaces[index]?.pool.reuseDelay, let count = spaces[index]?.prefixes.count else { continue }
+            for prefix in 0..<count { spaces[index]?.prefixes[prefix].holdFreed(until: now.advanced(by: delay)) }
+        }
+    }
+
     /// The latest time that a binding or a freed address has.
     package var newestTime: Timestamp {
         max(

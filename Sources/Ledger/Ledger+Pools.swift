@@ -71,7 +71,7 @@ extension Ledger {
         let delay = space.pool.reuseDelay
         // The last one freed says how long the whole takes.
         if let last = freed.last(where: { !$0.isReady(at: now, reuseDelay: delay) }) {
-            throw .poolInUse(space.pool.name, freed: last, until: last.freedAt.advanced(by: delay))
+            throw .poolInUse(space.pool.name, freed: last, until: last.readyAt(reuseDelay: delay))
         }
     }
 

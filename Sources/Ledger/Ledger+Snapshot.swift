@@ -4,8 +4,11 @@ package import IPAMModel
 extension Ledger {
     /// Rebuilds a ledger from a store. Throws where the snapshot breaks a promise (an address or MAC twice, an address
     /// outside its pool): a store that holds such a thing must not be served.
-    package init(_ snapshot: Snapshot) throws(IPAMError) {
+    ///
+    /// `started`: when, where copies of its bindings may be in use of which this process knows nothing.
+    package init(_ snapshot: Snapshot, startedAt started: Timestamp? = nil) throws(IPAMError) {
         self.init(startingAt: snapshot.revision)
+        copies.startedAt = started
         for pool in snapshot.pools {
             if spaceIndexes[pool.name] != nil { throw .inconsistent("pool \(pool.name) is there twice") }
             do { try check(pool) } catch { throw .inconsistent("pool \(pool.name): \(error.message)") }
@@ -29,7 +32,11 @@ extension Ledger {
                 throw .inconsistent("\(freed.address) is freed twice")
             }
             if freed.revision > revision { throw .inconsistent("\(freed.address) was freed after the last revision") }
-            spaces[index]?.putFreed(freed)
+            var waiting = freed
+            waiting.notBefore = started.flatMap { started in
+                spaces[index].map { started.advanced(by: $0.pool.reuseDelay) }
+            }
+            spaces[index]?.putFreed(waiting)
         }
         for index in spaces.indices { commitSpace(index) }
         batch = Batch()

@@ -17,6 +17,7 @@ extension Ledger {
         switch request.phase {
         case .prepare(let target):
             try prepare(&binding, target: target, migrationUID: uid)
+            noteCopy(of: &binding, keptBy: request.keepsCopy ? target.node : nil, at: now)
         case .commit(let targetOwner):
             let isOpen = binding.migrationUID == uid
             try end(&binding, migrationUID: uid, as: .committed)
@@ -26,6 +27,7 @@ extension Ledger {
                     throw .migrationEnded(binding, uid: uid)
                 }
                 try give(&binding, to: targetOwner)
+                if binding.owner.key != old.owner.key { try awaitCopies(of: old, at: now) }
                 binding.endedMigration?.released = nil
             }
         case .abort:

@@ -22,6 +22,7 @@ package struct Ledger: Sendable {
     var spaces: [PoolSpace?] = []
     var spaceIndexes: [String: Int] = [:]
     var poolChoice = PoolChoice()
+    var copies = CopyBook()
 
     var batch = Batch()
     package internal(set) var revision: UInt64 = 0
@@ -43,6 +44,7 @@ package struct Ledger: Sendable {
         case .allocate(let request): try allocate(request, at: now)
         case .release(let request): release(request, at: now)
         case .transfer(let request): .transferred(try transfer(request, at: now))
+        case .renewCopies(let request): .copiesRenewed(renewCopies(request, at: now))
         case .createPool(let pool): .pool(try createPool(pool))
         case .updatePool(let pool): .pool(try updatePool(pool, at: now))
         case .deletePool(let name): try deletePool(named: name, at: now)

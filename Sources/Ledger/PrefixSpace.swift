@@ -87,7 +87,7 @@ struct PrefixSpace: Sendable {
     }
 
     /// When `propose` will find one if nothing is freed or released before; nil when nothing is freed.
-    func nextReady(reuseDelay: Delay) -> Timestamp? { oldestFreed?.freedAt.advanced(by: reuseDelay) }
+    func nextReady(reuseDelay: Delay) -> Timestamp? { oldestFreed?.readyAt(reuseDelay: reuseDelay) }
 
     private var oldestFreed: FreedAddress? {
         for entry in queue[head...] {
@@ -146,6 +146,10 @@ struct PrefixSpace: Sendable {
         queue.append(QueueEntry(offset: offset, revision: address.revision))
     }
 
+    mutating func holdFreed(until time: Timestamp) {
+        for (offset, address) in freed { freed[offset]?.notBefore = max(address.notBefore ?? time, time) }
+    }
+
     mutating func removeFreed(_ address: IPAddress) {
         let offset = offset(address)
         forget(freed[offset])
@@ -196,7 +200,7 @@ struct PrefixSpace: Sendable {
 
 extension FreedAddress {
     /// Whether an owner other than the last may have it.
-    func isReady(at now: Timestamp, reuseDelay: Delay) -> Bool { freedAt.advanced(by: reuseDelay) <= now }
+    func isReady(at now: Timestamp, reuseDelay: Delay) -> Bool { readyAt(reuseDelay: reuseDelay) <= now }
 }
 
 extension PoolPrefix {

@@ -17,14 +17,14 @@ extension Recordable {
     }
 
     init(record: [UInt8]) throws(RecordError) {
-        var reader = try RecordReader(record, format: Self.recordFormat)
+        var reader = try RecordReader(record, newest: Self.recordFormat)
         try self.init(from: &reader)
         try reader.end()
     }
 }
 
 extension Binding: Recordable {
-    static var recordFormat: UInt8 { 1 }
+    static var recordFormat: UInt8 { 2 }
 
     func write(to record: inout RecordWriter) {
         record.put(id)
@@ -50,6 +50,7 @@ extension Binding: Recordable {
         record.put(revision)
         record.put(createdAt)
         record.put(updatedAt)
+        record.put(UInt8(isCopied ? 1 : 0))
     }
 
     init(from record: inout RecordReader) throws(RecordError) {
@@ -73,6 +74,7 @@ extension Binding: Recordable {
             newestAttachment: try record.optional { (record) throws(RecordError) in try record.timestamp() },
             superseded: try record.array { (record) throws(RecordError) in try record.attachmentID() },
             revision: try record.unsigned(), createdAt: try record.timestamp(), updatedAt: try record.timestamp())
+        if record.format >= 2 { isCopied = try record.byte() == 1 }
     }
 }
 

@@ -70,9 +70,11 @@ enum RecordError: Error, Hashable {
 /// Reads what `RecordWriter` wrote.
 struct RecordReader {
     private var rest: ArraySlice<UInt8>
+    /// 1 or more; at most the one that is written.
+    private(set) var format: UInt8 = 0
 
-    /// Throws unless the checksum is right and the format is `format`.
-    init(_ bytes: [UInt8], format: UInt8) throws(RecordError) {
+    /// Throws unless the checksum is right and the format is `newest` or an older one.
+    init(_ bytes: [UInt8], newest: UInt8) throws(RecordError) {
         guard bytes.count > Record.checksumLength else { throw .damaged }
         let body = bytes.dropLast(Record.checksumLength)
         rest = bytes.suffix(Record.checksumLength)
@@ -80,8 +82,8 @@ struct RecordReader {
             throw .damaged
         }
         rest = body
-        let found = try byte()
-        guard found == format else { throw .unknownFormat(found) }
+        format = try byte()
+        guard (1...newest).contains(format) else { throw .unknownFormat(format) }
     }
 
     mutating func byte() throws(RecordError) -> UInt8 {

@@ -8,6 +8,7 @@ import KubeVirt
 struct Allocation: Sendable {
     let owner: Owner
     let attachment: Attachment
+    let keepsCopy: Bool
     /// What annotations and runtime ask for this NIC.
     let request: AddressRequest
     /// Where the network gives addresses to owners that ask for no pool.
@@ -16,8 +17,8 @@ struct Allocation: Sendable {
     /// Throws `WishError`, or `CNIError` where the network's own ranges cannot be read, or the NIC is not
     /// known yet.
     init(
-        owner: Owner, attachment: Attachment, nic: PodInterface, annotations: [String: String],
-        network: NetworkConfiguration, invocation: Invocation
+        owner: Owner, attachment: Attachment, keepsCopy: Bool = false, nic: PodInterface,
+        annotations: [String: String], network: NetworkConfiguration, invocation: Invocation
     ) throws {
         guard nic.isKnown else {
             throw CNIError(
@@ -26,6 +27,7 @@ struct Allocation: Sendable {
         }
         self.owner = owner
         self.attachment = attachment
+        self.keepsCopy = keepsCopy
         request = try AddressRequest(
             Wish.wishes(in: annotations, for: nic) + Wish.wishes(in: network, invocation))
         networkPool = try NetworkPool(network)
@@ -55,7 +57,8 @@ struct Allocation: Sendable {
         var taken: [IPAMError] = []
         for addresses in choices {
             let asked = AllocateRequest(
-                owner: owner, attachment: attachment, pool: pool, addresses: addresses, mac: request.mac)
+                owner: owner, attachment: attachment, pool: pool, addresses: addresses, mac: request.mac,
+                keepsCopy: keepsCopy)
             do throws(IPAMError) {
                 return try await pools.allocate(asked, in: networkPool, on: ipam, by: deadline)
             } catch {

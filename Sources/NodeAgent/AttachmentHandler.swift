@@ -13,18 +13,21 @@ package struct AttachmentHandler: Sendable {
 
     let node: String
     let ipam: any IPAMCalls & PoolCalls
-    private let pools: InlinePools
+    let pools: InlinePools
     private let source: any ObjectSource
     private let cluster: ClusterNotes?
     private let guests: GuestService?
     let log: Logger
+    /// Nil: nothing is done without the server.
+    let outage: Outage?
     /// Whether some VM could be attached now if the server could not be reached.
     let servesKnownMachines: @Sendable () -> Bool
 
-    /// `cluster`: where people are told of addresses.
+    /// `cluster`: where people are told of addresses. `servesKnownMachines` nil: where there are copies that may be used.
     package init(
         node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, cluster: ClusterNotes? = nil,
-        guests: GuestService? = nil, log: Logger, servesKnownMachines: @escaping @Sendable () -> Bool = { false }
+        guests: GuestService? = nil, log: Logger, outage: Outage? = nil,
+        servesKnownMachines: (@Sendable () -> Bool)? = nil
     ) {
         self.node = node
         self.ipam = ipam
@@ -33,7 +36,8 @@ package struct AttachmentHandler: Sendable {
         self.cluster = cluster
         self.guests = guests
         self.log = log
-        self.servesKnownMachines = servesKnownMachines
+        self.outage = outage
+        self.servesKnownMachines = servesKnownMachines ?? { outage?.servesKnownMachines ?? false }
     }
 
     package func add(_ request: AgentRequest) async throws(CNIError) -> JSON {
@@ -64,10 +68,10 @@ package struct AttachmentHandler: Sendable {
                     try await attach(
                         attachment, asTargetOf: migration, of: owner, instanceNode: identity.instanceNode, by: deadline)
                 } else {
-                    try await Allocation(
-                        owner: owner, attachment: attachment, nic: nic, annotations: metadata.annotations,
-                        network: network, invocation: invocation
-                    ).run(on: ipam, pools: pools, by: deadline)
+                    try await binding(
+                        for: Allocation(
+                            owner: owner, attachment: attachment, keepsCopy: keepsCopies(of: owner), nic: nic,
+                            annotations: metadata.annotations, network: network, invocation: invocation), by: deadline)
                 }
             try guests?.attach(described, to: nic, network, invocation, annotations: metadata.annotations)
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
@@ -90,6 +94,8 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
+    private func keepsCopies(of owner: Owner) -> Bool { outage != nil && owner.kind == .virtualMachine }
+
     /// Prepares an open migration. Where none is open only the pod that has become the VM's carrier is let in, with a new
     /// sandbox: its label stays.
     private func attach(
@@ -110,9 +116,14 @@ package struct AttachmentHandler: Sendable {
         } else {
             try await settleOlder(than: migration, of: source, instanceNode: instanceNode, by: deadline)
             do throws(IPAMError) {
-                return try await ipam.transfer(
-                    TransferRequest(owner: source, migrationUID: migration.uid, phase: .prepare(target: target)),
+                let sent = outage?.clock.now()
+                let described = try await ipam.transfer(
+                    TransferRequest(
+                        owner: source, migrationUID: migration.uid, phase: .prepare(target: target),
+                        keepsCopy: source.key == owner.key && keepsCopies(of: owner)),
                     timeout: deadline.remaining)
+                if let outage, let sent { outage.copies.keep(described, sent: sent) }
+                return described
             } catch {
                 guard error.reason == .migrationEnded else { throw error }
                 refusal = error
@@ -152,8 +163,7 @@ package struct AttachmentHandler: Sendable {
         let attachment = AttachmentID(
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
         do {
-            _ = try await ipam.release(
-                .attachment(attachment, owner: nil, network: network.network(of: invocation)), timeout: Self.patience)
+            try await detach(attachment, network: network.network(of: invocation))
             log.info(
                 "detached",
                 metadata: [
@@ -165,7 +175,7 @@ package struct AttachmentHandler: Sendable {
         } catch {
             log.warning(
                 "DEL failed", metadata: ["container": "\(invocation.containerID)", "error": "\(error.message)"])
-            throw CNIError(error)
+            throw error
         }
     }
 

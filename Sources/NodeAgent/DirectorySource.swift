@@ -11,18 +11,25 @@ import Synchronization
 package final class DirectorySource: ObjectSource {
     private let path: String
     private let log: Logger
-    private let known = Mutex(Known())
+    private let known: Mutex<Known>
 
     package init(path: String, log: Logger) {
         self.path = path
         self.log = log
+        known = Mutex(Known(watch: DirectoryWatch(path: path)))
     }
 
     /// What was read last.
-    private struct Known {
+    private struct Known: ~Copyable {
+        var watch: DirectoryWatch
         var files: [String: File] = [:]
         var isUnreadable = false
+        var reading: Reading?
+        var readAt = ContinuousClock.now
     }
+
+    /// A change that the directory's watch does not show, as through another name of a file, is seen after this.
+    private static let longestTrust = Duration.seconds(1)
 
     /// A file as it was read last.
     private struct File {
@@ -33,7 +40,18 @@ package final class DirectorySource: ObjectSource {
         var isSettled: Bool
     }
 
-    package func read() async -> Reading { known.withLock { read(&$0) } }
+    package func read() async -> Reading {
+        known.withLock { known in
+            if let reading = known.reading, .now - known.readAt < Self.longestTrust, !known.watch.mayHaveChanged() {
+                return reading
+            }
+            known.watch.begin()
+            known.readAt = .now
+            let reading = read(&known)
+            known.reading = reading.isComplete ? reading : nil
+            return reading
+        }
+    }
 
     private func read(_ known: inout Known) -> Reading {
         var reading = Reading(objects: ClusterObjects(), isComplete: true)
@@ -44,7 +62,7 @@ package final class DirectorySource: ObjectSource {
                 files[name] = file
                 if let object = file?.object { reading.objects.insert(object) } else { reading.isComplete = false }
             }
-            known = Known(files: files)
+            (known.files, known.isUnreadable) = (files, false)
         } catch {
             if !known.isUnreadable {
                 let reason = unsafe access(path, R_OK | X_OK) == 0 ? "\(error)" : String(cString: strerror(errno))

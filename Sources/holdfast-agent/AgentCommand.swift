@@ -84,14 +84,23 @@ struct AgentCommand: AsyncParsableCommand {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
         defer { withExtendedLifetime(lock) {} }
-        let ipam = try IPAMClient(server: server, credentials: try tls.credentials)
+        let outage: Outage
+        do {
+            outage = try Outage(directory: stateDir, log: log)
+        } catch {
+            throw Failure(
+                "what must outlive the agent cannot be kept: \(error)", hint: "name another directory with --state-dir")
+        }
+        let client = try IPAMClient(server: server, credentials: try tls.credentials)
+        let ipam = ObservedIPAM(client, reach: outage.reach)
         let sight = try sight(log)
         let guests = GuestService(
             ports: try GuestPorts(folder: try PortFolder(path: "\(stateDir)/ports"), log: log),
             answersByDefault: dhcp, announces: announce, log: log)
         let application = AgentServer.application(
             handler: AttachmentHandler(
-                node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log),
+                node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log,
+                outage: outage),
             socket: socket, log: log
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
@@ -100,8 +109,8 @@ struct AgentCommand: AsyncParsableCommand {
             node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log)
         let probes = http.map { ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, log: log) }
         let services = ServiceGroup(
-            services: sight.services + [guests, ReconciliationService(reconciliation), application]
-                + (probes.map { [$0] } ?? []),
+            services: sight.services + outage.services(node: node, ipam: ipam, log: log)
+                + [guests, ReconciliationService(reconciliation), application] + (probes.map { [$0] } ?? []),
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {
             try await services.run()
@@ -112,7 +121,7 @@ struct AgentCommand: AsyncParsableCommand {
         } catch {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }
-        await ipam.close()
+        await client.close()
     }
 
     /// Where pods and VMs are seen, where people are told, and what must run for it.

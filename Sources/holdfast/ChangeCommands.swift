@@ -19,8 +19,10 @@ struct Reserve: ClientCommand {
 
     func run(_ session: Session) async throws {
         let owner = Owner(kind: .virtualMachine, namespace: vm.namespace, name: vm.name, network: network)
-        let (binding, created) = try await session.calls.allocate(
-            AllocateRequest(owner: owner, pool: pool, addresses: address, mac: mac), timeout: session.timeout)
+        let request = AllocateRequest(owner: owner, pool: pool, addresses: address, mac: mac)
+        let (binding, created) = try await session.pastCopies {
+            try await session.calls.allocate(request, timeout: session.timeout)
+        }
         session.show(binding.document) {
             (created ? "reserved:\n" : "it has a binding already:\n") + Table.bindings([binding], now: session.now)
         }

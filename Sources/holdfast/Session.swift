@@ -20,6 +20,8 @@ struct Session {
     /// For ages.
     var now: Timestamp
     var write: (String) -> Void
+    /// Before a call is repeated that something else holds up.
+    var pause = Duration.seconds(1)
 
     /// `document` for programs, `text` for people.
     func show(_ document: Document, as text: () -> String) {
@@ -27,6 +29,22 @@ struct Session {
         case .table: write(text())
         case .json: write(document.json)
         case .yaml: write(document.yaml)
+        }
+    }
+}
+
+extension Session {
+    /// Repeats a call for as long as only nodes' copies are in its way, which ends by itself within the pool's reuse delay.
+    func pastCopies<Value>(_ call: () async throws -> Value) async throws -> Value {
+        var isTold = false
+        while true {
+            do {
+                return try await call()
+            } catch let error as IPAMError where error.reason == .copiesOutstanding {
+                if !isTold { FileHandle.standardError.write(Data("waiting: \(error.message)\n".utf8)) }
+                isTold = true
+                try await Task.sleep(for: pause)
+            }
         }
     }
 }

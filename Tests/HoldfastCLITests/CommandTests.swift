@@ -17,7 +17,7 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
     let output = Mutex<[String]>([])
     let session = Session(
         calls: calls, timeout: .seconds(1), format: command.options.output ?? .table, now: Sample.now,
-        write: { text in output.withLock { $0.append(text) } })
+        write: { text in output.withLock { $0.append(text) } }, pause: .milliseconds(1))
     do {
         try await command.run(session)
     } catch let error as IPAMError {
@@ -27,6 +27,13 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
 }
 
 @Suite struct `What commands print` {
+    @Test func `a reservation that a node's copy holds up is asked for again by itself`() async throws {
+        let calls = FakeCalls(bindings: try Sample.bindings(), copies: 3)
+        try await run(["reserve", "prod/idle", "--network", "vm-net/eth0"], on: calls)
+        #expect(calls.noted.count == 1)
+        #expect(calls.copies.withLock { $0 } < 0)
+    }
+
     /// After a change that is meant: `UPDATE_GOLDEN=1 swift test --filter HoldfastCLITests`, and read the difference.
     @Test(
         arguments: [

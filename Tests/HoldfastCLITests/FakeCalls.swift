@@ -11,13 +11,16 @@ final class FakeCalls: ServiceCalls {
     let bindings: [DescribedBinding]
     /// What every call throws.
     let refusal: IPAMError?
+    /// How often an allocation is refused before: a node has a copy.
+    let copies: Mutex<Int>
     private let changes = Mutex<[String]>([])
     var noted: [String] { changes.withLock { $0 } }
 
-    init(pools: [DescribedPool] = [], bindings: [DescribedBinding] = [], refusal: IPAMError? = nil) {
+    init(pools: [DescribedPool] = [], bindings: [DescribedBinding] = [], refusal: IPAMError? = nil, copies: Int = 0) {
         self.pools = pools
         self.bindings = bindings
         self.refusal = refusal
+        self.copies = Mutex(copies)
     }
 
     private func note(_ change: String) throws(IPAMError) {
@@ -35,6 +38,11 @@ final class FakeCalls: ServiceCalls {
     func allocate(
         _ request: AllocateRequest, timeout: Duration
     ) async throws(IPAMError) -> (binding: DescribedBinding, created: Bool) {
+        let isHeld = copies.withLock { copies in
+            copies -= 1
+            return copies >= 0
+        }
+        if isHeld { throw IPAMError(.unavailable, .copiesOutstanding, "node-a has a copy") }
         try note(
             "allocate \(request.owner.key) pool \(request.pool ?? "-") \(request.addresses.map(\.description)) "
                 + "mac \(request.mac?.description ?? "-") attached \(request.attachment != nil)")

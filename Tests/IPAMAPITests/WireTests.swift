@@ -19,7 +19,7 @@ import Testing
         let addresses = ["10.16.0.15", "fd00::15"].compactMap(IPAddress.init)
         for request in [
             AllocateRequest(owner: owner, attachment: pod, pool: "vm-net", addresses: addresses, mac: mac),
-            AllocateRequest(owner: owner),
+            AllocateRequest(owner: owner), AllocateRequest(owner: owner, attachment: pod, keepsCopy: true),
         ] {
             #expect(try unsafe AllocateRequest(request.wire(in: arena).pointee) == request)
         }
@@ -39,6 +39,17 @@ import Testing
         for query in [BindingQuery.owner(owner), .address(addresses[0])] {
             #expect(try unsafe BindingQuery(query.wire(in: arena).pointee) == query)
         }
+    }
+
+    @Test("a renewal comes back as it was sent, and a larger one is refused") func renewals() throws {
+        let arena = MessageArena()
+        var request = RenewCopiesRequest(
+            node: "node-a", copies: [BindingCopy(owner: owner, revision: 7)],
+            dropped: [DroppedCopy(owner: owner, ticket: 3)])
+        #expect(try unsafe RenewCopiesRequest(request.wire(in: arena).pointee) == request)
+        request.copies = Array(repeating: request.copies[0], count: RenewCopiesRequest.largestCount + 1)
+        let error = #expect(throws: IPAMError.self) { try unsafe RenewCopiesRequest(request.wire(in: arena).pointee) }
+        #expect(error?.code == .invalidArgument && error?.metadata["field"] == "copies")
     }
 
     @Test("a field that a phase or scope has no use for must make sense all the same") func unused() throws {
@@ -90,6 +101,14 @@ import Testing
                 revision: 7, createdAt: Timestamp(nanoseconds: 1), updatedAt: Timestamp(seconds: 2)),
             routes: [Route(destination: prefix)], dns: DNS(nameservers: [address], search: ["a"]))
         #expect(try unsafe DescribedBinding(described.wire(in: arena).pointee) == described)
+        var copied = described
+        copied.copyValidFor = .seconds(60)
+        #expect(try unsafe DescribedBinding(copied.wire(in: arena).pointee) == copied)
+        let renewed = [
+            RenewedCopy(validFor: Delay(nanoseconds: 1_500_000_000)),
+            RenewedCopy(validFor: .seconds(60), binding: described), RenewedCopy(validFor: nil, ticket: 9),
+        ]
+        #expect(try unsafe [RenewedCopy](renewed.wire(in: arena).pointee) == renewed)
         let page = BindingPage(bindings: [described, described], nextPageToken: "t", revision: 9)
         #expect(try unsafe BindingPage(page.wire(in: arena).pointee) == page)
         for event in [

@@ -52,7 +52,7 @@ private final class Replies: Sendable {
             logger: logger)
         let server = try RPCServer(
             configuration: RPCServer.Configuration(listeners: [RPCServer.Listener("127.0.0.1:0")]),
-            services: [writer.ipamService, writer.poolsService])
+            services: [writer.ipamService, writer.poolsService, writer.nodesService])
         let address = try #require(try server.start().first)
         let client = try IPAMClient(server: address)
         let prefix = try #require(IPPrefix("10.16.0.0/24"))
@@ -80,6 +80,47 @@ private final class Replies: Sendable {
         Attachment(
             node: node, pod: name, podUID: "uid-\(name)", containerID: "c-\(name)",
             createdAt: Timestamp(seconds: 1_800_000_000 + second))
+    }
+
+    @Test("a binding moves on once the nodes that have copies have dropped them, and nobody else's move waits")
+    func copies() async throws {
+        try await withServer { client, _, _ in
+            let (vm, other) = (owner("testvm"), owner("restored"))
+            func allocate() async throws -> DescribedBinding {
+                try await client.allocate(
+                    AllocateRequest(owner: vm, attachment: pod("a"), keepsCopy: true), timeout: Self.timeout
+                ).binding
+            }
+            func move(_ from: Owner, _ to: Owner, _ uid: String, target: Attachment) async throws -> DescribedBinding {
+                _ = try await client.transfer(
+                    TransferRequest(owner: from, migrationUID: uid, phase: .prepare(target: target)),
+                    timeout: Self.timeout)
+                return try await client.transfer(
+                    TransferRequest(owner: from, migrationUID: uid, phase: .commit(targetOwner: to)),
+                    timeout: Self.timeout)
+            }
+            let plain = try await client.allocate(
+                AllocateRequest(owner: owner("plain"), attachment: pod("p")), timeout: Self.timeout)
+            #expect(plain.binding.copyValidFor == nil)
+            _ = try await move(owner("plain"), owner("moved"), "m-1", target: pod("q", node: "node-b", second: 2))
+
+            let copy = try await allocate()
+            #expect(copy.copyValidFor == Pool.defaultReuseDelay)
+            let copies = [BindingCopy(owner: vm, revision: copy.binding.revision)]
+            func renew(_ copies: [BindingCopy], dropped: [DroppedCopy] = []) async throws -> [RenewedCopy] {
+                try await client.renewCopies(
+                    RenewCopiesRequest(node: "node-a", copies: copies, dropped: dropped), timeout: Self.timeout)
+            }
+            #expect(try await renew(copies) == [RenewedCopy(validFor: Pool.defaultReuseDelay)])
+            let target = pod("c", node: "node-b", second: 4)
+            let refusal = await #expect(throws: IPAMError.self) { try await move(vm, other, "m-3", target: target) }
+            #expect(refusal?.reason == .copiesOutstanding && refusal?.code == .unavailable)
+            #expect(refusal?.isRetryable == true)
+            let gone = try #require(try await renew(copies).first)
+            #expect(gone.validFor == nil)
+            _ = try await renew([], dropped: [DroppedCopy(owner: vm, ticket: gone.ticket)])
+            #expect(try await move(vm, other, "m-3", target: target).binding.owner == other)
+        }
     }
 
     @Test("a VM's life: allocate, migrate, stop, start, delete") func life() async throws {

@@ -29,6 +29,8 @@ struct Model {
         let outcome: Outcome
         switch command {
         case .allocate(let request): outcome = try next.allocate(request, now, chosenMAC)
+        // No history here has copies: `CopySafetyTests` has.
+        case .renewCopies: outcome = .copiesRenewed([])
         case .release(.binding(let owner)): outcome = next.releaseBinding(owner, now)
         case .release(.attachment(let id, let owner, let network)):
             outcome = .released(next.releaseAttachment(id, owner, network, now))

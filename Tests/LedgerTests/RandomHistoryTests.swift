@@ -207,6 +207,7 @@ extension Outcome {
         switch self {
         case .allocated(let binding, let created): .allocated(binding.plain, created: created)
         case .released(let binding): .released(binding?.plain)
+        case .copiesRenewed: self
         case .transferred(let binding): .transferred(binding.plain)
         case .pool, .poolDeleted: self
         }

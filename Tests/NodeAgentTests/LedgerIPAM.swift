@@ -8,12 +8,13 @@ import Testing
 /// The service as the agent calls it: the real rules, in memory, without server and store.
 ///
 /// Pool `vms`, the default, gives 10.16.0.11 first; pool `other` has both families.
-final class LedgerIPAM: IPAMCalls {
+final class LedgerIPAM: IPAMCalls, CopyCalls {
     enum Call: Equatable {
         case allocate(AllocateRequest)
         case release(ReleaseRequest)
         case transfer(TransferRequest)
         case list(BindingFilter)
+        case renew(RenewCopiesRequest)
         case pool(Command)
     }
 
@@ -26,8 +27,10 @@ final class LedgerIPAM: IPAMCalls {
         var timeouts: [Duration] = []
         /// Thrown by every call while it is set.
         var failure: IPAMError?
-        /// Transfers of owners of this name are refused.
+        /// Transfers and allocations of owners of this name are refused.
         var refusedName: String?
+        /// Called when a call has been served, before its answer arrives.
+        var beforeAnswer: (@Sendable () -> Void)?
     }
 
     private let state = Mutex(State())
@@ -62,6 +65,8 @@ final class LedgerIPAM: IPAMCalls {
     func pool(named name: String) -> Pool? { state.withLock { $0.ledger.pool(named: name) } }
     func binding(of key: OwnerKey) -> Binding? { state.withLock { $0.ledger.binding(of: key) } }
     func fail(with error: IPAMError?) { state.withLock { $0.failure = error } }
+    func beforeAnswer(_ body: (@Sendable () -> Void)?) { state.withLock { $0.beforeAnswer = body } }
+    func advance(by delay: Delay) { state.withLock { $0.now = $0.now.advanced(by: delay) } }
     func refuse(ownersNamed name: String?) { state.withLock { $0.refusedName = name } }
 
     /// The server starts anew from what it has made durable.
@@ -96,7 +101,13 @@ final class LedgerIPAM: IPAMCalls {
         try locked { state -> Result<Outcome, IPAMError> in
             state.calls.append(call)
             if let failure = state.failure { return .failure(failure) }
-            if case .transfer(let request) = command, request.owner.name == state.refusedName {
+            let name: String? =
+                switch command {
+                case .transfer(let request): request.owner.name
+                case .allocate(let request): request.owner.name
+                default: nil
+                }
+            if let name, name == state.refusedName {
                 return .failure(IPAMError(.permissionDenied, .noAnswer, "refused"))
             }
             return state.apply(command)
@@ -105,7 +116,20 @@ final class LedgerIPAM: IPAMCalls {
 
     private func described(_ binding: Binding) -> DescribedBinding {
         let pool = state.withLock { $0.ledger.pool(named: binding.pool) }
-        return DescribedBinding(binding: binding, routes: pool?.routes ?? [], dns: pool?.dns)
+        let validity = state.withLock { $0.ledger.copyValidity(of: binding, at: $0.now) }
+        state.withLock(\.beforeAnswer)?()
+        return DescribedBinding(
+            binding: binding, routes: pool?.routes ?? [], dns: pool?.dns, copyValidFor: validity)
+    }
+
+    func renewCopies(_ request: RenewCopiesRequest, timeout: Duration) async throws(IPAMError) -> [RenewedCopy] {
+        guard case .copiesRenewed(let standings) = try serve(.renew(request), .renewCopies(request)) else {
+            throw .unexpected
+        }
+        state.withLock(\.beforeAnswer)?()
+        return standings.map {
+            RenewedCopy(validFor: $0.validFor, binding: $0.binding.map(described), ticket: $0.ticket)
+        }
     }
 
     func allocate(

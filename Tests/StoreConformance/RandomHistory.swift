@@ -103,6 +103,7 @@ package enum Example {
                     released: Bool.random(using: &random) ? attachment(using: &random).id : nil) : nil,
             newestAttachment: Bool.random(using: &random) ? time(using: &random) : nil,
             superseded: (0..<Int.random(in: 0..<3, using: &random)).map { _ in attachment(using: &random).id },
+            isCopied: Bool.random(using: &random),
             revision: .random(in: 0 ... .max, using: &random), createdAt: time(using: &random),
             updatedAt: time(using: &random))
     }

@@ -39,7 +39,7 @@ VARIANTS = {
         "agent": {
             "install": {"capabilities": ["DAC_OVERRIDE"]}, "seLinuxOptions": {"type": "spc_t"},
             "serviceAccount": {"annotations": {"a": "b"}}, "podAnnotations": {"a": "b"}, "podLabels": {"a": "b"},
-            "affinity": {"nodeAffinity": {}}, "maxUnavailable": "10%",
+            "affinity": {"nodeAffinity": {}}, "maxUnavailable": "10%", "annotatePods": True,
             "dhcp": {"enabled": True, "byDefault": True, "announce": True},
         },
         "networkPolicy": {"clients": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "monitoring": [{"namespaceSelector": {}}]},
@@ -51,7 +51,8 @@ VARIANTS = {
     "cert-manager's issuer": {"tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "company"}}}},
     "secrets": {"tls": {"mode": "secrets", "secrets": {"server": "mine", "client": "theirs"}}},
     "no extras": {
-        "networkPolicy": {"enabled": False}, "server": {"podDisruptionBudget": {"enabled": False}},
+        "networkPolicy": {"enabled": False},
+        "server": {"podDisruptionBudget": {"enabled": False}, "kubernetes": {"enabled": False}},
         "agent": {"install": {"enabled": False}, "nodeSelector": None, "tolerations": []}},
     "other names": {"fullnameOverride": "ipam", "nameOverride": "addresses"},
 }

@@ -55,11 +55,13 @@ class Node:
         for port, mine in self.ports.items():
             for host in ("0.0.0.0", "127.0.0.1", "holdfast-server.holdfast-system.svc"):
                 text = text.replace(f"{host}:{port}", f"127.0.0.1:{mine}")
+        # There is no API server.
         return text.replace("$(NODE_NAME)", "node-a").replace("--pods=kubernetes", f"--pods=directory:{self.folder}/pods")
 
     def command(self, container, role):
         program = binaries() / container["command"][0].removeprefix("/usr/local/bin/")
-        words = [self.here(word, role) for word in container["command"][1:] + container["args"]]
+        words = [self.here(word, role) for word in container["command"][1:] + container["args"]
+                 if word != "--kubernetes" and not word.startswith("--grace=")]
         variables = {it["name"]: self.here(it["value"], role) for it in container.get("env", []) if "value" in it}
         capabilities = container["securityContext"]["capabilities"]
         assert capabilities == {"drop": ["ALL"]}

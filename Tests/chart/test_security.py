@@ -43,20 +43,26 @@ def test_only_the_agent_is_root_and_on_the_node(variant):
 
 
 @variants
-def test_nobody_may_read_secrets_or_write_anything(variant):
+def test_nobody_may_read_secrets_or_write_anything_but_events_and_where_asked_for_pods_annotations(variant):
     for it in render(VARIANTS[variant]):
         assert it["kind"] != "Role"
         if it["kind"] == "ClusterRole":
             for rule in it["rules"]:
                 assert rule["apiGroups"] and "*" not in str(rule)
                 assert "secrets" not in rule["resources"]
-                assert set(rule["verbs"]) <= {"get", "list", "watch"}
+                if rule["resources"] == ["events"]:
+                    assert rule["verbs"] == ["create", "patch"]
+                elif rule["verbs"] == ["patch"]:
+                    assert (variant, rule["resources"]) == ("everything", ["pods"])
+                else:
+                    assert set(rule["verbs"]) <= {"get", "list", "watch"}
 
 
 @variants
 def test_only_pods_that_speak_with_the_api_server_get_a_token(variant):
     for owner, pod, _ in pods(render(VARIANTS[variant])):
-        assert pod["automountServiceAccountToken"] == (owner["kind"] == "DaemonSet")
+        speaks = {"DaemonSet": True, "StatefulSet": variant != "no extras", "Pod": False}
+        assert pod["automountServiceAccountToken"] == speaks[owner["kind"]]
 
 
 @variants
@@ -92,7 +98,9 @@ def test_the_network_policy_names_the_server_s_ports_only():
     server = one(render(VARIANTS["everything"]), "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
     ports = [port["port"] for rule in policy["ingress"] for port in rule["ports"]]
     assert ports == ["grpc", "http"] == [port["name"] for port in server["ports"]]
-    assert policy["egress"] == [] and policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["egress"] == [{"ports": [{"port": 443}, {"port": 6443}]}] and policy["policyTypes"] == ["Ingress", "Egress"]
+    alone = one(render({"server": {"kubernetes": {"enabled": False}}}), "NetworkPolicy")["spec"]
+    assert alone["egress"] == [] and alone["policyTypes"] == ["Ingress", "Egress"]
     calls, metrics = policy["ingress"]
     assert calls["from"][0] == {"ipBlock": {"cidr": "192.0.2.0/24"}}
     test_labels = one(render(VARIANTS["everything"]), "Pod")["metadata"]["labels"]

@@ -7,6 +7,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 METHODS = {
     "IPAM": {"Allocate", "Release", "Transfer", "GetBinding", "ListBindings", "WatchBindings"},
+    "Nodes": {"RenewCopies"},
     "Pools": {"CreatePool", "UpdatePool", "GetPool", "ListPools", "DeletePool"},
 }
 VERSIONS = ("grpc.reflection.v1", "grpc.reflection.v1alpha")

@@ -29,5 +29,6 @@ static inline const ProtobufCServiceDescriptor *cmessages_grpc_health_v1_health(
 static inline const ProtobufCServiceDescriptor *cmessages_grpc_reflection_v1_server_reflection(void) { return &grpc__reflection__v1__server_reflection__descriptor; }
 static inline const ProtobufCServiceDescriptor *cmessages_grpc_reflection_v1alpha_server_reflection(void) { return &grpc__reflection__v1alpha__server_reflection__descriptor; }
 static inline const ProtobufCServiceDescriptor *cmessages_holdfast_ipam_v1_ipam(void) { return &holdfast__ipam__v1__ipam__descriptor; }
+static inline const ProtobufCServiceDescriptor *cmessages_holdfast_ipam_v1_nodes(void) { return &holdfast__ipam__v1__nodes__descriptor; }
 static inline const ProtobufCServiceDescriptor *cmessages_holdfast_ipam_v1_pools(void) { return &holdfast__ipam__v1__pools__descriptor; }
 #endif

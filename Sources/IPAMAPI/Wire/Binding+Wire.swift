@@ -112,6 +112,7 @@ extension DescribedBinding {
             unsafe message.pointee.routes = arena.array(routes.count) { unsafe routes[$0].wire(in: arena) }
         }
         if let dns { unsafe message.pointee.dns = dns.wire(in: arena) }
+        if let copyValidFor { unsafe message.pointee.copy_valid_for = copyValidFor.wire(in: arena) }
         return unsafe message
     }
 
@@ -137,6 +138,7 @@ extension DescribedBinding {
                 try unsafe Route(item, "\(path).routes[\(index)]")
             })
         if let dns = unsafe message.dns { self.dns = try unsafe DNS(dns.pointee, "\(path).dns") }
+        copyValidFor = try unsafe Delay.read(message.copy_valid_for, "\(path).copy_valid_for")
     }
 }
 

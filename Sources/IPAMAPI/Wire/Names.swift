@@ -19,6 +19,10 @@ package enum Wire {
     package typealias ListBindingsRequest = Holdfast__Ipam__V1__ListBindingsRequest
     package typealias ListBindingsResponse = Holdfast__Ipam__V1__ListBindingsResponse
     package typealias WatchBindingsRequest = Holdfast__Ipam__V1__WatchBindingsRequest
+    package typealias BindingCopy = Holdfast__Ipam__V1__BindingCopy
+    package typealias RenewCopiesRequest = Holdfast__Ipam__V1__RenewCopiesRequest
+    package typealias RenewedCopy = Holdfast__Ipam__V1__RenewedCopy
+    package typealias RenewCopiesResponse = Holdfast__Ipam__V1__RenewCopiesResponse
     package typealias Prefix = Holdfast__Ipam__V1__Prefix
     package typealias PrefixUsage = Holdfast__Ipam__V1__PrefixUsage
     package typealias Pool = Holdfast__Ipam__V1__Pool

@@ -10,7 +10,8 @@ extension AllocateRequest {
             owner: try unsafe Owner(message.owner, "owner"),
             attachment: try unsafe Attachment.read(message.attachment, "attachment"),
             pool: pool.isEmpty ? nil : try Rules.poolName(pool, "pool"),
-            mac: mac.isEmpty ? nil : try Rules.mac(mac, "mac"))
+            mac: mac.isEmpty ? nil : try Rules.mac(mac, "mac"),
+            keepsCopy: unsafe message.keeps_copy != 0)
         for (index, text) in unsafe strings(message.n_addresses, message.addresses).enumerated() {
             let address = try Rules.address(text, "addresses[\(index)]")
             guard !addresses.contains(where: { $0.family == address.family }) else {
@@ -29,6 +30,7 @@ extension AllocateRequest {
         if let pool { unsafe message.pointee.pool = arena.string(pool) }
         unsafe (message.pointee.n_addresses, message.pointee.addresses) = strings(addresses.map(\.description), arena)
         if let mac { unsafe message.pointee.mac = arena.string(mac.description) }
+        unsafe message.pointee.keeps_copy = keepsCopy ? 1 : 0
         return unsafe message
     }
 }
@@ -107,13 +109,14 @@ extension TransferRequest {
             throw Rules.invalid(
                 "phase", "give TRANSFER_PHASE_PREPARE, TRANSFER_PHASE_COMMIT or TRANSFER_PHASE_ABORT")
         }
-        self.init(owner: owner, migrationUID: uid, phase: phase)
+        self.init(owner: owner, migrationUID: uid, phase: phase, keepsCopy: unsafe message.keeps_copy != 0)
     }
 
     package func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.TransferRequest> {
         let message = unsafe arena.make(Wire.TransferRequest.self)
         unsafe message.pointee.owner = owner.wire(in: arena)
         unsafe message.pointee.migration_uid = arena.string(migrationUID)
+        unsafe message.pointee.keeps_copy = keepsCopy ? 1 : 0
         switch phase {
         case .prepare(let target):
             unsafe message.pointee.phase = HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_PREPARE

@@ -415,6 +415,30 @@ extension Holdfast__Ipam__V1__BindingEvent: @unsafe ProtobufMessage {
     }
 }
 
+extension Holdfast__Ipam__V1__BindingCopy: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__binding_copy__init(message)
+    }
+}
+
+extension Holdfast__Ipam__V1__RenewCopiesRequest: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__renew_copies_request__init(message)
+    }
+}
+
+extension Holdfast__Ipam__V1__RenewedCopy: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__renewed_copy__init(message)
+    }
+}
+
+extension Holdfast__Ipam__V1__RenewCopiesResponse: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__renew_copies_response__init(message)
+    }
+}
+
 extension Holdfast__Ipam__V1__Prefix: @unsafe ProtobufMessage {
     package static func initialize(_ message: UnsafeMutablePointer<Self>) {
         unsafe holdfast__ipam__v1__prefix__init(message)

@@ -772,6 +772,186 @@ void   holdfast__ipam__v1__binding_event__free_unpacked
   assert(message->base.descriptor == &holdfast__ipam__v1__binding_event__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   holdfast__ipam__v1__binding_copy__init
+                     (Holdfast__Ipam__V1__BindingCopy         *message)
+{
+  static const Holdfast__Ipam__V1__BindingCopy init_value = HOLDFAST__IPAM__V1__BINDING_COPY__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__binding_copy__get_packed_size
+                     (const Holdfast__Ipam__V1__BindingCopy *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__binding_copy__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__binding_copy__pack
+                     (const Holdfast__Ipam__V1__BindingCopy *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__binding_copy__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__binding_copy__pack_to_buffer
+                     (const Holdfast__Ipam__V1__BindingCopy *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__binding_copy__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__BindingCopy *
+       holdfast__ipam__v1__binding_copy__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__BindingCopy *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__binding_copy__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__binding_copy__free_unpacked
+                     (Holdfast__Ipam__V1__BindingCopy *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__binding_copy__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__ipam__v1__renew_copies_request__init
+                     (Holdfast__Ipam__V1__RenewCopiesRequest         *message)
+{
+  static const Holdfast__Ipam__V1__RenewCopiesRequest init_value = HOLDFAST__IPAM__V1__RENEW_COPIES_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__renew_copies_request__get_packed_size
+                     (const Holdfast__Ipam__V1__RenewCopiesRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__renew_copies_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__renew_copies_request__pack
+                     (const Holdfast__Ipam__V1__RenewCopiesRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__renew_copies_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__renew_copies_request__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RenewCopiesRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__renew_copies_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__RenewCopiesRequest *
+       holdfast__ipam__v1__renew_copies_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__RenewCopiesRequest *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__renew_copies_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__renew_copies_request__free_unpacked
+                     (Holdfast__Ipam__V1__RenewCopiesRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__renew_copies_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__ipam__v1__renewed_copy__init
+                     (Holdfast__Ipam__V1__RenewedCopy         *message)
+{
+  static const Holdfast__Ipam__V1__RenewedCopy init_value = HOLDFAST__IPAM__V1__RENEWED_COPY__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__renewed_copy__get_packed_size
+                     (const Holdfast__Ipam__V1__RenewedCopy *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__renewed_copy__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__renewed_copy__pack
+                     (const Holdfast__Ipam__V1__RenewedCopy *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__renewed_copy__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__renewed_copy__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RenewedCopy *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__renewed_copy__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__RenewedCopy *
+       holdfast__ipam__v1__renewed_copy__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__RenewedCopy *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__renewed_copy__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__renewed_copy__free_unpacked
+                     (Holdfast__Ipam__V1__RenewedCopy *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__renewed_copy__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__ipam__v1__renew_copies_response__init
+                     (Holdfast__Ipam__V1__RenewCopiesResponse         *message)
+{
+  static const Holdfast__Ipam__V1__RenewCopiesResponse init_value = HOLDFAST__IPAM__V1__RENEW_COPIES_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__renew_copies_response__get_packed_size
+                     (const Holdfast__Ipam__V1__RenewCopiesResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__renew_copies_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__renew_copies_response__pack
+                     (const Holdfast__Ipam__V1__RenewCopiesResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__renew_copies_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__renew_copies_response__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RenewCopiesResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__renew_copies_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__RenewCopiesResponse *
+       holdfast__ipam__v1__renew_copies_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__RenewCopiesResponse *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__renew_copies_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__renew_copies_response__free_unpacked
+                     (Holdfast__Ipam__V1__RenewCopiesResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__renew_copies_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   holdfast__ipam__v1__prefix__init
                      (Holdfast__Ipam__V1__Prefix         *message)
 {
@@ -1594,7 +1774,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__dns__descriptor =
   (ProtobufCMessageInit) holdfast__ipam__v1__dns__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__ipam__v1__binding__field_descriptors[13] =
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__binding__field_descriptors[14] =
 {
   {
     "owner",
@@ -1752,10 +1932,23 @@ static const ProtobufCFieldDescriptor holdfast__ipam__v1__binding__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "copy_valid_for",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__Binding, copy_valid_for),
+    &google__protobuf__duration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__ipam__v1__binding__field_indices_by_name[] = {
   5,   /* field[5] = active */
   2,   /* field[2] = assignments */
+  13,   /* field[13] = copy_valid_for */
   9,   /* field[9] = created_at */
   12,   /* field[12] = dns */
   3,   /* field[3] = mac */
@@ -1771,7 +1964,7 @@ static const unsigned holdfast__ipam__v1__binding__field_indices_by_name[] = {
 static const ProtobufCIntRange holdfast__ipam__v1__binding__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 13 }
+  { 0, 14 }
 };
 const ProtobufCMessageDescriptor holdfast__ipam__v1__binding__descriptor =
 {
@@ -1781,14 +1974,14 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__binding__descriptor =
   "Holdfast__Ipam__V1__Binding",
   "holdfast.ipam.v1",
   sizeof(Holdfast__Ipam__V1__Binding),
-  13,
+  14,
   holdfast__ipam__v1__binding__field_descriptors,
   holdfast__ipam__v1__binding__field_indices_by_name,
   1,  holdfast__ipam__v1__binding__number_ranges,
   (ProtobufCMessageInit) holdfast__ipam__v1__binding__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__ipam__v1__allocate_request__field_descriptors[5] =
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__allocate_request__field_descriptors[6] =
 {
   {
     "owner",
@@ -1850,10 +2043,23 @@ static const ProtobufCFieldDescriptor holdfast__ipam__v1__allocate_request__fiel
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "keeps_copy",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__AllocateRequest, keeps_copy),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__ipam__v1__allocate_request__field_indices_by_name[] = {
   3,   /* field[3] = addresses */
   1,   /* field[1] = attachment */
+  5,   /* field[5] = keeps_copy */
   4,   /* field[4] = mac */
   0,   /* field[0] = owner */
   2,   /* field[2] = pool */
@@ -1861,7 +2067,7 @@ static const unsigned holdfast__ipam__v1__allocate_request__field_indices_by_nam
 static const ProtobufCIntRange holdfast__ipam__v1__allocate_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor holdfast__ipam__v1__allocate_request__descriptor =
 {
@@ -1871,7 +2077,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__allocate_request__descripto
   "Holdfast__Ipam__V1__AllocateRequest",
   "holdfast.ipam.v1",
   sizeof(Holdfast__Ipam__V1__AllocateRequest),
-  5,
+  6,
   holdfast__ipam__v1__allocate_request__field_descriptors,
   holdfast__ipam__v1__allocate_request__field_indices_by_name,
   1,  holdfast__ipam__v1__allocate_request__number_ranges,
@@ -2031,7 +2237,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__release_response__descripto
   (ProtobufCMessageInit) holdfast__ipam__v1__release_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__ipam__v1__transfer_request__field_descriptors[5] =
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__transfer_request__field_descriptors[6] =
 {
   {
     "owner",
@@ -2093,8 +2299,21 @@ static const ProtobufCFieldDescriptor holdfast__ipam__v1__transfer_request__fiel
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "keeps_copy",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__TransferRequest, keeps_copy),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__ipam__v1__transfer_request__field_indices_by_name[] = {
+  5,   /* field[5] = keeps_copy */
   2,   /* field[2] = migration_uid */
   0,   /* field[0] = owner */
   1,   /* field[1] = phase */
@@ -2104,7 +2323,7 @@ static const unsigned holdfast__ipam__v1__transfer_request__field_indices_by_nam
 static const ProtobufCIntRange holdfast__ipam__v1__transfer_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor holdfast__ipam__v1__transfer_request__descriptor =
 {
@@ -2114,7 +2333,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__transfer_request__descripto
   "Holdfast__Ipam__V1__TransferRequest",
   "holdfast.ipam.v1",
   sizeof(Holdfast__Ipam__V1__TransferRequest),
-  5,
+  6,
   holdfast__ipam__v1__transfer_request__field_descriptors,
   holdfast__ipam__v1__transfer_request__field_indices_by_name,
   1,  holdfast__ipam__v1__transfer_request__number_ranges,
@@ -2576,6 +2795,236 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__binding_event__descriptor =
   holdfast__ipam__v1__binding_event__field_indices_by_name,
   1,  holdfast__ipam__v1__binding_event__number_ranges,
   (ProtobufCMessageInit) holdfast__ipam__v1__binding_event__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__binding_copy__field_descriptors[3] =
+{
+  {
+    "owner",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__BindingCopy, owner),
+    &holdfast__ipam__v1__owner__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revision",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__BindingCopy, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ticket",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__BindingCopy, ticket),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__binding_copy__field_indices_by_name[] = {
+  0,   /* field[0] = owner */
+  1,   /* field[1] = revision */
+  2,   /* field[2] = ticket */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__binding_copy__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__binding_copy__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.BindingCopy",
+  "BindingCopy",
+  "Holdfast__Ipam__V1__BindingCopy",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__BindingCopy),
+  3,
+  holdfast__ipam__v1__binding_copy__field_descriptors,
+  holdfast__ipam__v1__binding_copy__field_indices_by_name,
+  1,  holdfast__ipam__v1__binding_copy__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__binding_copy__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__renew_copies_request__field_descriptors[3] =
+{
+  {
+    "node",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RenewCopiesRequest, node),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "copies",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__Ipam__V1__RenewCopiesRequest, n_copies),
+    offsetof(Holdfast__Ipam__V1__RenewCopiesRequest, copies),
+    &holdfast__ipam__v1__binding_copy__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "dropped",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__Ipam__V1__RenewCopiesRequest, n_dropped),
+    offsetof(Holdfast__Ipam__V1__RenewCopiesRequest, dropped),
+    &holdfast__ipam__v1__binding_copy__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__renew_copies_request__field_indices_by_name[] = {
+  1,   /* field[1] = copies */
+  2,   /* field[2] = dropped */
+  0,   /* field[0] = node */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__renew_copies_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__renew_copies_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.RenewCopiesRequest",
+  "RenewCopiesRequest",
+  "Holdfast__Ipam__V1__RenewCopiesRequest",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__RenewCopiesRequest),
+  3,
+  holdfast__ipam__v1__renew_copies_request__field_descriptors,
+  holdfast__ipam__v1__renew_copies_request__field_indices_by_name,
+  1,  holdfast__ipam__v1__renew_copies_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__renew_copies_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__renewed_copy__field_descriptors[3] =
+{
+  {
+    "valid_for",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RenewedCopy, valid_for),
+    &google__protobuf__duration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "binding",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RenewedCopy, binding),
+    &holdfast__ipam__v1__binding__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ticket",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RenewedCopy, ticket),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__renewed_copy__field_indices_by_name[] = {
+  1,   /* field[1] = binding */
+  2,   /* field[2] = ticket */
+  0,   /* field[0] = valid_for */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__renewed_copy__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__renewed_copy__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.RenewedCopy",
+  "RenewedCopy",
+  "Holdfast__Ipam__V1__RenewedCopy",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__RenewedCopy),
+  3,
+  holdfast__ipam__v1__renewed_copy__field_descriptors,
+  holdfast__ipam__v1__renewed_copy__field_indices_by_name,
+  1,  holdfast__ipam__v1__renewed_copy__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__renewed_copy__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__renew_copies_response__field_descriptors[1] =
+{
+  {
+    "copies",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__Ipam__V1__RenewCopiesResponse, n_copies),
+    offsetof(Holdfast__Ipam__V1__RenewCopiesResponse, copies),
+    &holdfast__ipam__v1__renewed_copy__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__renew_copies_response__field_indices_by_name[] = {
+  0,   /* field[0] = copies */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__renew_copies_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__renew_copies_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.RenewCopiesResponse",
+  "RenewCopiesResponse",
+  "Holdfast__Ipam__V1__RenewCopiesResponse",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__RenewCopiesResponse),
+  1,
+  holdfast__ipam__v1__renew_copies_response__field_descriptors,
+  holdfast__ipam__v1__renew_copies_response__field_indices_by_name,
+  1,  holdfast__ipam__v1__renew_copies_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__renew_copies_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor holdfast__ipam__v1__prefix__field_descriptors[4] =
@@ -3344,6 +3793,39 @@ void holdfast__ipam__v1__ipam__init (Holdfast__Ipam__V1__IPAM_Service *service,
 {
   protobuf_c_service_generated_init (&service->base,
                                      &holdfast__ipam__v1__ipam__descriptor,
+                                     (ProtobufCServiceDestroy) destroy);
+}
+static const ProtobufCMethodDescriptor holdfast__ipam__v1__nodes__method_descriptors[1] =
+{
+  { "RenewCopies", &holdfast__ipam__v1__renew_copies_request__descriptor, &holdfast__ipam__v1__renew_copies_response__descriptor },
+};
+const unsigned holdfast__ipam__v1__nodes__method_indices_by_name[] = {
+  0         /* RenewCopies */
+};
+const ProtobufCServiceDescriptor holdfast__ipam__v1__nodes__descriptor =
+{
+  PROTOBUF_C__SERVICE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.Nodes",
+  "Nodes",
+  "Holdfast__Ipam__V1__Nodes",
+  "holdfast.ipam.v1",
+  1,
+  holdfast__ipam__v1__nodes__method_descriptors,
+  holdfast__ipam__v1__nodes__method_indices_by_name
+};
+void holdfast__ipam__v1__nodes__renew_copies(ProtobufCService *service,
+                                             const Holdfast__Ipam__V1__RenewCopiesRequest *input,
+                                             Holdfast__Ipam__V1__RenewCopiesResponse_Closure closure,
+                                             void *closure_data)
+{
+  assert(service->descriptor == &holdfast__ipam__v1__nodes__descriptor);
+  service->invoke(service, 0, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void holdfast__ipam__v1__nodes__init (Holdfast__Ipam__V1__Nodes_Service *service,
+                                      Holdfast__Ipam__V1__Nodes_ServiceDestroy destroy)
+{
+  protobuf_c_service_generated_init (&service->base,
+                                     &holdfast__ipam__v1__nodes__descriptor,
                                      (ProtobufCServiceDestroy) destroy);
 }
 static const ProtobufCMethodDescriptor holdfast__ipam__v1__pools__method_descriptors[5] =

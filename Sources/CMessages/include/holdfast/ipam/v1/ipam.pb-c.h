@@ -34,6 +34,10 @@ typedef struct Holdfast__Ipam__V1__ListBindingsRequest Holdfast__Ipam__V1__ListB
 typedef struct Holdfast__Ipam__V1__ListBindingsResponse Holdfast__Ipam__V1__ListBindingsResponse;
 typedef struct Holdfast__Ipam__V1__WatchBindingsRequest Holdfast__Ipam__V1__WatchBindingsRequest;
 typedef struct Holdfast__Ipam__V1__BindingEvent Holdfast__Ipam__V1__BindingEvent;
+typedef struct Holdfast__Ipam__V1__BindingCopy Holdfast__Ipam__V1__BindingCopy;
+typedef struct Holdfast__Ipam__V1__RenewCopiesRequest Holdfast__Ipam__V1__RenewCopiesRequest;
+typedef struct Holdfast__Ipam__V1__RenewedCopy Holdfast__Ipam__V1__RenewedCopy;
+typedef struct Holdfast__Ipam__V1__RenewCopiesResponse Holdfast__Ipam__V1__RenewCopiesResponse;
 typedef struct Holdfast__Ipam__V1__Prefix Holdfast__Ipam__V1__Prefix;
 typedef struct Holdfast__Ipam__V1__PrefixUsage Holdfast__Ipam__V1__PrefixUsage;
 typedef struct Holdfast__Ipam__V1__Pool Holdfast__Ipam__V1__Pool;
@@ -213,10 +217,15 @@ struct  Holdfast__Ipam__V1__Binding
   size_t n_routes;
   Holdfast__Ipam__V1__Route **routes;
   Holdfast__Ipam__V1__DNS *dns;
+  /*
+   * In answers to a request that says keeps_copy: for how long after it sent that request the node may give the VM these
+   * addresses without asking again. Absent: not at all.
+   */
+  Google__Protobuf__Duration *copy_valid_for;
 };
 #define HOLDFAST__IPAM__V1__BINDING__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__binding__descriptor) \
-    , NULL, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, HOLDFAST__IPAM__V1__BINDING_STATE__BINDING_STATE_UNSPECIFIED, NULL, NULL, (char *)protobuf_c_empty_string, 0, NULL, NULL, 0,NULL, NULL }
+    , NULL, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, HOLDFAST__IPAM__V1__BINDING_STATE__BINDING_STATE_UNSPECIFIED, NULL, NULL, (char *)protobuf_c_empty_string, 0, NULL, NULL, 0,NULL, NULL, NULL }
 
 
 struct  Holdfast__Ipam__V1__AllocateRequest
@@ -240,10 +249,15 @@ struct  Holdfast__Ipam__V1__AllocateRequest
    * Empty: chosen.
    */
   char *mac;
+  /*
+   * The attachment's node keeps a copy of the VM's binding, and renews it with RenewCopies. While it may use the copy, the
+   * addresses go to no other owner, and the VM gets no others through another node.
+   */
+  protobuf_c_boolean keeps_copy;
 };
 #define HOLDFAST__IPAM__V1__ALLOCATE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__allocate_request__descriptor) \
-    , NULL, NULL, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string }
+    , NULL, NULL, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0 }
 
 
 struct  Holdfast__Ipam__V1__AllocateResponse
@@ -305,10 +319,14 @@ struct  Holdfast__Ipam__V1__TransferRequest
    * With COMMIT: the binding becomes this owner's.
    */
   Holdfast__Ipam__V1__Owner *target_owner;
+  /*
+   * As in AllocateRequest, for the target's node. Used with PREPARE only.
+   */
+  protobuf_c_boolean keeps_copy;
 };
 #define HOLDFAST__IPAM__V1__TRANSFER_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__transfer_request__descriptor) \
-    , NULL, HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_UNSPECIFIED, (char *)protobuf_c_empty_string, NULL, NULL }
+    , NULL, HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_UNSPECIFIED, (char *)protobuf_c_empty_string, NULL, NULL, 0 }
 
 
 struct  Holdfast__Ipam__V1__TransferResponse
@@ -410,6 +428,82 @@ struct  Holdfast__Ipam__V1__BindingEvent
 #define HOLDFAST__IPAM__V1__BINDING_EVENT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__binding_event__descriptor) \
     , HOLDFAST__IPAM__V1__BINDING_EVENT__TYPE__UNSPECIFIED, NULL, 0 }
+
+
+/*
+ * A copy that a node has.
+ */
+struct  Holdfast__Ipam__V1__BindingCopy
+{
+  ProtobufCMessage base;
+  Holdfast__Ipam__V1__Owner *owner;
+  /*
+   * The revision of the binding that it was made from.
+   */
+  uint64_t revision;
+  /*
+   * Only of a copy that is dropped: from the answer that said so.
+   */
+  uint64_t ticket;
+};
+#define HOLDFAST__IPAM__V1__BINDING_COPY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__binding_copy__descriptor) \
+    , NULL, 0, 0 }
+
+
+struct  Holdfast__Ipam__V1__RenewCopiesRequest
+{
+  ProtobufCMessage base;
+  char *node;
+  /*
+   * At most 1000; more go into further calls.
+   */
+  size_t n_copies;
+  Holdfast__Ipam__V1__BindingCopy **copies;
+  /*
+   * Copies that the node has dropped because an answer told it to: what waits for that goes on at once.
+   */
+  size_t n_dropped;
+  Holdfast__Ipam__V1__BindingCopy **dropped;
+};
+#define HOLDFAST__IPAM__V1__RENEW_COPIES_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__renew_copies_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL }
+
+
+struct  Holdfast__Ipam__V1__RenewedCopy
+{
+  ProtobufCMessage base;
+  /*
+   * For how long after it sent the request the node may use the copy. Absent: it must drop it.
+   */
+  Google__Protobuf__Duration *valid_for;
+  /*
+   * Where its revision is not the copy's: what takes the copy's place.
+   */
+  Holdfast__Ipam__V1__Binding *binding;
+  /*
+   * Of a copy to drop: for `dropped`, once that is done. 0: nobody waits for it.
+   */
+  uint64_t ticket;
+};
+#define HOLDFAST__IPAM__V1__RENEWED_COPY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__renewed_copy__descriptor) \
+    , NULL, NULL, 0 }
+
+
+struct  Holdfast__Ipam__V1__RenewCopiesResponse
+{
+  ProtobufCMessage base;
+  /*
+   * One for each copy of the request, in its order.
+   */
+  size_t n_copies;
+  Holdfast__Ipam__V1__RenewedCopy **copies;
+};
+#define HOLDFAST__IPAM__V1__RENEW_COPIES_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__renew_copies_response__descriptor) \
+    , 0,NULL }
 
 
 struct  Holdfast__Ipam__V1__Prefix
@@ -901,6 +995,82 @@ Holdfast__Ipam__V1__BindingEvent *
 void   holdfast__ipam__v1__binding_event__free_unpacked
                      (Holdfast__Ipam__V1__BindingEvent *message,
                       ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__BindingCopy methods */
+void   holdfast__ipam__v1__binding_copy__init
+                     (Holdfast__Ipam__V1__BindingCopy         *message);
+size_t holdfast__ipam__v1__binding_copy__get_packed_size
+                     (const Holdfast__Ipam__V1__BindingCopy   *message);
+size_t holdfast__ipam__v1__binding_copy__pack
+                     (const Holdfast__Ipam__V1__BindingCopy   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__binding_copy__pack_to_buffer
+                     (const Holdfast__Ipam__V1__BindingCopy   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__BindingCopy *
+       holdfast__ipam__v1__binding_copy__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__binding_copy__free_unpacked
+                     (Holdfast__Ipam__V1__BindingCopy *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__RenewCopiesRequest methods */
+void   holdfast__ipam__v1__renew_copies_request__init
+                     (Holdfast__Ipam__V1__RenewCopiesRequest         *message);
+size_t holdfast__ipam__v1__renew_copies_request__get_packed_size
+                     (const Holdfast__Ipam__V1__RenewCopiesRequest   *message);
+size_t holdfast__ipam__v1__renew_copies_request__pack
+                     (const Holdfast__Ipam__V1__RenewCopiesRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__renew_copies_request__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RenewCopiesRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__RenewCopiesRequest *
+       holdfast__ipam__v1__renew_copies_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__renew_copies_request__free_unpacked
+                     (Holdfast__Ipam__V1__RenewCopiesRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__RenewedCopy methods */
+void   holdfast__ipam__v1__renewed_copy__init
+                     (Holdfast__Ipam__V1__RenewedCopy         *message);
+size_t holdfast__ipam__v1__renewed_copy__get_packed_size
+                     (const Holdfast__Ipam__V1__RenewedCopy   *message);
+size_t holdfast__ipam__v1__renewed_copy__pack
+                     (const Holdfast__Ipam__V1__RenewedCopy   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__renewed_copy__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RenewedCopy   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__RenewedCopy *
+       holdfast__ipam__v1__renewed_copy__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__renewed_copy__free_unpacked
+                     (Holdfast__Ipam__V1__RenewedCopy *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__RenewCopiesResponse methods */
+void   holdfast__ipam__v1__renew_copies_response__init
+                     (Holdfast__Ipam__V1__RenewCopiesResponse         *message);
+size_t holdfast__ipam__v1__renew_copies_response__get_packed_size
+                     (const Holdfast__Ipam__V1__RenewCopiesResponse   *message);
+size_t holdfast__ipam__v1__renew_copies_response__pack
+                     (const Holdfast__Ipam__V1__RenewCopiesResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__renew_copies_response__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RenewCopiesResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__RenewCopiesResponse *
+       holdfast__ipam__v1__renew_copies_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__renew_copies_response__free_unpacked
+                     (Holdfast__Ipam__V1__RenewCopiesResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Holdfast__Ipam__V1__Prefix methods */
 void   holdfast__ipam__v1__prefix__init
                      (Holdfast__Ipam__V1__Prefix         *message);
@@ -1144,6 +1314,18 @@ typedef void (*Holdfast__Ipam__V1__WatchBindingsRequest_Closure)
 typedef void (*Holdfast__Ipam__V1__BindingEvent_Closure)
                  (const Holdfast__Ipam__V1__BindingEvent *message,
                   void *closure_data);
+typedef void (*Holdfast__Ipam__V1__BindingCopy_Closure)
+                 (const Holdfast__Ipam__V1__BindingCopy *message,
+                  void *closure_data);
+typedef void (*Holdfast__Ipam__V1__RenewCopiesRequest_Closure)
+                 (const Holdfast__Ipam__V1__RenewCopiesRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__Ipam__V1__RenewedCopy_Closure)
+                 (const Holdfast__Ipam__V1__RenewedCopy *message,
+                  void *closure_data);
+typedef void (*Holdfast__Ipam__V1__RenewCopiesResponse_Closure)
+                 (const Holdfast__Ipam__V1__RenewCopiesResponse *message,
+                  void *closure_data);
 typedef void (*Holdfast__Ipam__V1__Prefix_Closure)
                  (const Holdfast__Ipam__V1__Prefix *message,
                   void *closure_data);
@@ -1243,6 +1425,27 @@ void holdfast__ipam__v1__ipam__watch_bindings(ProtobufCService *service,
                                               const Holdfast__Ipam__V1__WatchBindingsRequest *input,
                                               Holdfast__Ipam__V1__BindingEvent_Closure closure,
                                               void *closure_data);
+typedef struct Holdfast__Ipam__V1__Nodes_Service Holdfast__Ipam__V1__Nodes_Service;
+struct Holdfast__Ipam__V1__Nodes_Service
+{
+  ProtobufCService base;
+  void (*renew_copies)(Holdfast__Ipam__V1__Nodes_Service *service,
+                       const Holdfast__Ipam__V1__RenewCopiesRequest *input,
+                       Holdfast__Ipam__V1__RenewCopiesResponse_Closure closure,
+                       void *closure_data);
+};
+typedef void (*Holdfast__Ipam__V1__Nodes_ServiceDestroy)(Holdfast__Ipam__V1__Nodes_Service *);
+void holdfast__ipam__v1__nodes__init (Holdfast__Ipam__V1__Nodes_Service *service,
+                                      Holdfast__Ipam__V1__Nodes_ServiceDestroy destroy);
+#define HOLDFAST__IPAM__V1__NODES__BASE_INIT \
+    { &holdfast__ipam__v1__nodes__descriptor, protobuf_c_service_invoke_internal, NULL }
+#define HOLDFAST__IPAM__V1__NODES__INIT(function_prefix__) \
+    { HOLDFAST__IPAM__V1__NODES__BASE_INIT,\
+      function_prefix__ ## renew_copies  }
+void holdfast__ipam__v1__nodes__renew_copies(ProtobufCService *service,
+                                             const Holdfast__Ipam__V1__RenewCopiesRequest *input,
+                                             Holdfast__Ipam__V1__RenewCopiesResponse_Closure closure,
+                                             void *closure_data);
 typedef struct Holdfast__Ipam__V1__Pools_Service Holdfast__Ipam__V1__Pools_Service;
 struct Holdfast__Ipam__V1__Pools_Service
 {
@@ -1325,6 +1528,10 @@ extern const ProtobufCMessageDescriptor holdfast__ipam__v1__list_bindings_respon
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__watch_bindings_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__binding_event__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__ipam__v1__binding_event__type__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__binding_copy__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__renew_copies_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__renewed_copy__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__renew_copies_response__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__prefix__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__prefix_usage__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__pool__descriptor;
@@ -1336,6 +1543,7 @@ extern const ProtobufCMessageDescriptor holdfast__ipam__v1__list_pools_response_
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__delete_pool_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__delete_pool_response__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__ipam__v1__ipam__descriptor;
+extern const ProtobufCServiceDescriptor holdfast__ipam__v1__nodes__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__ipam__v1__pools__descriptor;
 
 PROTOBUF_C__END_DECLS

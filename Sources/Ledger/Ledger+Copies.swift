@@ -1,0 +1,61 @@
+package import IPAMModel
+
+// Copies: what a node that cannot reach the server may go on giving to its VMs. Quarantine keeps a freed address away from
+// others for as long; what moves without quarantine waits here.
+extension Ledger {
+    /// Says of each copy whether the node may use it on, and grants that.
+    mutating func renewCopies(_ request: RenewCopiesRequest, at now: Timestamp) -> [CopyStanding] {
+        copies.sweep(at: now)
+        for copy in request.dropped { copies.drop(copy.owner.key, by: request.node, ticket: copy.ticket) }
+        return request.copies.map { copy in
+            let key = copy.owner.key
+            guard let binding = slot(of: key).flatMap({ slots[$0] }), binding.owner.uid == copy.owner.uid,
+                binding.isCopied, binding.isOf(request.node), let delay = copyValidity(of: binding, at: now)
+            else { return CopyStanding(validFor: nil, ticket: copies.ticket(of: key, on: request.node)) }
+            copies.grant(key, to: request.node, until: now.advanced(by: delay))
+            return CopyStanding(validFor: delay, binding: binding.revision == copy.revision ? nil : binding)
+        }
+    }
+
+    /// How long a copy that is made now may be used; nil: there must be none.
+    package func copyValidity(of binding: Binding, at now: Timestamp) -> Delay? {
+        guard binding.isCopied, !copies.isClosed(binding.owner.key, at: now),
+            let delay = spaceIndexes[binding.pool].flatMap({ spaces[$0]?.pool.reuseDelay }), delay > .seconds(0)
+        else { return nil }
+        return delay
+    }
+
+    /// The answer to this request is what `node` will have a copy of.
+    mutating func noteCopy(of binding: inout Binding, keptBy node: String?, at now: Timestamp) {
+        guard let node, binding.owner.kind == .virtualMachine else { return }
+        binding.isCopied = true
+        guard let delay = copyValidity(of: binding, at: now) else { return }
+        copies.grant(binding.owner.key, to: node, until: now.advanced(by: delay))
+    }
+
+    /// Throws UNAVAILABLE while a node may give the binding's addresses to its present owner without asking; from now on
+    /// none is allowed to.
+    mutating func awaitCopies(of binding: Binding, exceptOf node: String? = nil, at now: Timestamp) throws(IPAMError) {
+        guard binding.isCopied else { return }
+        copies.close(binding.owner.key, at: now)
+        let open = copies.open(binding.owner.key, exceptOf: node, at: now)
+        if !open.isEmpty { throw .copiesOutstanding(binding, open, now: now) }
+        guard let started = copies.startedAt,
+            let delay = spaceIndexes[binding.pool].flatMap({ spaces[$0]?.pool.reuseDelay })
+        else { return }
+        let until = started.advanced(by: delay)
+        if now < until { throw .copiesOutstanding(binding, [("", until)], now: now) }
+    }
+}
+
+extension Binding {
+    /// Whether a copy on `node` is of use: it carries the VM, or may be the next to do so.
+    fileprivate func isOf(_ node: String) -> Bool {
+        active == nil || active?.node == node || target?.node == node
+    }
+}
+
+extension AllocateRequest {
+    /// The node that will have a copy.
+    var copyKeeper: String? { keepsCopy ? attachment?.node : nil }
+}

@@ -1,0 +1,65 @@
+package import IPAMAPI
+package import IPAMModel
+package import Logging
+import ServiceLifecycle
+
+/// Keeps the node's copies fresh while the server answers.
+package struct CopyRenewal: Service {
+    private static let timeout = Duration.seconds(5)
+    /// Copies in one call.
+    private static let chunk = 500
+
+    private let node: String
+    private let ipam: any CopyCalls
+    private let copies: CopyStore
+    private let clock: NodeClock
+    private let log: Logger
+
+    package init(node: String, ipam: any CopyCalls, copies: CopyStore, clock: NodeClock, log: Logger) {
+        self.node = node
+        self.ipam = ipam
+        self.copies = copies
+        self.clock = clock
+        self.log = log
+    }
+
+    package func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                do throws(IPAMError) {
+                    try await pass()
+                } catch {
+                    if !Task.isCancelled { log.debug("copies not renewed", metadata: ["error": "\(error.message)"]) }
+                }
+                try? await Task.sleep(for: interval)
+            }
+        }
+    }
+
+    /// A sixth of the time for which the shortest-lived copy may be used, from 200 ms to 10 s.
+    private var interval: Duration {
+        let shortest = copies.all.map(\.validFor.nanoseconds).min() ?? .max
+        return min(max(.nanoseconds(shortest / 6), .milliseconds(200)), .seconds(10))
+    }
+
+    /// Asks once about every copy.
+    package func pass() async throws(IPAMError) {
+        var rest = copies.all[...]
+        while !rest.isEmpty {
+            let asked = Array(rest.prefix(Self.chunk))
+            rest = rest.dropFirst(Self.chunk)
+            // Before the request is sent: see `Copy.word`.
+            let sent = clock.now()
+            let answers = try await ipam.renewCopies(
+                RenewCopiesRequest(
+                    node: node, copies: asked.map { BindingCopy(owner: $0.owner, revision: $0.revision) }),
+                timeout: Self.timeout)
+            let dropped = copies.renew(Array(zip(asked, answers)), sent: sent)
+            // At once: somebody waits for it.
+            if !dropped.isEmpty {
+                _ = try await ipam.renewCopies(
+                    RenewCopiesRequest(node: node, dropped: dropped), timeout: Self.timeout)
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+import FoundationEssentials
+package import IPAMAPI
+package import IPAMModel
+package import Logging
+import Synchronization
+
+/// The copies of this node, in memory and in a file that outlives the agent. It need not outlive a power cut: after that
+/// every copy is too old, and the next renewal brings it up to date.
+package final class CopyStore: Sendable {
+    /// A line of the file.
+    private enum Line: Codable {
+        /// The first: of which run of the kernel the times are.
+        case boot(String)
+        case kept(Copy)
+        case dropped(Owner)
+    }
+
+    private struct State {
+        var copies: [OwnerKey: Copy] = [:]
+        /// When a copy of this owner was dropped: an answer to what was asked before comes late.
+        var dropped: [OwnerKey: Int64] = [:]
+    }
+
+    /// No answer comes later than this: longer than any call's time-out, in nanoseconds.
+    private static let lateAnswer: Int64 = 120_000_000_000
+
+    private let file: JournalFile
+    private let clock: NodeClock
+    private let log: Logger
+    private let state = Mutex(State())
+
+    package init(path: String, clock: NodeClock, log: Logger) throws(JournalError) {
+        self.clock = clock
+        self.log = log
+        var lines: [[UInt8]] = []
+        file = try JournalFile(path: path, log: log, lines: &lines)
+        var copies: [OwnerKey: Copy] = [:]
+        var isThisBoot = false
+        for line in lines {
+            switch try? JSONDecoder().decode(Line.self, from: Data(line)) {
+            case .boot(let id): isThisBoot = id == clock.bootID && !id.isEmpty
+            case .kept(var copy):
+                if !isThisBoot { copy.word = nil }
+                copies[copy.owner.key] = copy
+            case .dropped(let owner): copies[owner.key] = nil
+            case nil: log.warning("a copy of another version is not used", metadata: ["file": "\(path)"])
+            }
+        }
+        state.withLock { $0.copies = copies }
+        try file.replace(with: Self.lines(copies.values, clock), isDurable: false)
+    }
+
+    package var all: [Copy] { state.withLock { Array($0.copies.values) } }
+
+    package func copy(for owner: OwnerKey) -> Copy? { state.withLock { $0.copies[owner] } }
+
+    /// Keeps what the server answered to a request sent at `sent`, where it may be kept.
+    package func keep(_ described: DescribedBinding, sent: Int64) {
+        state.withLock { state in
+            let key = described.binding.owner.key
+            if let dropped = state.dropped[key], sent <= dropped { return }
+            if let known = state.copies[key]?.word, known > sent { return }
+            // Where there must be none, the next renewal says so of an older one.
+            guard let copy = Copy(described, word: sent) else { return }
+            state.copies[key] = copy
+            save(.kept(copy))
+        }
+    }
+
+    /// Takes over what a renewal sent at `sent` brought; gives back the copies that are dropped by it.
+    package func renew(_ answers: [(copy: Copy, answer: RenewedCopy)], sent: Int64) -> [DroppedCopy] {
+        state.withLock { state in
+            var dropped: [DroppedCopy] = []
+            let oldest = clock.now() - Self.lateAnswer
+            state.dropped = state.dropped.filter { $0.value > oldest }
+            for (asked, answer) in answers {
+                let key = asked.owner.key
+                // One that was kept since, by a later request, is none of this answer's business.
+                guard var copy = state.copies[key], copy.word ?? .min <= sent else { continue }
+                if let validFor = answer.validFor {
+                    if var binding = answer.binding {
+                        binding.copyValidFor = validFor
+                        if let renewed = Copy(binding, word: sent) { state.copies[key] = renewed }
+                    } else if copy.revision == asked.revision {
+                        (copy.validFor, copy.word) = (validFor, sent)
+                        state.copies[key] = copy
+                    }
+                } else {
+                    state.copies[key] = nil
+                    state.dropped[key] = clock.now()
+                    // Else it would be there again after a restart, and the server must not think that it is gone.
+                    if save(.dropped(asked.owner)), answer.ticket != 0 {
+                        dropped.append(DroppedCopy(owner: asked.owner, ticket: answer.ticket))
+                    }
+                }
+            }
+            do throws(JournalError) {
+                try file.replace(with: Self.lines(state.copies.values, clock), isDurable: false)
+            } catch {
+                log.warning("the copies' file is not up to date", metadata: ["error": "\(error)"])
+            }
+            return dropped
+        }
+    }
+
+    @discardableResult
+    private func save(_ line: Line) -> Bool {
+        do throws(JournalError) {
+            try file.append(Self.encode(line), isDurable: false)
+            return true
+        } catch {
+            log.warning("the copies' file is not up to date", metadata: ["error": "\(error)"])
+            return false
+        }
+    }
+
+    private static func lines(_ copies: some Sequence<Copy>, _ clock: NodeClock) -> [[UInt8]] {
+        [encode(.boot(clock.bootID))] + copies.map { encode(.kept($0)) }
+    }
+
+    private static func encode(_ line: Line) -> [UInt8] { (try? JSONEncoder().encode(line)).map(Array.init) ?? [] }
+}

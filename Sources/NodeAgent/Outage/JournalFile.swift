@@ -1,0 +1,160 @@
+import Glibc
+package import Logging
+import Synchronization
+
+/// Why a file of the agent's state cannot be written or read: a sentence that names it.
+package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible {
+    package var description: String
+
+    init(_ action: String, _ path: String) {
+        description = "\(path) \(action): \(unsafe String(cString: strerror(errno)))"
+    }
+}
+
+/// A file of lines, each with a checksum, that only grows until it is written anew.
+///
+/// However a process ends in the midst of it, what was appended before is there: a last line that was cut short is dropped
+/// at the next opening, and damaged ones in between go into a file beside it (`NAME.damaged`) and into the log.
+package final class JournalFile: Sendable {
+    package let path: String
+    private let state: Mutex<State>
+
+    private struct State: ~Copyable {
+        var descriptor: CInt
+        var length: Int64
+
+        deinit { close(descriptor) }
+    }
+
+    /// Opens the file, or makes it for its owner alone; `lines` is what is in it.
+    package init(path: String, log: Logger, lines: inout [[UInt8]]) throws(JournalError) {
+        self.path = path
+        let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw JournalError("cannot be opened", path) }
+        state = Mutex(State(descriptor: descriptor, length: 0))
+        let content = try Self.content(of: descriptor, path)
+        var damaged: [UInt8] = []
+        for line in content.whole.split(separator: UInt8(ascii: "\n")) {
+            if let payload = Self.payload(of: line) {
+                lines.append(payload)
+            } else {
+                damaged += line + [UInt8(ascii: "\n")]
+            }
+        }
+        if !damaged.isEmpty {
+            try Self.keep(damaged, at: path + ".damaged")
+            log.error(
+                "lines of the agent's state were damaged and have no effect; they are kept aside",
+                metadata: ["file": "\(path)", "kept": "\(path).damaged"])
+        }
+        if content.isCutShort {
+            log.notice("a line that an ending agent had not finished is dropped", metadata: ["file": "\(path)"])
+        }
+        if content.isCutShort || !damaged.isEmpty {
+            try replace(with: lines, isDurable: true)
+        } else {
+            state.withLock { $0.length = Int64(content.whole.count) }
+        }
+    }
+
+    /// Appends a line; with `isDurable` it is on disk when this returns, else it outlives the process only. Throws where
+    /// nothing was appended.
+    package func append(_ payload: [UInt8], isDurable: Bool) throws(JournalError) {
+        let line = Self.line(payload)
+        try state.withLock { state throws(JournalError) in
+            do throws(JournalError) {
+                try Self.write(line, to: state.descriptor, path)
+                if isDurable, fdatasync(state.descriptor) != 0 { throw JournalError("cannot be made durable", path) }
+                state.length += Int64(line.count)
+            } catch {
+                // Half a line would damage the next one.
+                ftruncate(state.descriptor, off_t(state.length))
+                throw error
+            }
+        }
+    }
+
+    /// Puts these lines in the place of all: a reader sees either the old file or the new.
+    package func replace(with payloads: [[UInt8]], isDurable: Bool) throws(JournalError) {
+        let content = payloads.flatMap(Self.line)
+        let temporary = path + ".new"
+        try state.withLock { state throws(JournalError) in
+            unsafe unlink(temporary)
+            let descriptor = unsafe open(temporary, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0o600)
+            guard descriptor >= 0 else { throw JournalError("cannot be made", temporary) }
+            do throws(JournalError) {
+                try Self.write(content, to: descriptor, temporary)
+                if isDurable, fsync(descriptor) != 0 { throw JournalError("cannot be made durable", temporary) }
+                guard unsafe rename(temporary, path) == 0 else { throw JournalError("cannot be renamed", temporary) }
+            } catch {
+                close(descriptor)
+                unsafe unlink(temporary)
+                throw error
+            }
+            close(state.descriptor)
+            (state.descriptor, state.length) = (descriptor, Int64(content.count))
+            if isDurable { Self.synchronizeFolder(of: path) }
+        }
+    }
+
+    private static func content(
+        of descriptor: CInt, _ path: String
+    ) throws(JournalError) -> (whole: ArraySlice<UInt8>, isCutShort: Bool) {
+        var content: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = unsafe pread(descriptor, &chunk, chunk.count, off_t(content.count))
+            guard count >= 0 else { throw JournalError("cannot be read", path) }
+            if count == 0 { break }
+            content += chunk.prefix(count)
+        }
+        let end = content.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+        return (content[..<end], end < content.count)
+    }
+
+    private static func keep(_ bytes: [UInt8], at path: String) throws(JournalError) {
+        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw JournalError("cannot be made", path) }
+        defer { close(descriptor) }
+        try write(bytes, to: descriptor, path)
+        guard fsync(descriptor) == 0 else { throw JournalError("cannot be made durable", path) }
+    }
+
+    private static func write(_ bytes: [UInt8], to descriptor: CInt, _ path: String) throws(JournalError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw JournalError("cannot be written", path) }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    private static func synchronizeFolder(of path: String) {
+        let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { return }
+        fsync(descriptor)
+        close(descriptor)
+    }
+
+    /// "<sixteen hexadecimal digits> <payload>\n". The payload has no line break: JSON on one line.
+    private static func line(_ payload: [UInt8]) -> [UInt8] {
+        let digits = String(checksum(payload[...]), radix: 16)
+        return Array((String(repeating: "0", count: 16 - digits.count) + digits + " ").utf8) + payload
+            + [UInt8(ascii: "\n")]
+    }
+
+    private static func payload(of line: ArraySlice<UInt8>) -> [UInt8]? {
+        guard line.count > 17, let sum = UInt64(String(decoding: line.prefix(16), as: UTF8.self), radix: 16) else {
+            return nil
+        }
+        let payload = line.dropFirst(17)
+        return checksum(payload) == sum ? Array(payload) : nil
+    }
+
+    /// FNV-1a: each step is a bijection of the state, so one changed byte always changes the sum.
+    private static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+        bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
+    }
+}

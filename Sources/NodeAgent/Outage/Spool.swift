@@ -1,0 +1,129 @@
+import FoundationEssentials
+package import IPAMModel
+package import Logging
+import Synchronization
+
+/// What the server must still be told, in order: durable, so that the plugin can be told that it is done.
+package final class Spool: Sendable {
+    package enum Entry: Hashable, Sendable, Codable {
+        /// A pod's sandbox is gone: found by its container's ID.
+        case detach(AttachmentID, network: String)
+        /// A pod was given its VM's addresses from this node's copy.
+        case attach(AllocateRequest)
+
+        /// Of whom it speaks: entries that have one in common are told in their order.
+        var subjects: Set<String> {
+            switch self {
+            case .detach(let id, let network): ["\(id.containerID) \(network)"]
+            case .attach(let request):
+                ["\(request.attachment?.containerID ?? "") \(request.owner.network)", "\(request.owner.key)"]
+            }
+        }
+    }
+
+    package struct Item: Hashable, Sendable, Codable {
+        package var number: UInt64
+        package var entry: Entry
+    }
+
+    /// A line of the file.
+    private enum Line: Codable {
+        case added(Item)
+        case done(UInt64)
+    }
+
+    private struct State {
+        var items: [Item] = []
+        var lastNumber: UInt64 = 0
+        /// Lines that say no more than what is known.
+        var stale = 0
+    }
+
+    /// Stale lines that the file is written anew for; it is emptied whenever nothing is left to tell.
+    private static let staleLimit = 1000
+
+    private let file: JournalFile
+    private let log: Logger
+    private let state = Mutex(State())
+    /// Yields when there is something to tell, at once.
+    package let wakes: AsyncStream<Void>
+    private let wake: AsyncStream<Void>.Continuation
+
+    package init(path: String, log: Logger) throws(JournalError) {
+        self.log = log
+        (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        var lines: [[UInt8]] = []
+        file = try JournalFile(path: path, log: log, lines: &lines)
+        var state = State()
+        for line in lines {
+            switch try? JSONDecoder().decode(Line.self, from: Data(line)) {
+            case .added(let item):
+                state.items.append(item)
+                state.lastNumber = max(state.lastNumber, item.number)
+            case .done(let number):
+                state.items.removeAll { $0.number == number }
+                state.stale += 2
+            case nil:
+                log.error("a line of the spool is of another version and has no effect", metadata: ["file": "\(path)"])
+            }
+        }
+        self.state.withLock { $0 = state }
+        if !state.items.isEmpty {
+            log.notice(
+                "the server must still be told of what happened while it was away",
+                metadata: ["entries": "\(state.items.count)"])
+            wake.yield()
+        }
+    }
+
+    package var path: String { file.path }
+    package var items: [Item] { state.withLock { $0.items } }
+    package var isEmpty: Bool { state.withLock { $0.items.isEmpty } }
+
+    /// Whether a pod of this owner was attached of which the server does not know yet.
+    package func hasAttachment(of owner: OwnerKey) -> Bool {
+        state.withLock { state in
+            state.items.contains {
+                if case .attach(let request) = $0.entry { request.owner.key == owner } else { false }
+            }
+        }
+    }
+
+    /// On disk when this returns. The same entry once more, with nothing about the same pod in between, is kept once.
+    package func add(_ entry: Entry) throws(JournalError) {
+        try state.withLock { state throws(JournalError) in
+            let subjects = entry.subjects
+            if state.items.last(where: { !$0.entry.subjects.isDisjoint(with: subjects) })?.entry == entry { return }
+            let item = Item(number: state.lastNumber + 1, entry: entry)
+            try file.append(Self.encode(.added(item)), isDurable: true)
+            state.lastNumber = item.number
+            state.items.append(item)
+        }
+        wake.yield()
+    }
+
+    /// The server knows. A crash before this is on disk tells it again, which changes nothing (promises 4 and 5).
+    package func finish(_ item: Item) {
+        state.withLock { state in
+            state.items.removeAll { $0.number == item.number }
+            state.stale += 2
+            do throws(JournalError) {
+                if state.items.isEmpty || state.stale > Self.staleLimit {
+                    try file.replace(with: state.items.map { Self.encode(.added($0)) }, isDurable: true)
+                    state.stale = 0
+                } else {
+                    try file.append(Self.encode(.done(item.number)), isDurable: false)
+                }
+            } catch {
+                log.warning(
+                    "the spool could not be shortened: the server will be told some things twice, which does no harm",
+                    metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    private static func encode(_ line: Line) -> [UInt8] {
+        // Encoding what has neither floating-point numbers nor dates cannot fail.
+        (try? JSONEncoder().encode(line)).map(Array.init) ?? []
+    }
+}

@@ -1,0 +1,122 @@
+import Addresses
+package import IPAMAPI
+import IPAMModel
+package import Logging
+import ServiceLifecycle
+
+/// Tells the server what is in the spool, as soon as it answers again.
+package struct SpoolReplay: Service {
+    private static let timeout = Duration.seconds(5)
+
+    private let ipam: any IPAMCalls
+    private let spool: Spool
+    private let copies: CopyStore
+    private let clock: NodeClock
+    private let log: Logger
+
+    package init(ipam: any IPAMCalls, spool: Spool, copies: CopyStore, clock: NodeClock, log: Logger) {
+        self.ipam = ipam
+        self.spool = spool
+        self.copies = copies
+        self.clock = clock
+        self.log = log
+    }
+
+    package func run() async throws {
+        await cancelWhenGracefulShutdown {
+            for await _ in spool.wakes {
+                var backOff = BackOff()
+                while !Task.isCancelled, !spool.isEmpty {
+                    if await pass() {
+                        backOff.succeeded()
+                    } else {
+                        backOff.failed(at: .now)
+                        // Shortened by up to a half, so that the nodes' agents do not come all at once.
+                        try? await Task.sleep(for: backOff.remaining(at: .now) * Double.random(in: 0.5...1))
+                    }
+                }
+                if Task.isCancelled { break }
+            }
+        }
+    }
+
+    /// One try with everything that is in the spool, in order; true where nothing that was tried is left. What speaks of
+    /// somebody of whom an earlier entry could not be told waits; so does everything once the server is silent.
+    package func pass() async -> Bool {
+        var blocked: Set<String> = []
+        for item in spool.items where item.entry.subjects.isDisjoint(with: blocked) {
+            do throws(IPAMError) {
+                try await tell(item.entry)
+                spool.finish(item)
+            } catch {
+                if Task.isCancelled { return false }
+                if error.isSilence { return false }
+                if error.isWorthRepeating {
+                    log.warning(
+                        "the server did not take what it must be told; trying on", metadata: facts(of: item, error))
+                    blocked.formUnion(item.entry.subjects)
+                } else {
+                    logRefusal(of: item, error)
+                    spool.finish(item)
+                }
+            }
+        }
+        return blocked.isEmpty
+    }
+
+    private func tell(_ entry: Spool.Entry) async throws(IPAMError) {
+        switch entry {
+        case .detach(let id, let network):
+            do {
+                _ = try await ipam.release(.attachment(id, owner: nil, network: network), timeout: Self.timeout)
+            } catch  where error.code == .notFound {
+                // Gone already.
+            }
+            log.info("detached, told late", metadata: ["network": "\(network)", "container": "\(id.containerID)"])
+        case .attach(let request):
+            let sent = clock.now()
+            let answer = try await ipam.allocate(request, timeout: Self.timeout).binding
+            copies.keep(answer, sent: sent)
+            log.info(
+                "attached from a copy, told late",
+                metadata: ["owner": "\(request.owner.key)", "pod": "\(request.attachment?.pod ?? "")"])
+        }
+    }
+
+    private func logRefusal(of item: Spool.Item, _ error: IPAMError) {
+        switch item.entry {
+        case .detach:
+            log.warning("the server refuses a late detachment for good: dropped", metadata: facts(of: item, error))
+        case .attach where error.reason == .attachmentSuperseded:
+            log.warning("a pod attached from a copy has been replaced meanwhile", metadata: facts(of: item, error))
+        case .attach:
+            log.error(
+                """
+                a pod attached from a copy has addresses that the server does not give it: look at both, and restart \
+                the VM that is not in the ledger with them
+                """, metadata: facts(of: item, error))
+        }
+    }
+
+    private func facts(of item: Spool.Item, _ error: IPAMError) -> Logger.Metadata {
+        var facts: Logger.Metadata = ["error": "\(error.message)"]
+        switch item.entry {
+        case .detach(let id, let network): (facts["container"], facts["network"]) = ("\(id.containerID)", "\(network)")
+        case .attach(let request):
+            facts["owner"] = "\(request.owner.key)"
+            facts["pod"] = "\(request.attachment?.pod ?? "")"
+            facts["addresses"] = "\(request.addresses.map(\.description).joined(separator: ","))"
+        }
+        return facts
+    }
+}
+
+extension IPAMError {
+    /// Whether the same words may be taken later, when somebody has mended the server or this agent's certificate.
+    fileprivate var isWorthRepeating: Bool {
+        switch code {
+        case .unavailable, .aborted, .unauthenticated, .permissionDenied, .internalError: true
+        case .invalidArgument, .notFound, .alreadyExists, .resourceExhausted, .failedPrecondition: false
+        }
+    }
+}

@@ -1,0 +1,140 @@
+import Addresses
+import IPAMModel
+import Testing
+
+@testable import Ledger
+
+/// While a node may use its copy of a binding, the binding's addresses go to nobody else (promise 1), and its VM gets no
+/// others elsewhere.
+struct CopyTests {
+    private var bench: Bench
+    private let here = sandbox("web-1", at: 100, node: "node-a")
+
+    init() throws {
+        bench = try Bench(pool("net", poolPrefix("10.0.0.0/24"), isDefault: true))
+    }
+
+    @discardableResult
+    private mutating func copy(_ owner: Owner, _ attachment: Attachment) throws -> Binding {
+        guard
+            case .allocated(let binding, created: _) = try bench.run(
+                .allocate(AllocateRequest(owner: owner, attachment: attachment, keepsCopy: true)))
+        else { throw WrongOutcome() }
+        return binding
+    }
+
+    private mutating func renew(
+        _ node: String, _ owners: Owner..., dropped: [DroppedCopy] = []
+    ) throws -> [CopyStanding] {
+        let request = RenewCopiesRequest(
+            node: node, copies: owners.map { BindingCopy(owner: $0, revision: 0) }, dropped: dropped)
+        guard case .copiesRenewed(let standings) = try bench.run(.renewCopies(request)) else { throw WrongOutcome() }
+        return standings
+    }
+
+    @Test mutating func `a stopped VM's new address waits for the node that has a copy, and for no longer`() throws {
+        let owner = vm("web", uid: "u1")
+        let old = try copy(owner, here)
+        try bench.release(here, of: owner)
+        bench.seconds += 50
+        let there = sandbox("web-2", at: 200, node: "node-b")
+        let refusal = bench.refusal { try $0.allocate(owner, there, addresses: ["10.0.0.77"]) }
+        #expect(refusal?.code == .unavailable && refusal?.reason == .copiesOutstanding)
+        #expect(refusal?.metadata["nodes"] == "node-a")
+        #expect(refusal?.message.contains("for 10 s more at most") == true, "\(refusal?.message ?? "")")
+        // The same addresses are no move, and on its own node it may have others.
+        #expect(try bench.allocate(owner, there).addresses == old.addresses)
+        try bench.release(there, of: owner)
+        bench.seconds += 10
+        #expect(try bench.allocate(owner, there, addresses: ["10.0.0.77"]).addresses == ["10.0.0.77"])
+    }
+
+    @Test mutating func `on the node that has the copy the VM gets other addresses at once`() throws {
+        let owner = vm("web", uid: "u1")
+        try copy(owner, here)
+        try bench.release(here, of: owner)
+        let again = sandbox("web-2", at: 200, node: "node-a")
+        #expect(try bench.allocate(owner, again, addresses: ["10.0.0.77"]).addresses == ["10.0.0.77"])
+    }
+
+    @Test mutating func `once a move is wanted no copy is renewed, and what is dropped lets it through`() throws {
+        let owner = vm("web", uid: "u1")
+        try copy(owner, here)
+        try bench.release(here, of: owner)
+        #expect(try renew("node-a", owner).first?.validFor == .seconds(60))
+        #expect(bench.refusal { try $0.allocate(owner, nil, addresses: ["10.0.0.77"]) } != nil)
+        let gone = try #require(try renew("node-a", owner).first)
+        #expect(gone.validFor == nil && gone.ticket != 0)
+        #expect(bench.ledger.copyValidity(of: try #require(bench.ledger.binding(of: owner.key)), at: bench.now) == nil)
+        // Another ticket, another node: no word of this copy.
+        _ = try renew("node-a", dropped: [DroppedCopy(owner: owner, ticket: gone.ticket + 1)])
+        _ = try renew("node-b", dropped: [DroppedCopy(owner: owner, ticket: gone.ticket)])
+        #expect(bench.refusal { try $0.allocate(owner, nil, addresses: ["10.0.0.77"]) } != nil)
+        _ = try renew("node-a", dropped: [DroppedCopy(owner: owner, ticket: gone.ticket)])
+        #expect(try bench.allocate(owner, addresses: ["10.0.0.77"]).addresses == ["10.0.0.77"])
+    }
+
+    @Test mutating func `a ticket says nothing of a copy that was granted later`() throws {
+        let owner = vm("web", uid: "u1")
+        try copy(owner, here)
+        let elsewhere = sandbox("web-2", at: 200, node: "node-b")
+        try bench.allocate(owner, elsewhere)
+        let gone = try #require(try renew("node-a", owner).first)
+        #expect(gone.validFor == nil && gone.ticket != 0, "it is carried elsewhere")
+        try copy(owner, sandbox("web-3", at: 300, node: "node-a"))
+        _ = try renew("node-a", dropped: [DroppedCopy(owner: owner, ticket: gone.ticket)])
+        try bench.release(sandbox("web-3", at: 300, node: "node-a"), of: owner)
+        #expect(bench.refusal { try $0.allocate(owner, nil, addresses: ["10.0.0.77"]) }?.metadata["nodes"] == "node-a")
+    }
+
+    @Test mutating func `a binding of which nobody keeps copies moves at once`() throws {
+        let owner = vm("web", uid: "u1")
+        try bench.allocate(owner, here)
+        #expect(try renew("node-a", owner).first?.validFor == nil)
+        try bench.release(here, of: owner)
+        #expect(try bench.allocate(owner, addresses: ["10.0.0.77"]).addresses == ["10.0.0.77"])
+    }
+
+    @Test mutating func `a pool without reuse delay has no copies`() throws {
+        try bench.run(.createPool(pool("quick", poolPrefix("10.1.0.0/24"), reuseDelay: .seconds(0))))
+        let request = AllocateRequest(
+            owner: vm("web", uid: "u1"), attachment: here, pool: "quick", keepsCopy: true)
+        guard case .allocated(let binding, created: _) = try bench.run(.allocate(request)) else { throw WrongOutcome() }
+        #expect(bench.ledger.copyValidity(of: binding, at: bench.now) == nil)
+    }
+
+    @Test mutating func `a shorter reuse delay counts for an address only once its copies are too old`() throws {
+        let owner = vm("web", uid: "u1")
+        let freed = try #require(try copy(owner, here).addresses.first)
+        let changed = pool("net", poolPrefix("10.0.0.0/24"), isDefault: true, reuseDelay: .seconds(1))
+        try bench.run(.updatePool(changed))
+        try bench.release(owner)
+        bench.seconds += 59
+        #expect(bench.refusal { try $0.allocate(vm("other"), nil, addresses: [freed]) }?.reason == .addressQuarantined)
+        bench.seconds += 1
+        #expect(try bench.allocate(vm("other"), addresses: [freed]).addresses == [freed])
+    }
+
+    @Test mutating func `a ledger that starts waits as if everything had happened just then`() throws {
+        let owner = vm("web", uid: "u1")
+        try copy(owner, here)
+        try bench.release(here, of: owner)
+        let freed = try #require(try bench.allocate(vm("gone")).addresses.first)
+        try bench.release(vm("gone"))
+        let snapshot = Snapshot(
+            revision: bench.ledger.revision, pools: bench.ledger.pools,
+            bindings: [try #require(bench.ledger.binding(of: owner.key))],
+            freed: [try #require(bench.ledger.freed(address(freed)))])
+        // The wall clock says that two hours have gone by; it may have been set.
+        bench.seconds += 7_200
+        bench.ledger = try Ledger(snapshot, startedAt: bench.now)
+        bench.seconds += 59
+        #expect(bench.refusal { try $0.allocate(vm("other"), nil, addresses: [freed]) }?.reason == .addressQuarantined)
+        #expect(
+            bench.refusal { try $0.allocate(owner, nil, addresses: ["10.0.0.77"]) }?.message.contains(
+                "before the server started") == true)
+        bench.seconds += 1
+        #expect(try bench.allocate(vm("other"), addresses: [freed]).addresses == [freed])
+        #expect(try bench.allocate(owner, addresses: ["10.0.0.77"]).addresses == ["10.0.0.77"])
+    }
+}

@@ -1,0 +1,81 @@
+import Foundation
+import NodeAgent
+import Testing
+
+/// What a file of the agent's state holds after whatever may happen to it.
+final class JournalFileTests {
+    private let log = RecordedLog()
+    private let scratch = "/tmp/holdfast-test-\(UUID().uuidString.prefix(8).lowercased())"
+    private var path: String { scratch + "/journal" }
+
+    init() throws { try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true) }
+    deinit { try? FileManager.default.removeItem(atPath: scratch) }
+
+    private func open() throws -> (file: JournalFile, lines: [String]) {
+        var lines: [[UInt8]] = []
+        let file = try JournalFile(path: path, log: log.logger, lines: &lines)
+        return (file, lines.map { String(decoding: $0, as: UTF8.self) })
+    }
+
+    private func write(_ lines: [String]) throws {
+        let file = try open().file
+        for line in lines { try file.append(Array(line.utf8), isDurable: true) }
+    }
+
+    private func change(_ body: (inout Data) -> Void) throws {
+        var data = try Data(contentsOf: URL(filePath: path))
+        body(&data)
+        try data.write(to: URL(filePath: path))
+    }
+
+    @Test func `what was appended is there at the next opening, for its owner's eyes alone`() throws {
+        try write(["a", "b"])
+        try write(["c"])
+        #expect(try open().lines == ["a", "b", "c"])
+        let attributes = try FileManager.default.attributesOfItem(atPath: path)
+        #expect(attributes[.posixPermissions] as? Int == 0o600)
+    }
+
+    @Test func `a last line that was cut short anywhere is dropped, and what is appended then is whole`() throws {
+        try write(["first", "second"])
+        let whole = try Data(contentsOf: URL(filePath: path))
+        let start = whole.count / 2
+        for length in start + 1..<whole.count {
+            try whole.prefix(length).write(to: URL(filePath: path))
+            #expect(try open().lines == ["first"], "\(length)")
+            try write(["third"])
+            #expect(try open().lines == ["first", "third"], "\(length)")
+        }
+        #expect(log.lines.isEmpty)
+    }
+
+    @Test func `a damaged line in between is kept aside and reported, and the others count`() throws {
+        try write(["first", "second", "third"])
+        try change { $0[$0.count / 2] ^= 1 }
+        let (_, lines) = try open()
+        #expect(lines == ["first", "third"])
+        #expect(log.lines.count == 1 && log.lines[0].contains("damaged"), "\(log.lines)")
+        #expect(try String(contentsOfFile: path + ".damaged", encoding: .utf8).hasSuffix("\n"))
+        #expect(try open().lines == ["first", "third"])
+        #expect(log.lines.count == 1)
+    }
+
+    @Test func `a replacement that was not finished changes nothing`() throws {
+        try write(["a"])
+        try Data("half".utf8).write(to: URL(filePath: path + ".new"))
+        let (file, lines) = try open()
+        #expect(lines == ["a"])
+        try file.replace(with: [Array("b".utf8)], isDurable: true)
+        try file.append(Array("c".utf8), isDurable: false)
+        #expect(try open().lines == ["b", "c"])
+    }
+
+    @Test func `an error names the file and the reason`() throws {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        #expect {
+            _ = try open()
+        } throws: {
+            "\($0)" == "\(path) cannot be opened: Is a directory"
+        }
+    }
+}

@@ -1,0 +1,398 @@
+import Addresses
+import CNI
+import Foundation
+import IPAMAPI
+import IPAMModel
+import KubeVirt
+import Ledger
+import Logging
+import Synchronization
+import Testing
+
+@testable import NodeAgent
+
+/// A node's clock that a test sets.
+final class StatedClock: Sendable {
+    private let nanoseconds = Mutex<Int64>(1_000_000_000_000)
+
+    func advance(seconds: Int64) { nanoseconds.withLock { $0 += seconds * 1_000_000_000 } }
+
+    func clock(boot: String = "boot-1") -> NodeClock { NodeClock(bootID: boot) { self.nanoseconds.withLock { $0 } } }
+}
+
+/// ADD and DEL while the server is away, and what it is told when it is back.
+final class OutageTests {
+    private let ipam: LedgerIPAM
+    private let source = StatedSource()
+    private let time = StatedClock()
+    private let log = RecordedLog()
+    private let scratch = "/tmp/holdfast-test-\(UUID().uuidString.prefix(8).lowercased())"
+    private var outage: Outage
+    private var handler: AttachmentHandler
+
+    private static let vm = Owner(
+        kind: .virtualMachine, namespace: "default", name: "testvm", uid: "vm-1", network: "vm-net/eth0")
+
+    init() throws {
+        ipam = try LedgerIPAM()
+        try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
+        outage = try Outage(directory: scratch, clock: time.clock(), log: log.logger)
+        outage.ride = .milliseconds(50)
+        handler = AttachmentHandler(
+            node: "node-a", ipam: ObservedIPAM(ipam, reach: outage.reach), source: source, log: log.logger,
+            outage: outage)
+        state()
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: scratch) }
+
+    /// The agent ends however it may, and another one starts.
+    private func restart(boot: String = "boot-1") throws {
+        outage = try Outage(directory: scratch, clock: time.clock(boot: boot), log: log.logger)
+        outage.ride = .milliseconds(50)
+        handler = AttachmentHandler(
+            node: "node-a", ipam: ObservedIPAM(ipam, reach: outage.reach), source: source, log: log.logger,
+            outage: outage)
+    }
+
+    /// One pod of one VM.
+    private func state(
+        pod: String = "pod-1", uid: String = "vm-1", annotations: [String: String] = [:], labels: [String: String] = [:]
+    ) {
+        var objects = ClusterObjects()
+        objects.pods = [
+            Pod(
+                metadata: ObjectMeta(
+                    namespace: "default", name: pod, uid: pod, labels: labels, annotations: annotations,
+                    owners: [
+                        OwnerReference(
+                            apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
+                    ], createdAt: Timestamp(seconds: 1_795_495_200)), nodeName: "node-a")
+        ]
+        objects.instances = [
+            VirtualMachineInstance(
+                metadata: ObjectMeta(
+                    namespace: "default", name: "testvm", uid: "vmi-1",
+                    owners: [
+                        OwnerReference(apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "testvm", uid: uid)
+                    ]))
+        ]
+        source.state(objects)
+    }
+
+    private func request(_ verb: String, container: String, pod: String = "pod-1") -> AgentRequest {
+        AgentRequest(
+            environment: [
+                "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": "/run/netns/x", "CNI_IFNAME": "eth0",
+                "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=\(pod);K8S_POD_UID=\(pod)",
+            ],
+            configuration: [
+                "cniVersion": "1.0.0", "name": "vm-net", "type": "bridge",
+                "ipam": ["type": "holdfast-cni", "pool": "vms"],
+            ])
+    }
+
+    @discardableResult
+    private func add(_ container: String, pod: String = "pod-1") async throws -> JSON {
+        try await handler.add(request("ADD", container: container, pod: pod))
+    }
+
+    private func delete(_ container: String, pod: String = "pod-1") async throws {
+        try await handler.delete(request("DEL", container: container, pod: pod))
+    }
+
+    private func refusal(_ container: String) async -> CNIError? {
+        do {
+            try await add(container)
+            return nil
+        } catch {
+            return error as? CNIError
+        }
+    }
+
+    private var replay: SpoolReplay {
+        SpoolReplay(ipam: ipam, spool: outage.spool, copies: outage.copies, clock: outage.clock, log: log.logger)
+    }
+
+    private var renewal: CopyRenewal {
+        CopyRenewal(node: "node-a", ipam: ipam, copies: outage.copies, clock: outage.clock, log: log.logger)
+    }
+
+    private func goAway() { ipam.fail(with: IPAMError(.unavailable, .noAnswer, "Connection refused")) }
+
+    private func comeBack() async {
+        ipam.fail(with: nil)
+        #expect(await replay.pass())
+        #expect(outage.spool.isEmpty)
+    }
+
+    private var binding: Binding? { ipam.binding(of: Self.vm.key) }
+
+    // MARK: - DEL
+
+    @Test func `DEL succeeds while the server is away, outlives the agent, and is told once it is back`() async throws {
+        try await add("c1")
+        goAway()
+        try await delete("c1")
+        try await delete("c1")
+        #expect(binding?.active?.containerID == "c1")
+        try restart()
+        #expect(outage.spool.items.count == 1)
+        await comeBack()
+        #expect(binding?.state == .reserved)
+        try restart()
+        #expect(outage.spool.isEmpty)
+    }
+
+    @Test func `the server is not asked again by a DEL while it is known to be away`() async throws {
+        goAway()
+        try await delete("c1")
+        let calls = ipam.calls.count
+        for number in 2..<10 { try await delete("c\(number)") }
+        #expect(ipam.calls.count == calls && outage.spool.items.count == 9)
+    }
+
+    @Test func `a late DEL of an older sandbox does not undo the ADD of a newer one`() async throws {
+        try await add("c1")
+        goAway()
+        try await delete("c1")
+        // Back, but not told yet.
+        ipam.fail(with: nil)
+        try await add("c2")
+        await comeBack()
+        #expect(binding?.active?.containerID == "c2")
+    }
+
+    @Test func `what can never be told is dropped with a word, and holds up nothing behind it`() async throws {
+        try await add("c1")
+        goAway()
+        try await delete("c1")
+        try outage.spool.add(
+            .attach(AllocateRequest(owner: Self.vm, attachment: nil, addresses: [try #require(IPAddress("192.0.2.1"))]))
+        )
+        try await delete("c2")
+        await comeBack()
+        #expect(binding?.state == .reserved)
+        #expect(log.lines.contains { $0.contains("192.0.2.1") }, "\(log.lines)")
+    }
+
+    @Test func `what the server does not take for now is kept, and only what speaks of the same waits for it`()
+        async throws
+    {
+        try await add("c1")
+        goAway()
+        try await delete("c1")
+        var other = Self.vm
+        (other.name, other.uid) = ("refused", "vm-7")
+        for container in ["r1", "r2"] {
+            let attachment = Attachment(node: "node-a", pod: "r", podUID: "r", containerID: container)
+            try outage.spool.add(.attach(AllocateRequest(owner: other, attachment: attachment)))
+        }
+        ipam.fail(with: nil)
+        ipam.refuse(ownersNamed: "refused")
+        #expect(await replay.pass() == false)
+        #expect(binding?.state == .reserved && ipam.binding(of: other.key) == nil)
+        #expect(outage.spool.items.count == 2)
+        ipam.refuse(ownersNamed: nil)
+        await comeBack()
+        #expect(ipam.binding(of: other.key)?.active?.containerID == "r2")
+    }
+
+    // MARK: - ADD from a copy
+
+    @Test func `ADD of a known VM is served from the node's copy, and the server learns of its carrier`() async throws {
+        let first = try await add("c1")
+        try await delete("c1")
+        goAway()
+        state(pod: "pod-2")
+        let second = try await add("c2", pod: "pod-2")
+        #expect(second == first)
+        try restart()
+        let third = try await add("c2", pod: "pod-2")
+        #expect(third == first)
+        #expect(outage.spool.items.count == 1)
+        await comeBack()
+        #expect(binding?.active?.containerID == "c2" && binding?.active?.podUID == "pod-2")
+    }
+
+    @Test func `a pod that came from a copy and went before the server was back leaves its VM reserved`() async throws {
+        try await add("c1")
+        try await delete("c1")
+        goAway()
+        state(pod: "pod-2")
+        try await add("c2", pod: "pod-2")
+        try await delete("c2", pod: "pod-2")
+        #expect(outage.spool.items.count == 2)
+        await comeBack()
+        #expect(binding?.state == .reserved && binding?.released?.containerID == "c2")
+    }
+
+    @Test func `an ADD that finds the server again waits until it knows of the VM's last pod`() async throws {
+        try await add("c1")
+        goAway()
+        try await add("c2")
+        ipam.fail(with: nil)
+        _ = try? await outage.observe(ipam)
+        let (handler, request) = (handler, request("ADD", container: "c3"))
+        async let added = handler.add(request)
+        while outage.spool.hasAttachment(of: Self.vm.key) {
+            _ = await replay.pass()
+            await Task.yield()
+        }
+        _ = try await added
+        #expect(binding?.active?.containerID == "c3")
+    }
+
+    @Test func `a copy is good for less than the reuse delay since the request was sent, not since the answer came`()
+        async throws
+    {
+        // The answer lies in a socket for 50 s, while the agent is stopped.
+        ipam.beforeAnswer { [time] in time.advance(seconds: 50) }
+        try await add("c1")
+        ipam.beforeAnswer(nil)
+        goAway()
+        time.advance(seconds: 6)
+        try await add("c1")
+        time.advance(seconds: 1)
+        let refusal = try #require(await refusal("c1"))
+        #expect(refusal.code == .tryAgainLater)
+        #expect(refusal.details.hasPrefix("this node's copy was confirmed 57 s ago"), "\(refusal)")
+    }
+
+    @Test func `a renewal makes a copy fresh, from when it was asked for`() async throws {
+        try await add("c1")
+        time.advance(seconds: 40)
+        ipam.beforeAnswer { [time] in time.advance(seconds: 20) }
+        try await renewal.pass()
+        ipam.beforeAnswer(nil)
+        goAway()
+        time.advance(seconds: 36)
+        try await add("c1")
+        time.advance(seconds: 1)
+        #expect(await refusal("c1")?.code == .tryAgainLater)
+    }
+
+    @Test func `a copy from before the node was booted is too old until the server has confirmed it`() async throws {
+        try await add("c1")
+        goAway()
+        try restart(boot: "boot-2")
+        let refusal = try #require(await refusal("c1"))
+        #expect(refusal.code == .tryAgainLater && refusal.details.contains("before the node was booted"), "\(refusal)")
+        ipam.fail(with: nil)
+        try await renewal.pass()
+        goAway()
+        try await add("c1")
+    }
+
+    @Test(arguments: [
+        ("ovn.kubernetes.io/ip_address", "10.16.0.99", "10.16.0.99"),
+        ("ovn.kubernetes.io/mac_address", "02:00:00:00:00:77", "02:00:00:00:00:77"),
+        ("ovn.kubernetes.io/logical_switch", "other", "pool other"),
+    ])
+    func `a pod that asks for something else than the copy has is told so`(
+        annotation: String, value: String, word: String
+    ) async throws {
+        try await add("c1")
+        goAway()
+        state(annotations: [annotation: value])
+        let refusal = try #require(await refusal("c1"))
+        #expect(refusal.code == .tryAgainLater && refusal.details.contains(word), "\(refusal)")
+        #expect(outage.spool.isEmpty)
+    }
+
+    @Test func `another VM of the same name, a migration's target and a plain pod get nothing from a copy`()
+        async throws
+    {
+        try await add("c1")
+        goAway()
+        state(uid: "vm-2")
+        #expect(await refusal("c2")?.details.contains("another VM of the same name") == true)
+        state(labels: ["kubevirt.io/migrationJobUID": "m1"])
+        #expect(await refusal("c2")?.code == .tryAgainLater)
+        var objects = ClusterObjects()
+        objects.pods = [
+            Pod(metadata: ObjectMeta(namespace: "default", name: "pod-1", uid: "pod-1"), nodeName: "node-a")
+        ]
+        source.state(objects)
+        #expect(await refusal("c2")?.details.contains("no VM's") == true)
+        #expect(outage.spool.isEmpty)
+    }
+
+    @Test func `what the server does not give a pod that came from a copy is said loudly`() async throws {
+        let answer = try await add("c1")
+        try await delete("c1")
+        goAway()
+        try await add("c2")
+        // Nobody may do this while the copy is in use; a person with --force can.
+        ipam.fail(with: nil)
+        _ = try await ipam.release(.binding(Self.vm), timeout: .seconds(1))
+        ipam.advance(by: .seconds(61))
+        let address = try #require(
+            answer["result"]?["ips"]?.array?.first?["address"]?.string?.split(separator: "/").first)
+        var thief = Self.vm
+        (thief.name, thief.uid) = ("thief", "vm-9")
+        try ipam.apply(
+            .allocate(AllocateRequest(owner: thief, addresses: [try #require(IPAddress(String(address)))])))
+        await comeBack()
+        #expect(log.lines.contains { $0.contains("addresses that the server does not give it") }, "\(log.lines)")
+        #expect(binding == nil)
+    }
+
+    // MARK: - Moves
+
+    @Test func `a binding moves to another owner only when this node has let go of its copy`() async throws {
+        try await add("c1")
+        var other = Self.vm
+        (other.name, other.uid) = ("restored", "vm-2")
+        let target = Attachment(node: "node-b", pod: "pod-b", podUID: "pod-b", containerID: "b1")
+        try ipam.apply(.transfer(TransferRequest(owner: Self.vm, migrationUID: "m", phase: .prepare(target: target))))
+        let move = Command.transfer(
+            TransferRequest(owner: Self.vm, migrationUID: "m", phase: .commit(targetOwner: other)))
+        let refusal = #expect(throws: IPAMError.self) { try ipam.apply(move) }
+        #expect(refusal?.code == .unavailable && refusal?.reason == .copiesOutstanding)
+        #expect(refusal?.message.contains("node node-a") == true, "\(refusal?.message ?? "")")
+
+        // An answer that says so and is lost lets nobody through; a copy that is dropped does.
+        _ = try await ipam.renewCopies(
+            RenewCopiesRequest(node: "node-a", copies: [BindingCopy(owner: Self.vm, revision: 0)]), timeout: .seconds(1)
+        )
+        #expect(throws: IPAMError.self) { try ipam.apply(move) }
+        try await renewal.pass()
+        #expect(outage.copies.all.isEmpty)
+        try ipam.apply(move)
+        #expect(ipam.binding(of: other.key)?.active?.node == "node-b")
+        try restart()
+        #expect(outage.copies.all.isEmpty)
+    }
+
+    @Test func `an answer that was under way while the copy was dropped does not bring it back`() async throws {
+        try await add("c1")
+        let late = try await ipam.allocate(
+            AllocateRequest(owner: Self.vm, keepsCopy: true), timeout: .seconds(1)
+        ).binding
+        let sent = outage.clock.now()
+        time.advance(seconds: 1)
+        let copies = outage.copies
+        #expect(
+            copies.renew(copies.all.map { ($0, RenewedCopy(validFor: nil, ticket: 7)) }, sent: outage.clock.now())
+                == [DroppedCopy(owner: Self.vm, ticket: 7)])
+        copies.keep(late, sent: sent)
+        #expect(copies.all.isEmpty)
+    }
+
+    @Test func `a copy that a later request brought is not dropped by an earlier renewal's answer`() async throws {
+        try await add("c1")
+        let copies = outage.copies
+        let sent = outage.clock.now() - 1
+        #expect(copies.renew(copies.all.map { ($0, RenewedCopy(validFor: nil, ticket: 7)) }, sent: sent).isEmpty)
+        #expect(copies.all.count == 1)
+    }
+}
+
+extension Outage {
+    /// A call that shows that the server answers.
+    fileprivate func observe(_ ipam: LedgerIPAM) async throws {
+        _ = try await ObservedIPAM(ipam, reach: reach).renewCopies(
+            RenewCopiesRequest(node: "node-a"), timeout: .seconds(1))
+    }
+}
