@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up all they need themselves: see scripts/setup.
-.PHONY: build build-release release install demo vm-demo test test-swift test-outside test-chart bench format lint generate clean setup
+.PHONY: build build-release release install demo vm-demo test test-swift test-outside test-chart chaos bench format lint generate clean setup
 
 sources := Package.swift Sources Tests Benchmarks
 
@@ -40,6 +40,11 @@ test-swift: setup
 	swift build --build-tests
 	swift test --skip-build --no-parallel
 
+# The faults of several servers, the long form: half an hour.
+chaos: setup
+	swift build --build-tests
+	HOLDFAST_CHAOS_KILLS=200 swift test --skip-build --no-parallel --filter FaultTests
+
 test-outside: build
 	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/outside
 
@@ -51,6 +56,7 @@ bench: build-release
 	.build/release/holdfast-bench server --server .build/release/holdfast-server
 	.build/release/holdfast-bench node --server .build/release/holdfast-server --agent .build/release/holdfast-agent \
 		--plugin .build-static/release/holdfast-cni
+	.build/release/holdfast-bench-etcd --server .build/release/holdfast-server
 
 format:
 	swift format -i -r $(sources)

@@ -113,6 +113,13 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
 
+        .target(
+            name: "EtcdStore",
+            dependencies: [
+                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses",
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: settings),
+
         // The programs, and what they share: exit status, variables, logging
         .target(
             name: "Program",
@@ -121,11 +128,18 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
+        // How stores are named on a command line.
+        .target(
+            name: "StoreOptions",
+            dependencies: [
+                "EtcdStore", "LedgerStore", "Program", "RPC",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
         .executableTarget(
             name: "holdfast-server",
             dependencies: [
-                "IPAMService", "Lifecycle", "KubernetesAPI", "IPAMAPI", "IPAMModel", "LedgerStore", "RPC", "Program",
-                "Addresses",
+                "IPAMService", "EtcdStore", "StoreOptions", "Lifecycle", "KubernetesAPI", "IPAMAPI", "IPAMModel",
+                "LedgerStore", "RPC", "Program", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -144,7 +158,9 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program",
+                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program", "StoreOptions",
+                "EtcdStore",
+                "LedgerStore", "Ledger",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
@@ -156,6 +172,12 @@ let package = Package(
                 "IPAMAPI", "IPAMModel", "RPC", "CMessages",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
+        .executableTarget(
+            name: "holdfast-bench-etcd",
+            dependencies: [
+                "IPAMAPI", "EtcdStore", "LedgerStore", "Ledger", "IPAMModel", "Addresses", "RPC", "CMessages",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Benchmarks/holdfast-bench-etcd", swiftSettings: settings),
 
         // Tests
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: testSettings),
@@ -180,7 +202,8 @@ let package = Package(
         .testTarget(
             name: "LifecycleTests",
             dependencies: [
-                "Lifecycle", "TestCluster", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMService", "LedgerStore", "Ledger",
+                "Lifecycle", "TestCluster", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMService", "LedgerStore",
+                "Ledger",
                 "IPAMModel", "Addresses", "holdfast", "holdfast-server", "holdfast-agent", "holdfast-cni",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -203,6 +226,12 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: testSettings),
+        .testTarget(
+            name: "EtcdStoreTests",
+            dependencies: [
+                "EtcdStore", "StoreConformance", "LedgerStore", "Ledger", "IPAMAPI", "IPAMModel", "Addresses", "RPC",
+                "holdfast-server", "holdfast", .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: testSettings),
         .testTarget(
             name: "HoldfastCLITests",
             dependencies: [

@@ -3,37 +3,51 @@ import CMessages
 package import IPAMModel
 package import RPC
 
-/// A client of the IPAM and Pools services, over one connection that is made when first needed and made again after a
+/// A client of the IPAM and Pools services, over connections that are made when first needed and made again after a
 /// break. Any number of calls may run at once.
+///
+/// Of several servers one leads. A call goes to whoever led last; where that one does not lead, or does not answer, the
+/// call goes on to another, within its time: every call of the API may be repeated.
 package final class IPAMClient: Sendable {
-    private let channel: RPCChannel
+    /// How long one of several servers has to answer before another is asked.
+    private static let patience = Duration.seconds(2)
+    /// Before the next attempt, where it is not known who leads.
+    private static let pause = Duration.milliseconds(50)
 
-    /// `server` is HOST:PORT or unix:PATH. Connects with the first call; throws `unavailable` where no such channel can
-    /// be made.
+    private let servers: ServerChannels
+
+    /// `server` is HOST:PORT or unix:PATH, or several of them separated by commas. Connects with the first call; throws
+    /// `unavailable` where no such channel can be made.
     package init(server: String, credentials: ChannelCredentials = .insecure) throws(IPAMError) {
-        do throws(RPCError) {
-            channel = try RPCChannel(target: server, credentials: credentials)
-        } catch {
-            throw IPAMError(.unavailable, .noAnswer, "\(error)")
-        }
+        servers = try ServerChannels(server, credentials)
     }
 
     /// Cancels the calls that are under way.
-    package func close() async { await channel.close() }
+    package func close() async { await servers.close() }
 
     private func call<Request: ProtobufMessage, Response: ProtobufMessage, Output: Sendable>(
         _ service: UnsafePointer<ProtobufCServiceDescriptor>, timeout: Duration,
         _ request: @escaping @Sendable (borrowing MessageArena) -> UnsafeMutablePointer<Request>,
         _ response: @escaping @Sendable (Response) throws(IPAMError) -> Output
     ) async throws(IPAMError) -> Output {
-        do throws(RPCStatus) {
-            return try unsafe await channel.unary(
-                service, (), encode: { _, arena in unsafe request(arena) },
-                decode: { (message: UnsafePointer<Response>) throws(RPCStatus) in
-                    try status { () throws(IPAMError) in try unsafe response(message.pointee) }
-                }, timeout: timeout)
-        } catch {
-            throw IPAMError(error)
+        let deadline = ContinuousClock.now + timeout
+        while true {
+            let server = servers.current
+            let left = deadline - .now
+            do throws(RPCStatus) {
+                return try unsafe await server.channel.unary(
+                    service, (), encode: { _, arena in unsafe request(arena) },
+                    decode: { (message: UnsafePointer<Response>) throws(RPCStatus) in
+                        try status { () throws(IPAMError) in try unsafe response(message.pointee) }
+                    }, timeout: servers.areSeveral ? min(left, Self.patience) : left)
+            } catch {
+                let failure = IPAMError(error)
+                let knowsLeader = servers.turn(from: server.address, because: failure)
+                guard servers.mayHelp(with: failure), !Task.isCancelled, deadline - .now > Self.pause else {
+                    throw failure
+                }
+                if !knowsLeader { try? await Task.sleep(for: Self.pause) }
+            }
         }
     }
 }
@@ -109,21 +123,26 @@ extension IPAMClient: CopyCalls {
 extension IPAMClient {
     /// The present state, `synced`, then every change, until the reader leaves. Throws `IPAMError` when the server ends it.
     package func watch(_ filter: BindingFilter) -> BindingEvents {
-        BindingEvents(
-            responses: unsafe channel.serverStreaming(
+        let server = servers.current
+        return BindingEvents(
+            responses: unsafe server.channel.serverStreaming(
                 cmessages_holdfast_ipam_v1_ipam(), filter, encode: { filter, arena in unsafe filter.wire(in: arena) },
                 decode: { (message: UnsafePointer<Wire.BindingEvent>) throws(RPCStatus) in
                     try status { () throws(IPAMError) in try unsafe BindingEvent(message.pointee) }
-                }))
+                })
+        ) { [servers] failure in _ = servers.turn(from: server.address, because: failure) }
     }
 }
 
 /// The events of one watch, to be read once.
 package struct BindingEvents: AsyncSequence, Sendable {
     fileprivate let responses: RPCResponses<BindingEvent>
+    /// Told how it failed, so that the next watch goes to another server.
+    fileprivate let onFailure: @Sendable (IPAMError) -> Void
 
     package struct AsyncIterator: AsyncIteratorProtocol {
         fileprivate var responses: RPCResponses<BindingEvent>.AsyncIterator
+        fileprivate let onFailure: @Sendable (IPAMError) -> Void
 
         package mutating func next() async throws(IPAMError) -> BindingEvent? {
             try await next(isolation: nil)
@@ -133,12 +152,15 @@ package struct BindingEvents: AsyncSequence, Sendable {
             do throws(RPCStatus) {
                 return try await responses.next(isolation: actor)
             } catch {
+                onFailure(IPAMError(error))
                 throw IPAMError(error)
             }
         }
     }
 
-    package func makeAsyncIterator() -> AsyncIterator { AsyncIterator(responses: responses.makeAsyncIterator()) }
+    package func makeAsyncIterator() -> AsyncIterator {
+        AsyncIterator(responses: responses.makeAsyncIterator(), onFailure: onFailure)
+    }
 }
 
 extension IPAMClient: PoolCalls {

@@ -62,6 +62,8 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let ledgerInconsistent = Reason(rawValue: "LEDGER_INCONSISTENT")
         package static let copiesOutstanding = Reason(rawValue: "COPIES_OUTSTANDING")
         package static let storeUnavailable = Reason(rawValue: "STORE_UNAVAILABLE")
+        /// Another server leads; metadata `leader` is its address, where one is known.
+        package static let notLeader = Reason(rawValue: "NOT_LEADER")
         package static let shuttingDown = Reason(rawValue: "SHUTTING_DOWN")
         /// The server did not answer, or what answered is no Holdfast server.
         package static let noAnswer = Reason(rawValue: "NO_ANSWER")

@@ -29,8 +29,8 @@ struct BindingWatch: ~Copyable {
 
     deinit { writer.watches.unsubscribe(id) }
 
-    /// Returns when the caller's task is cancelled; throws what `send` throws, UNAVAILABLE when the server stops, and
-    /// ABORTED when the watcher is too slow.
+    /// Returns when the caller's task is cancelled; throws what `send` throws, UNAVAILABLE when the server stops or
+    /// no longer leads, and ABORTED when the watcher is too slow.
     mutating func run<Failure: Error>(
         failure: (IPAMError) -> Failure, send: (BindingEvent) async throws(Failure) -> Void
     ) async throws(Failure) {
@@ -52,6 +52,7 @@ struct BindingWatch: ~Copyable {
             if let event = seen(event) { try await send(event) }
         }
         if writer.watches.isClosed { throw failure(.shuttingDown) }
+        do throws(IPAMError) { try writer.checkIsCurrent() } catch { throw failure(error) }
         if !Task.isCancelled {
             throw failure(.watchTooSlow)
         }

@@ -10,6 +10,10 @@ extension IPAMServer {
         var exposition = Exposition()
         exposition.gauge(
             "holdfast_build_info", "The version that runs; always 1.", [([("version", version)], UInt64(1))])
+        let isLeading = (try? writer.checkIsCurrent()) != nil
+        exposition.gauge(
+            "holdfast_leading", "1 on the server that serves the ledger, 0 on one that follows it.",
+            [([], UInt64(isLeading ? 1 : 0))])
         writer.write(to: &exposition)
         exposition.write(rpc.statistics)
         return exposition.text

@@ -11,11 +11,18 @@ package struct IPAMServer: Service {
     /// How long calls that are under way may take at shutdown.
     package static let grace = Duration.seconds(10)
 
+    /// Where the ledger is durable: this server's alone, or shared with others.
+    private enum Source: Sendable {
+        case store(any LedgerStore)
+        /// `address` is where clients find this server; nil: its first listener's.
+        case shared(any SharedLedger, address: String?)
+    }
+
     package let writer: Writer
-    private let store: any LedgerStore
+    private let source: Source
     let rpc: RPCServer
     private let logger: Logger
-    private let readiness: Readiness
+    private let standing: Standing
     private let onListening: @Sendable ([String]) -> Void
 
     /// Loads the ledger and binds the listeners; answers only once it runs. `onListening` gets the bound addresses.
@@ -23,48 +30,84 @@ package struct IPAMServer: Service {
         store: any LedgerStore, rpc configuration: RPCServer.Configuration, wallClock: Timestamp, readiness: Readiness,
         logger: Logger, onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
-        let snapshot = try store.load()
-        let newest = max(
-            snapshot.bindings.lazy.map(\.updatedAt).max() ?? Timestamp(nanoseconds: 0),
-            snapshot.freed.lazy.map(\.freedAt).max() ?? Timestamp(nanoseconds: 0))
-        logger.info(
-            "ledger loaded",
-            metadata: [
-                "bindings": "\(snapshot.bindings.count)", "pools": "\(snapshot.pools.count)",
-                "revision": "\(snapshot.revision)",
-            ])
-        self.store = store
+        let ledger = try Ledger(try store.load())
+        logger.info("ledger loaded", metadata: ["revision": "\(ledger.committedRevision)"])
+        try self.init(
+            .store(store), ledger, store, configuration, wallClock, readiness, logger, onListening)
+    }
+
+    /// Binds the listeners, and takes part in a ledger that several servers share once it runs.
+    package init(
+        shared: any SharedLedger, advertising address: String?, rpc configuration: RPCServer.Configuration,
+        wallClock: Timestamp, readiness: Readiness, logger: Logger,
+        onListening: @escaping @Sendable ([String]) -> Void
+    ) throws {
+        try self.init(
+            .shared(shared, address: address), Ledger(), FollowersStore(leader: nil), configuration, wallClock,
+            readiness, logger, onListening)
+    }
+
+    private init(
+        _ source: Source, _ ledger: Ledger, _ store: any LedgerStore, _ configuration: RPCServer.Configuration,
+        _ wallClock: Timestamp, _ readiness: Readiness, _ logger: Logger,
+        _ onListening: @escaping @Sendable ([String]) -> Void
+    ) throws {
+        self.source = source
         self.logger = logger
-        self.readiness = readiness
         self.onListening = onListening
         // The wall clock may have jumped since the last process, or be another machine's: what was freed before waits its
         // whole time again, and copies that were granted before are waited for.
-        let clock = LedgerClock(wallClock: wallClock, notBefore: newest)
-        writer = Writer(try Ledger(snapshot, startedAt: clock.now()), store: store, clock: clock, logger: logger)
+        let clock = LedgerClock(wallClock: wallClock, notBefore: ledger.newestTime)
+        var ledger = ledger
+        ledger.start(at: clock.now())
+        writer = Writer(ledger, store: store, clock: clock, logger: logger)
         rpc = try RPCServer(
             configuration: configuration, services: [writer.ipamService, writer.poolsService, writer.nodesService])
+        standing = Standing(readiness, rpc.health)
     }
 
     /// Serves until graceful shutdown: then takes no more calls, answers those it has, and closes the store.
     package func run() async throws {
         let addresses = try rpc.start()
-        readiness.set(nil)
-        onListening(addresses)
-        // A server whose store takes no changes says so to who asks for its health.
-        let health = Task {
-            for await failure in writer.storeStates {
-                readiness.set(failure)
-                for service in rpc.health.services { rpc.health.set(service, failure == nil ? .serving : .notServing) }
-            }
+        if case .shared(let ledger, let address) = source {
+            standing.set(role: "no server leads yet")
+            ledger.start(advertising: address ?? addresses.first ?? "")
+        } else {
+            standing.set(role: nil)
         }
+        onListening(addresses)
+        // A server that cannot serve says so to who asks for its health.
+        let health = Task { for await failure in writer.storeStates { standing.set(store: failure) } }
+        let roles = Task { await followRoles() }
         try? await gracefulShutdown()
-        health.cancel()
         logger.info("shutting down")
         writer.watches.close()
         if await !rpc.shutdown(grace: Self.grace) {
             logger.error("calls that were never answered end with the process")
         }
         writer.close()
-        store.close()
+        switch source {
+        case .store(let store): store.close()
+        case .shared(let ledger, _): ledger.close()
+        }
+        health.cancel()
+        roles.cancel()
+    }
+
+    private func followRoles() async {
+        guard case .shared(let ledger, _) = source else { return }
+        for await role in ledger.roles {
+            switch role {
+            case .leading(let ledger, let store):
+                writer.serve(ledger, from: store)
+                standing.set(role: nil)
+            case .following(let leader):
+                standing.set(role: leader.map { "the server at \($0) leads" } ?? "no server leads yet")
+                writer.serve(Ledger(), from: FollowersStore(leader: leader))
+            case .failing(let reason):
+                standing.set(role: reason)
+                writer.serve(Ledger(), from: FollowersStore(leader: nil))
+            }
+        }
     }
 }

@@ -37,7 +37,7 @@ extension Writer {
                 return unsafe message
             },
             complete: { _, _, reply in
-                reply.succeed(self.pools())
+                reply.complete { () throws(IPAMError) in try self.pools() }
             })
         unsafe service.unary(
             decode: { (message: UnsafePointer<Wire.DeletePoolRequest>) throws(RPCStatus) in

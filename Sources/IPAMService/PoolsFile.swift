@@ -14,7 +14,8 @@ package struct PoolsFile: Service {
     private let path: String
     private let writer: Writer
     private let logger: Logger
-    private let first: Data
+    /// What was applied at the start; nil where another server leads, which has a file of its own.
+    private var first: Data?
 
     /// Applies the file once. Throws `IPAMError` where it cannot be read or one of its pools is refused.
     package init(path: String, writer: Writer, logger: Logger) async throws(IPAMError) {
@@ -26,8 +27,12 @@ package struct PoolsFile: Service {
                 .invalidArgument, .invalidField, "\(path): cannot be read; --pools needs a YAML list of pools",
                 metadata: ["field": "--pools"])
         }
-        first = content
-        try await apply(content)
+        do throws(IPAMError) {
+            try await apply(content)
+            first = content
+        } catch {
+            guard error.reason == .notLeader else { throw error }
+        }
     }
 
     /// Applies the file whenever its content has changed, until graceful shutdown. A file that is wrong then is logged,
@@ -35,12 +40,14 @@ package struct PoolsFile: Service {
     package func run() async {
         await cancelWhenGracefulShutdown {
             var applied = first
-            while (try? await Task.sleep(for: Self.interval)) != nil {
+            // A server that comes to lead has its pools soon.
+            while (try? await Task.sleep(for: applied == nil ? .milliseconds(50) : Self.interval)) != nil {
                 guard let content = FileManager.default.contents(atPath: path), content != applied else { continue }
                 do throws(IPAMError) {
                     try await apply(content)
                     applied = content
                 } catch {
+                    if error.reason == .notLeader { continue }
                     // Said once; but what only the store refused is tried again.
                     if !error.isRetryable { applied = content }
                     logger.error("pools file refused", metadata: ["file": "\(path)", "error": "\(error.message)"])
@@ -52,6 +59,7 @@ package struct PoolsFile: Service {
     /// A pool may be refused for what another pool of the file still has: the default's place, or a prefix that moves. So
     /// what was refused is tried again for as long as other pools get through.
     private func apply(_ content: Data) async throws(IPAMError) {
+        try writer.checkIsCurrent()
         var waiting = try PoolManifest.parse(content, source: path)
         while true {
             var refused: [(pool: Pool, error: IPAMError)] = []

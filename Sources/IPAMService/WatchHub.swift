@@ -67,6 +67,14 @@ package final class WatchHub: Sendable {
         }
     }
 
+    /// Ends every watch that there is now.
+    package func endAll() {
+        state.withLock { state in
+            for watcher in state.watchers.values { watcher.events.finish() }
+            state.watchers = [:]
+        }
+    }
+
     package var isClosed: Bool { state.withLock(\.isClosed) }
 
     /// `events` is asked for only where somebody watches.

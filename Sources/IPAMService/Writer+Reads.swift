@@ -6,7 +6,8 @@ import Ledger
 
 extension Writer {
     package func page(_ listing: BindingListing) throws(IPAMError) -> BindingPage {
-        try read { ledger, _ throws(IPAMError) in
+        try checkIsCurrent()
+        return try read { ledger, _ throws(IPAMError) in
             let (bindings, token) = try ledger.bindings(
                 matching: listing.filter, after: listing.pageToken, limit: listing.pageSize)
             return BindingPage(
@@ -17,7 +18,8 @@ extension Writer {
 
     /// The binding of an owner or of an address; NOT_FOUND tells of a quarantined address who had it.
     package func binding(_ query: BindingQuery) throws(IPAMError) -> DescribedBinding {
-        try read { ledger, _ throws(IPAMError) in
+        try checkIsCurrent()
+        return try read { ledger, _ throws(IPAMError) in
             switch query {
             case .owner(let owner):
                 if let binding = ledger.binding(of: owner.key), !binding.owner.isAnotherObject(than: owner.uid) {
@@ -36,7 +38,8 @@ extension Writer {
     }
 
     package func pool(named name: String) throws(IPAMError) -> DescribedPool {
-        try read { ledger, now throws(IPAMError) in
+        try checkIsCurrent()
+        return try read { ledger, now throws(IPAMError) in
             guard let pool = ledger.pool(named: name) else {
                 throw IPAMError(.notFound, .poolNotFound, "there is no pool '\(name)'", metadata: ["pool": name])
             }
@@ -44,8 +47,9 @@ extension Writer {
         }
     }
 
-    package func pools() -> [DescribedPool] {
-        read { ledger, now in ledger.pools.map { ledger.described($0, at: now) } }
+    package func pools() throws(IPAMError) -> [DescribedPool] {
+        try checkIsCurrent()
+        return read { ledger, now in ledger.pools.map { ledger.described($0, at: now) } }
     }
 }
 

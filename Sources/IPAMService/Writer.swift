@@ -39,8 +39,9 @@ package final class Writer: Sendable {
     private let queue = Mutex(Queue())
     /// Held by the thread that runs batches.
     private let lead = Mutex(())
-    private let store: any LedgerStore
-    private let clock: LedgerClock
+    /// Where the ledger is durable. Changed together with it, by who holds `lead`.
+    private let store: Mutex<any LedgerStore>
+    private let clock: Mutex<LedgerClock>
     private let logger: Logger
     package let watches = WatchHub()
     let metrics = WriterMetrics()
@@ -52,8 +53,8 @@ package final class Writer: Sendable {
 
     package init(_ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger) {
         self.ledger = Mutex(ledger)
-        self.store = store
-        self.clock = clock
+        self.store = Mutex(store)
+        self.clock = Mutex(clock)
         self.logger = logger
         (storeStates, storeState) = AsyncStream.makeStream(of: String?.self, bufferingPolicy: .bufferingNewest(1))
     }
@@ -80,11 +81,33 @@ package final class Writer: Sendable {
         }.get()
     }
 
+    /// Serves another ledger from now on, out of another store: the server leads, or no longer does. Waits for the batch
+    /// that is under way; ends all watches, whose revisions were the other ledger's.
+    package func serve(_ ledger: Ledger, from store: any LedgerStore) {
+        lead.withLock { _ in
+            var ledger = ledger
+            let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
+            ledger.start(at: clock.now())
+            self.clock.withLock { $0 = clock }
+            self.ledger.withLock { $0 = ledger }
+            self.store.withLock { $0 = store }
+            if isFailing.exchange(false, ordering: .relaxed) { storeState.yield(nil) }
+        }
+        watches.endAll()
+    }
+
+    /// Throws NOT_LEADER where another server may have changed the ledger: then nothing is told of this one's.
+    package func checkIsCurrent() throws(IPAMError) {
+        do throws(StoreError) {
+            try store.withLock { $0 }.checkIsCurrent()
+        } catch { throw IPAMError(error) }
+    }
+
     /// Reads the last committed state. `body` holds the ledger: it must be short.
     package func read<Value: Sendable, Failure: Error>(
         _ body: @Sendable (borrowing Ledger, Timestamp) throws(Failure) -> Value
     ) throws(Failure) -> Value {
-        let now = clock.now()
+        let now = clock.withLock { $0.now() }
         return try ledger.withLock { ledger throws(Failure) in try body(ledger, now) }
     }
 
@@ -101,10 +124,12 @@ package final class Writer: Sendable {
     }
 
     private func runNextBatch() -> Bool {
+        let size = store.withLock { $0.largestBatch }
         let batch = queue.withLock { queue in
-            defer { queue.waiting = [] }
             queue.isDraining = !queue.waiting.isEmpty
-            return queue.waiting
+            let rest = queue.waiting.count > size ? Array(queue.waiting[size...]) : []
+            defer { queue.waiting = rest }
+            return rest.isEmpty ? queue.waiting : Array(queue.waiting[..<size])
         }
         if batch.isEmpty { return false }
         run(batch)
@@ -112,7 +137,13 @@ package final class Writer: Sendable {
     }
 
     private func run(_ batch: [Waiting]) {
-        let now = clock.now()
+        do throws(IPAMError) {
+            try checkIsCurrent()
+        } catch {
+            for waiting in batch { waiting.complete(.failure(error)) }
+            return
+        }
+        let now = clock.withLock { $0.now() }
         let (results, changes, revision) = ledger.withLock { ledger in
             let results = batch.map { waiting in
                 Result { () throws(IPAMError) in try ledger.apply(waiting.command, at: now) }
@@ -127,10 +158,7 @@ package final class Writer: Sendable {
         } catch {
             // Also those that were refused: what refused them may have been a change that is now undone.
             ledger.withLock { $0.rollback() }
-            let failure = IPAMError(
-                .unavailable, .storeUnavailable,
-                "the store did not take the change (\(error)): nothing was changed, try again")
-            for waiting in batch { waiting.complete(.failure(failure)) }
+            for waiting in batch { waiting.complete(.failure(IPAMError(error))) }
             return
         }
         for (waiting, result) in zip(batch, results) { metrics.count(waiting.command, result) }
@@ -151,9 +179,10 @@ extension Writer {
     private func commit(_ changes: [Change], _ revision: UInt64) throws(StoreError) {
         let started = ContinuousClock.now
         do throws(StoreError) {
-            try store.commit(changes, revision: revision)
+            try store.withLock { $0 }.commit(changes, revision: revision)
             metrics.commits.observe(.now - started)
         } catch {
+            if error.code == .notLeader { throw error }
             metrics.failedCommits.add(1, ordering: .relaxed)
             logger.error("commit failed", metadata: ["error": "\(error)", "changes": "\(changes.count)"])
             if !isFailing.exchange(true, ordering: .relaxed) {
@@ -184,6 +213,19 @@ extension Writer {
 }
 
 extension IPAMError {
+    /// A refusal of the store's.
+    init(_ error: StoreError) {
+        if error.code == .notLeader {
+            self.init(
+                .unavailable, .notLeader, "\(error): ask that one, or try again",
+                metadata: error.leader.map { ["leader": $0] } ?? [:])
+        } else {
+            self.init(
+                .unavailable, .storeUnavailable,
+                "the store did not take the change (\(error)): nothing was changed, try again")
+        }
+    }
+
     static let shuttingDown = IPAMError(.unavailable, .shuttingDown, "the server is shutting down: try again")
 }
 

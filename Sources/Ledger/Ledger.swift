@@ -28,7 +28,7 @@ package struct Ledger: Sendable {
     package internal(set) var revision: UInt64 = 0
     package internal(set) var committedRevision: UInt64 = 0
     /// The revision at start: tells a page token of this ledger from one of before a restart, whose slots are others.
-    let firstRevision: UInt64
+    var firstRevision: UInt64
 
     package init() { firstRevision = 0 }
 

@@ -146,6 +146,10 @@ struct PrefixSpace: Sendable {
         queue.append(QueueEntry(offset: offset, revision: address.revision))
     }
 
+    mutating func holdFreed(until time: Timestamp) {
+        for (offset, address) in freed { freed[offset]?.notBefore = max(address.notBefore ?? time, time) }
+    }
+
     mutating func removeFreed(_ address: IPAddress) {
         let offset = offset(address)
         forget(freed[offset])

@@ -6,18 +6,48 @@ package protocol LedgerStore: AnyObject, Sendable {
     func load() throws(StoreError) -> Snapshot
     /// Makes all of `changes`, in order, and `revision` durable, or none of it. Returns only once they are on disk.
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError)
+    /// Throws `.notLeader` where another server may have changed the ledger meanwhile: then what this process has of it
+    /// must not be told to anybody.
+    func checkIsCurrent() throws(StoreError)
+    /// Makes a store that has no ledger yet that of `snapshot`, whole or not at all. Throws `.inUse` where there is one.
+    func fill(_ snapshot: Snapshot) throws(StoreError)
+    /// How many commands one commit may be for.
+    var largestBatch: Int { get }
     /// Idempotent.
     func close()
 }
 
+extension LedgerStore {
+    package func checkIsCurrent() throws(StoreError) {}
+    package var largestBatch: Int { .max }
+
+    package func fill(_ snapshot: Snapshot) throws(StoreError) {
+        let present = try load()
+        guard present.revision == 0, present.pools.isEmpty, present.bindings.isEmpty, present.freed.isEmpty else {
+            throw StoreError(.inUse, "There is a ledger already (revision \(present.revision)): nothing was copied.")
+        }
+        try commit(snapshot.changes, revision: snapshot.revision)
+    }
+}
+
+extension Snapshot {
+    /// What makes it of an empty ledger.
+    package var changes: [Change] {
+        pools.map(Change.putPool) + bindings.map(Change.putBinding) + freed.map(Change.putFreed)
+    }
+}
+
 /// What went wrong, and what a person should do.
 package struct StoreError: Error, Sendable, CustomStringConvertible {
-    package enum Code: Sendable { case damaged, newerSchema, inUse, unwritable, full, failed }
+    package enum Code: Sendable { case damaged, newerSchema, inUse, unwritable, full, failed, notLeader }
     package var code: Code
     package var message: String
-    package init(_ code: Code, _ message: String) {
+    /// With `.notLeader`: the address of the server that serves the ledger, where it is known.
+    package var leader: String?
+    package init(_ code: Code, _ message: String, leader: String? = nil) {
         self.code = code
         self.message = message
+        self.leader = leader
     }
     package var description: String { message }
 }

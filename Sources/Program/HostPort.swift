@@ -24,4 +24,7 @@ package struct HostPort: Hashable, Sendable, CustomStringConvertible {
 
     /// Whether nobody outside this machine can reach it.
     package var isLoopback: Bool { host == "localhost" || IPAddress(host)?.isLoopback == true }
+
+    /// Whether it stands for every address of this machine.
+    package var isWildcard: Bool { host == "0.0.0.0" || host == "::" }
 }

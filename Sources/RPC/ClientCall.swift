@@ -23,11 +23,14 @@ import Synchronization
         var status: RPCStatus?
         var isEnded = false
         var request: OutgoingMessage?
-        var exchange: CheckedContinuation<Result<ReceivedMessage, RPCStatus>, Never>?
+        var exchange: Answered?
         var reader: CheckedContinuation<Next, Never>?
         /// A message that came, where the status must come too before the reader learns of it.
         var isAtEnd = false
     }
+
+    /// What a unary call came to.
+    typealias Answered = @Sendable (Result<ReceivedMessage, RPCStatus>) -> Void
 
     enum Next: Sendable {
         case message(ReceivedMessage)
@@ -58,21 +61,21 @@ import Synchronization
         state.withLock { if !$0.isEnded { unsafe grpc_call_cancel(call, nil) } }
     }
 
-    /// A unary call from its request to its answer.
-    func exchange(_ request: OutgoingMessage) async -> Result<ReceivedMessage, RPCStatus> {
-        await withCheckedContinuation { continuation in
-            let isOver = state.withLock { state in
-                state.exchange = continuation
-                return startBatch(.exchanged, request, receives: true, wantsStatus: true, &state)
-            }
-            if isOver { finish() }
+    /// A unary call from its request to its answer, which `answered` gets on a thread of the queue's.
+    func exchange(_ request: OutgoingMessage, _ answered: @escaping Answered) {
+        let isOver = state.withLock { state in
+            state.exchange = answered
+            return startBatch(.exchanged, request, closes: true, receives: true, wantsStatus: true, &state)
         }
+        if isOver { finish() }
     }
 
-    /// Sends the one request of a stream.
-    func startStream(_ request: OutgoingMessage) {
+    /// Sends the one request of a stream; unless it `closes`, the server is not told that no other will come.
+    func startStream(_ request: OutgoingMessage, closes: Bool) {
         let isOver = state.withLock { state in
-            if startBatch(.started, request, receives: false, wantsStatus: false, &state) { return true }
+            if startBatch(.started, request, closes: closes, receives: false, wantsStatus: false, &state) {
+                return true
+            }
             var op = unsafe statusOp()
             return unsafe start(.status, &op, 1, &state)
         }
@@ -106,7 +109,8 @@ import Synchronization
     // MARK: Batches
 
     private func startBatch(
-        _ operation: Operation, _ request: OutgoingMessage, receives: Bool, wantsStatus: Bool, _ state: inout State
+        _ operation: Operation, _ request: OutgoingMessage, closes: Bool, receives: Bool, wantsStatus: Bool,
+        _ state: inout State
     ) -> Bool {
         state.request = request
         return unsafe withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 6) { ops in
@@ -116,10 +120,13 @@ import Synchronization
             unsafe ops[0].data.send_initial_metadata.metadata = unsafe sentMetadata.entries
             unsafe ops[1].op = GRPC_OP_SEND_MESSAGE
             unsafe ops[1].data.send_message.send_message = unsafe request.buffer
-            unsafe ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT
-            unsafe ops[3].op = GRPC_OP_RECV_INITIAL_METADATA
-            unsafe ops[3].data.recv_initial_metadata.recv_initial_metadata = unsafe storage.field(\.initial)
-            var count = 4
+            unsafe ops[2].op = GRPC_OP_RECV_INITIAL_METADATA
+            unsafe ops[2].data.recv_initial_metadata.recv_initial_metadata = unsafe storage.field(\.initial)
+            var count = 3
+            if closes {
+                unsafe ops[count].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT
+                count += 1
+            }
             if receives {
                 unsafe ops[count].op = GRPC_OP_RECV_MESSAGE
                 unsafe ops[count].data.recv_message.recv_message = unsafe storage.field(\.received)
@@ -198,8 +205,7 @@ import Synchronization
 
     /// Every tag is back: gives back what is the core's and tells whoever waits. Called once.
     private func finish() {
-        var waiting:
-            (CheckedContinuation<Result<ReceivedMessage, RPCStatus>, Never>?, CheckedContinuation<Next, Never>?)
+        var waiting: (Answered?, CheckedContinuation<Next, Never>?)
         var result: (status: RPCStatus, message: ReceivedMessage?)
         (waiting, result) = state.withLock { state in
             state.isEnded = true
@@ -215,9 +221,9 @@ import Synchronization
         channel.ended(self)
         if let exchange = waiting.0 {
             switch (result.status.code, result.message) {
-            case (.ok, let message?): exchange.resume(returning: .success(message))
-            case (.ok, nil): exchange.resume(returning: .failure(RPCStatus(.internalError, "no answer came")))
-            default: exchange.resume(returning: .failure(result.status))
+            case (.ok, let message?): exchange(.success(message))
+            case (.ok, nil): exchange(.failure(RPCStatus(.internalError, "no answer came")))
+            default: exchange(.failure(result.status))
             }
         }
         waiting.1?.resume(returning: .end(result.status))

@@ -1,5 +1,6 @@
 import CGRPC
 package import CMessages
+import Dispatch
 import Synchronization
 
 /// A client's connection to one target, made when it is needed and again after it broke. Calls may be made from
@@ -80,11 +81,46 @@ import Synchronization
         let call = unsafe try open(descriptor, .unary, Q.self, R.self, metadata, timeout)
         let request = unsafe OutgoingMessage { arena in unsafe encode(input, arena) }
         let answer = await withTaskCancellationHandler {
-            await call.exchange(request)
+            await withCheckedContinuation { continuation in
+                call.exchange(request) { continuation.resume(returning: $0) }
+            }
         } onCancel: {
             call.cancel()
         }
         return unsafe try Self.decode(try answer.get(), decode)
+    }
+
+    /// As `unary`, but the calling thread waits: for threads that are no tasks' and must not depend on one.
+    ///
+    /// A method of which both sides stream may be called so as well: one request, of which the first answer counts.
+    package func waitingUnary<Q: ProtobufMessage, R: ProtobufMessage, Input, Output>(
+        _ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ input: Input,
+        encode: (Input, borrowing MessageArena) -> UnsafeMutablePointer<Q>,
+        decode: (UnsafePointer<R>) throws(RPCStatus) -> Output, isStreaming: Bool = false,
+        metadata: RPCMetadata = RPCMetadata(), timeout: Duration
+    ) throws(RPCStatus) -> Output {
+        let call = unsafe try open(
+            descriptor, isStreaming ? .bidirectional : .unary, Q.self, R.self, metadata, timeout)
+        let result = Mutex<Result<ReceivedMessage, RPCStatus>>(.failure(RPCStatus(.unknown, "")))
+        let answered = DispatchSemaphore(value: 0)
+        unsafe call.exchange(OutgoingMessage { arena in unsafe encode(input, arena) }) { answer in
+            result.withLock { $0 = answer }
+            answered.signal()
+        }
+        answered.wait()
+        return unsafe try Self.decode(try result.withLock { $0 }.get(), decode)
+    }
+
+    /// One request to a method of which both sides stream, which stays open: any number of answers, as of
+    /// `serverStreaming`.
+    package func subscription<Q: ProtobufMessage, R: ProtobufMessage, Input, Output: Sendable>(
+        _ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ input: Input,
+        encode: (Input, borrowing MessageArena) -> UnsafeMutablePointer<Q>,
+        decode: @escaping @Sendable (UnsafePointer<R>) throws(RPCStatus) -> Output,
+        metadata: RPCMetadata = RPCMetadata()
+    ) -> RPCResponses<Output> {
+        unsafe stream(
+            descriptor, .bidirectional, input, encode: encode, decode: decode, metadata, nil, closes: false)
     }
 
     /// One request, any number of answers, each read when it is asked for. `timeout` nil: as long as it goes.
@@ -102,11 +138,11 @@ import Synchronization
         _ descriptor: UnsafePointer<ProtobufCServiceDescriptor>, _ kind: DescriptorSet.Kind, _ input: Input,
         encode: (Input, borrowing MessageArena) -> UnsafeMutablePointer<Q>,
         decode: @escaping @Sendable (UnsafePointer<R>) throws(RPCStatus) -> Output,
-        _ metadata: RPCMetadata, _ timeout: Duration?
+        _ metadata: RPCMetadata, _ timeout: Duration?, closes: Bool = true
     ) -> RPCResponses<Output> {
         do throws(RPCStatus) {
             let call = unsafe try open(descriptor, kind, Q.self, R.self, metadata, timeout)
-            unsafe call.startStream(OutgoingMessage { arena in unsafe encode(input, arena) })
+            unsafe call.startStream(OutgoingMessage { arena in unsafe encode(input, arena) }, closes: closes)
             return RPCResponses(call) { (message) throws(RPCStatus) in unsafe try Self.decode(message, decode) }
         } catch {
             return RPCResponses(failure: error)

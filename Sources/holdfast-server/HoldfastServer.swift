@@ -1,4 +1,5 @@
 import ArgumentParser
+import EtcdStore
 import Foundation
 import IPAMModel
 import IPAMService
@@ -9,14 +10,15 @@ import Logging
 import Program
 import RPC
 import ServiceLifecycle
+import StoreOptions
 import UnixSignals
 
 @main
 enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
-            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca"]
-                + LifecycleOptions.variables + LogOptions.variables,
+            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise"]
+                + EtcdOptions.variables + LifecycleOptions.variables + LogOptions.variables,
             repeatable: ["listen"], flags: ["insecure", "kubernetes"])
     }
 }
@@ -40,11 +42,19 @@ struct HoldfastServer: AsyncParsableCommand {
             valueName: "host:port"))
     var http: String?
 
-    @Option(help: "Where the ledger is durable: sqlite:PATH.")
-    var store = "sqlite:/var/lib/holdfast/ledger.sqlite"
+    @Option(help: "Where the ledger is durable: sqlite:PATH, or etcd:http://HOST:PORT,… which several servers share.")
+    var store = StoreName.sqlite(path: "/var/lib/holdfast/ledger.sqlite")
+
+    @Option(
+        help: ArgumentHelp(
+            "With etcd: where clients find this server when it leads. (default: the first --listen)",
+            valueName: "host:port"))
+    var advertise: String?
 
     @Option(help: "YAML list of pools in the API's field names, applied at start and when the file changes.")
     var pools: String?
+
+    @OptionGroup(title: "etcd") var etcd: EtcdOptions
 
     @OptionGroup(title: "Kubernetes") var lifecycle: LifecycleOptions
 
@@ -53,7 +63,9 @@ struct HoldfastServer: AsyncParsableCommand {
     @OptionGroup(title: "Logging") var logging: LogOptions
 
     func validate() throws {
-        _ = try storePath
+        if case .etcd = store, advertise == nil, let first = listen.first, HostPort(first)?.isWildcard == true {
+            throw ValidationError("--listen \(first) is no address to find this server at: give --advertise HOST:PORT")
+        }
         _ = try httpAddress
         for address in listen where !isLocal(address) && tls.tlsCert == nil && !tls.insecure {
             throw ValidationError(
@@ -77,30 +89,29 @@ struct HoldfastServer: AsyncParsableCommand {
         }
     }
 
-    private var storePath: String {
-        get throws {
-            guard store.hasPrefix("sqlite:"), store.count > "sqlite:".count else {
-                throw ValidationError("--store \(store): this version knows sqlite:PATH only")
-            }
-            return String(store.dropFirst("sqlite:".count))
-        }
-    }
-
     func run() async throws {
         let logger = logging.logger("holdfast-server")
         do {
             let credentials = try tls.credentials
             let readiness = Readiness()
-            try makeFolder(of: try storePath)
-            let server = try IPAMServer(
-                store: try SQLiteStore(path: try storePath),
-                rpc: RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) }),
-                wallClock: Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000)),
-                readiness: readiness,
-                logger: logger
-            ) { addresses in
+            let rpc = RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) })
+            let wallClock = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))
+            let onListening = { @Sendable (addresses: [String]) in
                 for address in addresses { print("listening on \(address)") }
                 fflush(nil)
+            }
+            let server: IPAMServer
+            switch store {
+            case .sqlite(let path):
+                try makeFolder(of: path)
+                server = try IPAMServer(
+                    store: try SQLiteStore(path: path), rpc: rpc, wallClock: wallClock, readiness: readiness,
+                    logger: logger, onListening: onListening)
+            case .etcd(let urls):
+                server = try IPAMServer(
+                    shared: try EtcdLedger(try etcd.configuration(urls: urls), logger: logger),
+                    advertising: advertise, rpc: rpc, wallClock: wallClock, readiness: readiness, logger: logger,
+                    onListening: onListening)
             }
             // They end in the order from last to first.
             var services: [any Service] = [server, readiness]

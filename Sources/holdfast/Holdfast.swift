@@ -16,7 +16,7 @@ struct Holdfast: AsyncParsableCommand {
             """,
         subcommands: [
             PoolCommand.self, BindingCommand.self, Reserve.self, Release.self, TransferCommand.self, Check.self,
-            Watch.self, Version.self,
+            Watch.self, StoreCommand.self, Version.self,
         ])
 }
 

@@ -3,6 +3,8 @@
 #define CMESSAGES_H
 #include <stddef.h>
 #include <stdint.h>
+#include "etcd/kv.pb-c.h"
+#include "etcd/rpc.pb-c.h"
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/duration.pb-c.h"
 #include "google/protobuf/timestamp.pb-c.h"
@@ -19,6 +21,10 @@ extern const uint8_t cmessages_descriptor_set_bytes[];
 static inline const uint8_t *cmessages_descriptor_set(void) { return cmessages_descriptor_set_bytes; }
 
 /* Swift would copy a global constant: these give its address. */
+static inline const ProtobufCServiceDescriptor *cmessages_etcdserverpb_kv(void) { return &etcdserverpb__kv__descriptor; }
+static inline const ProtobufCServiceDescriptor *cmessages_etcdserverpb_watch(void) { return &etcdserverpb__watch__descriptor; }
+static inline const ProtobufCServiceDescriptor *cmessages_etcdserverpb_lease(void) { return &etcdserverpb__lease__descriptor; }
+static inline const ProtobufCServiceDescriptor *cmessages_etcdserverpb_auth(void) { return &etcdserverpb__auth__descriptor; }
 static inline const ProtobufCServiceDescriptor *cmessages_grpc_health_v1_health(void) { return &grpc__health__v1__health__descriptor; }
 static inline const ProtobufCServiceDescriptor *cmessages_grpc_reflection_v1_server_reflection(void) { return &grpc__reflection__v1__server_reflection__descriptor; }
 static inline const ProtobufCServiceDescriptor *cmessages_grpc_reflection_v1alpha_server_reflection(void) { return &grpc__reflection__v1alpha__server_reflection__descriptor; }

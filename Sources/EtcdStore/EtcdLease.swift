@@ -1,0 +1,72 @@
+import Dispatch
+import Foundation
+import RPC
+import Synchronization
+
+/// The lease that a leader's key hangs on, renewed by a thread of its own for as long as etcd answers.
+///
+/// It counts as held for its time from when the last renewal was sent: etcd counts from when that came, so here it always
+/// ends first. The clock is one that goes on while the process, or the machine, stands still.
+final class EtcdLease: Sendable {
+    private struct State {
+        var end: ContinuousClock.Instant
+        var isGivenUp = false
+    }
+
+    let id: Int64
+    private let length: Duration
+    private let client: EtcdClient
+    private let state: Mutex<State>
+    /// Signalled once, when the lease is held no longer.
+    private let lost = DispatchSemaphore(value: 0)
+    private let wake = DispatchSemaphore(value: 0)
+
+    init(_ client: EtcdClient, id: Int64, length: Duration, since granted: ContinuousClock.Instant) {
+        self.client = client
+        self.id = id
+        self.length = length
+        state = Mutex(State(end: granted + length))
+    }
+
+    var isHeld: Bool { state.withLock { !$0.isGivenUp && ContinuousClock.now < $0.end } }
+
+    /// How long one call may take, so that there is time to ask another member before the lease ends.
+    var patience: Duration { length / 4 }
+
+    /// Between attempts.
+    func pause() { _ = wake.wait(timeout: .now() + .milliseconds(50)) }
+
+    /// Renews it from now on.
+    func keep() {
+        let thread = Thread { [self] in
+            while isHeld {
+                let sent = ContinuousClock.now
+                if let seconds = try? client.keepAlive(lease: id, timeout: patience) {
+                    if seconds <= 0 { break }
+                    state.withLock { $0.end = max($0.end, sent + length) }
+                    _ = wake.wait(timeout: .now() + .milliseconds(Int(length / .milliseconds(4))))
+                } else {
+                    pause()
+                }
+            }
+            state.withLock { $0.isGivenUp = true }
+            // So that another server need not wait for the end of it; where that fails, it does.
+            try? client.revoke(lease: id, timeout: patience)
+            lost.signal()
+        }
+        thread.name = "etcd-lease"
+        thread.start()
+    }
+
+    /// Ends it.
+    func giveUp() {
+        state.withLock { $0.isGivenUp = true }
+        wake.signal()
+    }
+
+    /// Returns once it is given up or lost, and etcd knows or cannot be told.
+    func waitUntilLost() {
+        lost.wait()
+        lost.signal()
+    }
+}

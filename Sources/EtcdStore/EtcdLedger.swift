@@ -1,0 +1,158 @@
+import Dispatch
+import Foundation
+import IPAMModel
+import Ledger
+package import LedgerStore
+package import Logging
+import RPC
+import Synchronization
+
+/// A ledger in etcd that several servers share. They are elected by a key on a lease, `EtcdKeys.leader`: whoever makes it
+/// leads until it is gone; the others follow by watch and are warm.
+package final class EtcdLedger: SharedLedger {
+    private struct State {
+        var isStarted = false
+        var isClosed = false
+        var tenure: EtcdTenure?
+    }
+
+    package let roles: AsyncStream<Role>
+    private let role: AsyncStream<Role>.Continuation
+    private let client: EtcdClient
+    private let keys: EtcdKeys
+    private let lease: Duration
+    private let logger: Logger
+    private let state = Mutex(State())
+    private let wake = DispatchSemaphore(value: 0)
+    private let ended = DispatchSemaphore(value: 0)
+
+    /// Connects once it is started. Throws where the credentials cannot be used.
+    package init(_ configuration: EtcdConfiguration, logger: Logger) throws(StoreError) {
+        client = try EtcdClient(configuration)
+        keys = EtcdKeys(prefix: configuration.prefix)
+        lease = configuration.lease
+        self.logger = logger
+        (roles, role) = AsyncStream.makeStream(of: Role.self, bufferingPolicy: .bufferingNewest(1))
+    }
+
+    package func start(advertising address: String) {
+        let isFirst = state.withLock { state in
+            defer { state.isStarted = true }
+            return !state.isStarted && !state.isClosed
+        }
+        guard isFirst else { return }
+        let thread = Thread { [self] in
+            while !isClosed { takeTurn(address) }
+            role.finish()
+            ended.signal()
+        }
+        thread.name = "etcd-election"
+        thread.start()
+    }
+
+    package func close() {
+        let (waits, tenure) = state.withLock { state in
+            defer { state.isClosed = true }
+            return (state.isStarted && !state.isClosed, state.tenure)
+        }
+        guard waits else { return }
+        tenure?.close()
+        wake.signal()
+        ended.wait()
+        Task { [client] in await client.close() }
+    }
+
+    private var isClosed: Bool { state.withLock(\.isClosed) }
+
+    /// Follows until nobody leads and this server is elected, and leads until its lease is lost.
+    private func takeTurn(_ address: String) {
+        let follower = LedgerFollower(client, keys, logger: logger) { [wake] in wake.signal() }
+        follower.start()
+        defer { follower.stop() }
+        var told: LedgerFollower.Leader?
+        /// Whether the watch has said nothing for a while: then etcd is asked.
+        var isQuiet = false
+        role.yield(.following(leader: nil))
+        while !isClosed {
+            if let failure = follower.failure, !follower.isWhole { role.yield(.failing("\(failure)")) }
+            let leader = follower.leader
+            if leader != told, leader != .unknown {
+                told = leader
+                role.yield(.following(leader: leader.address))
+                logger.info("following", metadata: ["leader": "\(leader.address ?? "nobody yet")"])
+            }
+            if follower.isWhole, leader == .nobody || isQuiet && !hasLeader, let tenure = campaign(address, follower) {
+                serve(tenure)
+                return
+            }
+            isQuiet = wake.wait(timeout: .now() + .milliseconds(Int(lease / .milliseconds(2)))) == .timedOut
+        }
+    }
+
+    /// What etcd's majority says; true where it says nothing.
+    private var hasLeader: Bool {
+        guard let found = try? client.range(from: keys.leader, timeout: lease / 4) else { return true }
+        return !found.entries.isEmpty
+    }
+
+    /// Nil where another was elected or etcd did not answer.
+    private func campaign(_ address: String, _ follower: LedgerFollower) -> (EtcdTenure, Ledger)? {
+        do {
+            let won = try EtcdElection(client: client, keys: keys, lease: lease).run(for: address)
+            do {
+                return try takeOver(won, follower)
+            } catch {
+                won.lease.giveUp()
+                won.lease.waitUntilLost()
+                throw error
+            }
+        } catch {
+            if (error as? StoreError)?.code != .notLeader {
+                logger.warning("no election", metadata: ["error": "\(StoreError(etcd: error))"])
+                usleep(100_000)
+                wake.signal()
+            }
+            return nil
+        }
+    }
+
+    private func takeOver(
+        _ won: EtcdElection.Victory, _ follower: LedgerFollower
+    ) throws -> (EtcdTenure, Ledger) {
+        var warm: LedgerFollower.Warm
+        let isWarm: Bool
+        if let taken = follower.take(at: won.lastCommit, timeout: lease / 2) {
+            (warm, isWarm) = (taken, true)
+        } else {
+            follower.stop()
+            (warm, isWarm) = (try LedgerFollower.Warm(try EtcdReader(client: client, keys: keys).read()), false)
+        }
+        let tenure = EtcdTenure(client, keys, term: won.term, lease: won.lease, known: warm.known)
+        try tenure.finishJournal(warm.openJournal)
+        warm.ledger.begin(term: UInt64(won.term))
+        logger.notice(
+            "leading",
+            metadata: ["term": "\(won.term)", "warm": "\(isWarm)", "revision": "\(warm.ledger.committedRevision)"])
+        return (tenure, warm.ledger)
+    }
+
+    private func serve(_ elected: (tenure: EtcdTenure, ledger: Ledger)) {
+        let isClosed = state.withLock { state in
+            state.tenure = elected.tenure
+            return state.isClosed
+        }
+        if isClosed { elected.tenure.close() }
+        role.yield(.leading(elected.ledger, elected.tenure))
+        elected.tenure.lease.waitUntilLost()
+        state.withLock { $0.tenure = nil }
+        logger.notice("leading no longer", metadata: ["term": "\(elected.tenure.term)"])
+    }
+}
+
+extension LedgerFollower.Leader {
+    /// Nil where nobody leads or nothing is known.
+    fileprivate var address: String? {
+        guard case .somebody(let address) = self else { return nil }
+        return address
+    }
+}

@@ -1,0 +1,93 @@
+import Addresses
+import IPAMModel
+import Ledger
+import LedgerStore
+import RPC
+
+/// Reads a whole ledger as it was at one revision of etcd's.
+struct EtcdReader {
+    private static let pageSize = 4000
+    private static let timeout = Duration.seconds(10)
+
+    let client: EtcdClient
+    let keys: EtcdKeys
+
+    struct Image {
+        var snapshot: Snapshot
+        var mark: EtcdMark
+        /// Of etcd: later changes are read from a watch of the next one.
+        var revision: Int64
+        /// The modification revision of the last commit; 0 where there was none.
+        var lastCommit: Int64
+        /// A commit that is in the journal, and not all written yet.
+        var openJournal: [EtcdOperation]
+        var leader: String?
+    }
+
+    /// Throws `RPCStatus` where etcd does not answer and `StoreError` where what it has is no ledger.
+    func read() throws -> Image {
+        let first = try client.range(from: keys.revision, timeout: Self.timeout)
+        let revision = first.revision
+        let mark = try first.entries.first.map { try EtcdMark($0) }
+        if mark == nil { try checkIsEmpty(at: revision) }
+        var values: [String: [UInt8]] = [:]
+        var (bindings, freed, pools): ([Binding], [FreedAddress], [Pool]) = ([], [], [])
+        var journal: [EtcdOperation] = []
+        if let parts = mark?.journalParts, parts > 0 {
+            try each(keys.journal, at: revision) { journal += try EtcdJournal.operations(of: $0) }
+            // The journal has the last word.
+            for prefix in [keys.bindings, keys.freed, keys.pools] {
+                try each(prefix, at: revision) { values[$0.key] = $0.value }
+            }
+            for operation in journal {
+                switch operation {
+                case .put(let key, let value, _): values[key] = value
+                case .delete(let key): values[key] = nil
+                case .deleteRange, .get: break
+                }
+            }
+            for (key, value) in values {
+                if key.hasPrefix(keys.bindings) { bindings.append(try StoredRecord.binding(value, at: key)) }
+                if key.hasPrefix(keys.freed) { freed.append(try StoredRecord.freed(value, at: key)) }
+                if key.hasPrefix(keys.pools) { pools.append(try StoredRecord.pool(value, at: key)) }
+            }
+        } else {
+            try each(keys.bindings, at: revision) { bindings.append(try StoredRecord.binding($0.value, at: $0.key)) }
+            try each(keys.freed, at: revision) { freed.append(try StoredRecord.freed($0.value, at: $0.key)) }
+            try each(keys.pools, at: revision) { pools.append(try StoredRecord.pool($0.value, at: $0.key)) }
+        }
+        let leader = try client.range(from: keys.leader, revision: revision, timeout: Self.timeout).entries.first
+        return Image(
+            snapshot: Snapshot(revision: mark?.revision ?? 0, pools: pools, bindings: bindings, freed: freed),
+            mark: mark ?? EtcdMark(revision: 0), revision: revision, lastCommit: first.entries.first?.modRevision ?? 0,
+            openJournal: journal,
+            leader: leader?.text)
+    }
+
+    private func each(_ prefix: String, at revision: Int64, _ body: (EtcdEntry) throws -> Void) throws {
+        var start = prefix
+        while true {
+            let page = try client.range(
+                from: start, to: EtcdKeys.end(of: prefix), limit: Self.pageSize, revision: revision,
+                timeout: Self.timeout)
+            for entry in page.entries { try body(entry) }
+            guard page.hasMore, let last = page.entries.last else { return }
+            start = last.key + "\0"
+        }
+    }
+
+    /// A copy into etcd writes the revision last: without it there is nothing, or not the whole.
+    private func checkIsEmpty(at revision: Int64) throws {
+        for prefix in [keys.bindings, keys.addresses, keys.freed, keys.pools] {
+            let found = try client.range(
+                from: prefix, to: EtcdKeys.end(of: prefix), limit: 1, revision: revision, timeout: Self.timeout)
+            if let entry = found.entries.first {
+                throw StoreError(
+                    .damaged,
+                    "etcd has \(entry.key) but no \(keys.revision): a copy into it was not finished. Look at what is "
+                        + "there with `etcdctl get --prefix --keys-only \(keys.prefix)`, delete it with `etcdctl del "
+                        + "--prefix \(keys.prefix)`, and copy again.")
+            }
+        }
+    }
+}

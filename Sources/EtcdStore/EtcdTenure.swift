@@ -1,0 +1,284 @@
+package import Ledger
+package import LedgerStore
+import RPC
+import Synchronization
+
+/// The store of a server while it leads: from its election to the end of its lease, and never again after.
+///
+/// Every transaction compares two things. The creation revision of the leader's key, which no other term has: a server
+/// that has lost its lease cannot write, however late its packet comes, and whatever it believes. And the modification
+/// revision of `revision`, which every commit writes: a packet takes effect once at most, and one that was given up is
+/// made void by whichever transaction comes next. So what became of a commit without an answer can always be found out.
+package final class EtcdTenure: LedgerStore {
+    /// What the last commit left.
+    struct Known: Sendable {
+        var mark: EtcdMark
+        /// The modification revision of `EtcdKeys.revision`; 0 while there is none.
+        var lastCommit: Int64
+        var held: HeldAddresses
+    }
+
+    /// Commands that one transaction has room for: each may give away an address of each family, which are comparisons.
+    package let largestBatch = (EtcdTransaction.mostComparisons - 2) / 2
+
+    let client: EtcdClient
+    let keys: EtcdKeys
+    /// The creation revision of the leader's key.
+    let term: Int64
+    let lease: EtcdLease
+    private let known: Mutex<Known>
+    private let ownsClient: Bool
+
+    init(
+        _ client: EtcdClient, _ keys: EtcdKeys, term: Int64, lease: EtcdLease, known: Known, ownsClient: Bool = false
+    ) {
+        self.ownsClient = ownsClient
+        self.client = client
+        self.keys = keys
+        self.term = term
+        self.lease = lease
+        self.known = Mutex(known)
+    }
+
+    package func load() throws(StoreError) -> Snapshot {
+        do {
+            return try EtcdReader(client: client, keys: keys).read().snapshot
+        } catch {
+            throw StoreError(etcd: error)
+        }
+    }
+
+    package func checkIsCurrent() throws(StoreError) {
+        if !lease.isHeld { throw .notLeader(nil) }
+    }
+
+    package func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        try known.withLock { known throws(StoreError) in
+            try checkIsCurrent()
+            let plan = try CommitPlan(changes, keys: keys, before: known.held)
+            let mark = revision == known.mark.revision ? known.mark.nextStep : EtcdMark(revision: revision)
+            let transaction = EtcdTransaction(
+                comparisons: fence(known) + plan.unheld.map { .createRevision(of: $0, 0) },
+                success: plan.operations + [.put(keys.revision, mark.bytes)], failure: evidence)
+            if transaction.fits {
+                try decide(transaction, leadingTo: mark, &known)
+            } else {
+                try commitThroughJournal(plan, mark, &known)
+            }
+            for (id, addresses) in plan.held { known.held[id] = addresses }
+        }
+    }
+
+    package func close() {
+        lease.giveUp()
+        guard ownsClient else { return }
+        lease.waitUntilLost()
+        Task { [client] in await client.close() }
+    }
+
+    // MARK: One transaction
+
+    private func fence(_ known: Known) -> [EtcdComparison] {
+        [.createRevision(of: keys.leader, term), .modRevision(of: keys.revision, known.lastCommit)]
+    }
+
+    /// What says why a comparison failed.
+    private var evidence: [EtcdOperation] { [.get(keys.leader), .get(keys.revision)] }
+
+    /// Runs a transaction that writes `mark` if it takes effect, and returns once it is certain that it did. Throws once
+    /// it is certain that it did not and never will, or that this server leads no longer.
+    private func decide(
+        _ transaction: EtcdTransaction, leadingTo mark: EtcdMark, _ known: inout Known
+    ) throws(StoreError) {
+        let answer: EtcdTransactionAnswer
+        do throws(RPCStatus) {
+            answer = try client.commit(transaction, timeout: lease.patience)
+        } catch {
+            if error.saysThatNothingHappened { throw StoreError(etcd: error) }
+            return try findOut(mark, &known, because: error)
+        }
+        if answer.succeeded {
+            known.mark = mark
+            known.lastCommit = answer.revision
+            return
+        }
+        let found = try checkFence(answer)
+        guard found?.modRevision ?? 0 == known.lastCommit else {
+            lease.giveUp()
+            throw StoreError(.failed, "somebody else has changed \(keys.revision) in etcd: this server leads no longer")
+        }
+        throw StoreError(.failed, "an address of this change is in another binding already: nothing was changed")
+    }
+
+    /// After a transaction of which it is not known whether it has taken effect. One that was not answered is made void by
+    /// writing the old mark again, if it has not taken effect by then; one that found etcd full was decided with its answer,
+    /// and is looked for. Gives up with the lease: then another server finds out.
+    private func findOut(_ mark: EtcdMark, _ known: inout Known, because error: RPCStatus) throws(StoreError) {
+        let voids: [EtcdOperation] = error.saysThatEtcdIsFull ? [] : [.put(keys.revision, known.mark.bytes)]
+        let failure =
+            voids.isEmpty
+            ? StoreError(etcd: error) : StoreError(.failed, "etcd did not take the change in time: nothing was changed")
+        while lease.isHeld {
+            let answer: EtcdTransactionAnswer
+            do throws(RPCStatus) {
+                answer = try client.commit(
+                    EtcdTransaction(comparisons: fence(known), success: voids, failure: evidence),
+                    timeout: lease.patience)
+            } catch {
+                lease.pause()
+                continue
+            }
+            if answer.succeeded {
+                if !voids.isEmpty { known.lastCommit = answer.revision }
+                throw failure
+            }
+            guard let found = try checkFence(answer) else { break }
+            let foundMark = try EtcdMark(found)
+            // Either the transaction's own, or that of an attempt to find out whose answer was lost too.
+            known.lastCommit = found.modRevision
+            if foundMark == mark {
+                known.mark = mark
+                return
+            }
+            guard foundMark == known.mark else { break }
+            throw failure
+        }
+        lease.giveUp()
+        throw .notLeader(nil)
+    }
+
+    /// The present `revision`; throws `.notLeader` where the leader's key is not this term's.
+    private func checkFence(_ answer: EtcdTransactionAnswer) throws(StoreError) -> EtcdEntry? {
+        guard answer.found.count == 2, let leader = answer.found[0], leader.createRevision == term else {
+            lease.giveUp()
+            throw .notLeader(answer.found.first.flatMap { $0?.text })
+        }
+        return answer.found[1]
+    }
+
+    // MARK: Larger commits
+
+    private func commitThroughJournal(
+        _ plan: CommitPlan, _ mark: EtcdMark, _ known: inout Known
+    ) throws(StoreError) {
+        // Refused by etcd before anything is decided. The fence keeps it true until then: nobody else gives addresses.
+        for start in stride(from: 0, to: plan.unheld.count, by: EtcdTransaction.limit / 2) {
+            let some = plan.unheld[start..<min(start + EtcdTransaction.limit / 2, plan.unheld.count)]
+            let next = known.mark.nextStep
+            let check = EtcdTransaction(
+                comparisons: fence(known) + some.map { .createRevision(of: $0, 0) },
+                success: [.put(keys.revision, next.bytes)], failure: evidence)
+            try decide(check, leadingTo: next, &known)
+        }
+        let parts = EtcdJournal.parts(of: plan.operations)
+        for (index, part) in parts.enumerated() {
+            let next = known.mark.nextStep
+            let note = EtcdTransaction(
+                comparisons: fence(known),
+                success: [
+                    .put(keys.journal(index + 1), EtcdJournal.bytes(of: part)), .put(keys.revision, next.bytes),
+                ], failure: evidence)
+            try decide(note, leadingTo: next, &known)
+        }
+        let open = EtcdMark(revision: mark.revision, journalParts: parts.count)
+        try decide(
+            EtcdTransaction(
+                comparisons: fence(known), success: [.put(keys.revision, open.bytes)], failure: evidence),
+            leadingTo: open, &known)
+        try finish(parts, &known)
+    }
+
+    /// Does what the journal says and is a fact already: until it is done, or this server leads no longer.
+    private func finish(_ parts: [[EtcdOperation]], _ known: inout Known) throws(StoreError) {
+        for part in parts { try insist(part, leadingTo: known.mark.nextStep, &known) }
+        try insist(
+            [.deleteRange(from: keys.journal, to: EtcdKeys.end(of: keys.journal))],
+            leadingTo: EtcdMark(revision: known.mark.revision), &known)
+    }
+
+    private func insist(
+        _ operations: [EtcdOperation], leadingTo mark: EtcdMark, _ known: inout Known
+    ) throws(StoreError) {
+        while true {
+            do throws(StoreError) {
+                return try decide(
+                    EtcdTransaction(
+                        comparisons: fence(known), success: operations + [.put(keys.revision, mark.bytes)],
+                        failure: evidence), leadingTo: mark, &known)
+            } catch {
+                guard lease.isHeld else { throw .notLeader(nil) }
+                lease.pause()
+            }
+        }
+    }
+
+    /// Writes changes of an empty ledger in as many transactions as it takes, the revision in the last.
+    func fill(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        try known.withLock { known throws(StoreError) in
+            guard known.lastCommit == 0 else {
+                throw StoreError(.inUse, "There is a ledger in etcd already (\(keys.revision)): nothing was copied.")
+            }
+            let plan = try CommitPlan(changes, keys: keys, before: known.held)
+            for part in EtcdJournal.parts(of: plan.operations) {
+                let answer: EtcdTransactionAnswer
+                do throws(RPCStatus) {
+                    answer = try client.commit(
+                        EtcdTransaction(comparisons: fence(known), success: part, failure: evidence),
+                        timeout: .seconds(10))
+                } catch { throw StoreError(etcd: error) }
+                guard answer.succeeded else { throw .notLeader(nil) }
+            }
+            let mark = EtcdMark(revision: revision)
+            try decide(
+                EtcdTransaction(
+                    comparisons: fence(known), success: [.put(keys.revision, mark.bytes)], failure: evidence),
+                leadingTo: mark == known.mark ? mark.nextStep : mark, &known)
+            for (id, addresses) in plan.held { known.held[id] = addresses }
+        }
+    }
+
+    /// Does the rest of a commit that an earlier leader could not finish.
+    func finishJournal(_ operations: [EtcdOperation]) throws(StoreError) {
+        try known.withLock { known throws(StoreError) in
+            guard known.mark.journalParts > 0 else { return }
+            try finish(EtcdJournal.parts(of: operations), &known)
+        }
+    }
+}
+
+extension RPCStatus {
+    /// Whether a transaction that ended so had no effect and will have none; else it may have one, now or later.
+    fileprivate var saysThatNothingHappened: Bool {
+        switch code {
+        case .resourceExhausted: !saysThatEtcdIsFull
+        case .invalidArgument, .permissionDenied, .unauthenticated, .failedPrecondition,
+            .unimplemented:
+            true
+        default: false
+        }
+    }
+}
+
+extension RPCStatus {
+    /// etcd answers so also for the transaction that makes it full, which takes effect (`quotaApplierV3.Txn` in its
+    /// server/etcdserver/apply.go).
+    fileprivate var saysThatEtcdIsFull: Bool { message.contains("database space exceeded") }
+}
+
+extension StoreError {
+    /// What an answer of etcd's means for the person who runs the server.
+    init(etcd error: any Error) {
+        switch error {
+        case let error as StoreError: self = error
+        case let status as RPCStatus where status.saysThatEtcdIsFull:
+            self.init(
+                .full,
+                "etcd's database is full (\(status.message)): nothing was changed. Compact and defragment it, then "
+                    + "`etcdctl alarm disarm`; the server goes on by itself.")
+        case let status as RPCStatus where status.code == .permissionDenied || status.code == .unauthenticated:
+            self.init(.unwritable, "etcd does not let this server in: \(status.message)")
+        case let status as RPCStatus: self.init(.failed, "etcd does not answer as it should: \(status)")
+        default: self.init(.failed, "\(error)")
+        }
+    }
+}

@@ -1,0 +1,215 @@
+import Dispatch
+import Foundation
+import IPAMModel
+import Ledger
+import LedgerStore
+import Logging
+import RPC
+import Synchronization
+
+/// A ledger that is kept as another server changes it, by a watch: so that taking over costs no load.
+final class LedgerFollower: Sendable {
+    /// What is known of who leads.
+    enum Leader: Hashable, Sendable {
+        case unknown, nobody
+        case somebody(String)
+    }
+
+    struct Warm: Sendable {
+        var ledger: Ledger
+        var known: EtcdTenure.Known
+        /// Of a commit that is in the journal, and was not written yet when the ledger was read.
+        var openJournal: [EtcdOperation]
+    }
+
+    fileprivate struct State {
+        var warm: Warm?
+        /// Changes since the last commit that was seen whole.
+        var changes: [Change] = []
+        var leader = Leader.unknown
+        var failure: StoreError?
+    }
+
+    private let client: EtcdClient
+    private let keys: EtcdKeys
+    private let logger: Logger
+    private let state = Mutex(State())
+    private let task = Mutex<Task<Void, Never>?>(nil)
+    /// Called when the leader changes, the ledger has become whole, or it cannot be followed.
+    private let onChange: @Sendable () -> Void
+
+    init(_ client: EtcdClient, _ keys: EtcdKeys, logger: Logger, onChange: @escaping @Sendable () -> Void) {
+        self.client = client
+        self.keys = keys
+        self.logger = logger
+        self.onChange = onChange
+    }
+
+    var leader: Leader { state.withLock(\.leader) }
+    var isWhole: Bool { state.withLock { $0.warm != nil } }
+    /// Why the ledger cannot be followed at present.
+    var failure: StoreError? { state.withLock(\.failure) }
+
+    /// The ledger, once it has the commit that wrote `revision` last at `commit`; nil where it has not within `timeout`.
+    /// Follows no longer then.
+    func take(at commit: Int64, timeout: Duration) -> Warm? {
+        let deadline = ContinuousClock.now + timeout
+        while ContinuousClock.now < deadline {
+            let warm = state.withLock { state -> Warm? in
+                guard let warm = state.warm, warm.known.lastCommit >= commit, warm.known.mark.journalParts == 0 else {
+                    return nil
+                }
+                // Let go here, so that there is one owner and nothing is copied.
+                state.warm = nil
+                return warm
+            }
+            if let warm {
+                stop()
+                return warm
+            }
+            usleep(2_000)
+        }
+        return nil
+    }
+
+    func start() { task.withLock { $0 = $0 ?? Task { [self] in await run() } } }
+
+    func stop() { task.withLock { $0?.cancel() } }
+
+    private func run() async {
+        while !Task.isCancelled {
+            do {
+                let revision = try await load()
+                onChange()
+                try await follow(since: revision + 1)
+            } catch {
+                if Task.isCancelled { return }
+                let failure = StoreError(etcd: error)
+                logger.warning("the ledger in etcd cannot be followed", metadata: ["error": "\(failure)"])
+                state.withLock { state in
+                    state.failure = failure
+                    state.leader = .unknown
+                }
+                onChange()
+                try? await Task.sleep(for: .milliseconds(200))
+            }
+        }
+    }
+
+    /// Reads the ledger as a whole, on a thread that may block. Returns etcd's revision.
+    private func load() async throws -> Int64 {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Int64, any Error>) in
+            DispatchQueue.global().async { [self] in
+                continuation.resume(
+                    with: Result {
+                        let image = try EtcdReader(client: client, keys: keys).read()
+                        let warm = try Warm(image)
+                        state.withLock { state in
+                            state.warm = warm
+                            state.changes = []
+                            state.leader = image.leader.map(Leader.somebody) ?? .nobody
+                            state.failure = nil
+                        }
+                        return image.revision
+                    })
+            }
+        }
+    }
+
+    /// Returns, or throws, when the ledger must be read anew.
+    private func follow(since first: Int64) async throws {
+        var next = first
+        while !Task.isCancelled {
+            let watch = try client.watch(from: keys.prefix, to: EtcdKeys.end(of: keys.prefix), since: next)
+            var isInPieces = false
+            do {
+                for try await batch in watch.responses {
+                    if let reason = batch.cancelReason {
+                        logger.notice(
+                            "etcd ended the watch",
+                            metadata: ["reason": "\(reason)", "compacted": "\(batch.compactRevision)"])
+                        return
+                    }
+                    let isNews = try state.withLock { state in try apply(batch, to: &state) }
+                    isInPieces = batch.isFragment
+                    if !isInPieces, let last = batch.events.last { next = last.revision + 1 }
+                    if isNews { onChange() }
+                }
+            } catch let status as RPCStatus {
+                if Task.isCancelled { return }
+                logger.notice("the watch broke", metadata: ["status": "\(status)"])
+                client.turnAway(from: watch.member)
+                // What its pieces had would come again.
+                if isInPieces { return }
+                try? await Task.sleep(for: .milliseconds(100))
+            }
+        }
+    }
+
+    /// Whether another leads now.
+    private func apply(_ batch: EtcdWatchBatch, to state: inout State) throws -> Bool {
+        var isNews = false
+        for event in batch.events {
+            switch event {
+            case .put(let entry) where entry.key == keys.leader:
+                state.leader = .somebody(entry.text)
+                isNews = true
+            case .deleted(keys.leader, _):
+                state.leader = .nobody
+                isNews = true
+            case .put(let entry) where entry.key == keys.revision: try commit(entry, &state)
+            case .put(let entry): try state.put(entry, keys)
+            case .deleted(let key, _): try state.delete(key, keys)
+            }
+        }
+        return isNews
+    }
+
+    /// `revision` was written: everything before it belongs to whole commits, unless a journal is being written out.
+    private func commit(_ entry: EtcdEntry, _ state: inout State) throws {
+        let mark = try EtcdMark(entry)
+        state.warm?.known.mark = mark
+        state.warm?.known.lastCommit = entry.modRevision
+        guard mark.journalParts == 0 else { return }
+        defer { state.changes = [] }
+        try state.warm?.follow(state.changes, revision: mark.revision)
+    }
+}
+
+extension LedgerFollower.State {
+    fileprivate mutating func put(_ entry: EtcdEntry, _ keys: EtcdKeys) throws {
+        if entry.key.hasPrefix(keys.bindings) {
+            changes.append(.putBinding(try StoredRecord.binding(entry.value, at: entry.key)))
+        } else if entry.key.hasPrefix(keys.freed) {
+            changes.append(.putFreed(try StoredRecord.freed(entry.value, at: entry.key)))
+        } else if entry.key.hasPrefix(keys.pools) {
+            changes.append(.putPool(try StoredRecord.pool(entry.value, at: entry.key)))
+        }
+    }
+
+    fileprivate mutating func delete(_ key: String, _ keys: EtcdKeys) throws {
+        if let owner = keys.owner(of: key) {
+            // One that is not there was deleted before it was ever seen: made and freed in one commit.
+            if let binding = warm?.ledger.binding(of: owner) { changes.append(.removeBinding(binding)) }
+        } else if let address = keys.freedAddress(of: key) {
+            changes.append(.removeFreed(address))
+        } else if let name = keys.poolName(of: key) {
+            changes.append(.removePool(name: name))
+        }
+    }
+}
+
+extension LedgerFollower.Warm {
+    init(_ image: EtcdReader.Image) throws {
+        ledger = try Ledger(image.snapshot)
+        openJournal = image.openJournal
+        known = EtcdTenure.Known(
+            mark: image.mark, lastCommit: image.lastCommit, held: HeldAddresses(image.snapshot.bindings))
+    }
+
+    fileprivate mutating func follow(_ changes: [Change], revision: UInt64) throws {
+        try ledger.follow(changes, revision: revision)
+        for case .removeBinding(let binding) in changes { known.held[binding.id] = [] }
+        for case .putBinding(let binding) in changes { known.held[binding.id] = binding.assignments.map(\.address) }
+    }
+}

@@ -1,0 +1,43 @@
+package import Ledger
+
+/// A ledger that several servers share: one of them leads and serves it, the others follow.
+package protocol SharedLedger: AnyObject, Sendable {
+    /// Takes part, until `close`. `address` is where clients find this server.
+    func start(advertising address: String)
+    /// What this server is, whenever that changes; a change that nobody has taken yet gives way to a newer one. Ends after
+    /// `close`.
+    var roles: AsyncStream<Role> { get }
+    /// Lets another server lead at once. Blocks for a moment; idempotent.
+    func close()
+}
+
+package enum Role: Sendable {
+    /// The ledger as it is now, and where its changes go until another leads.
+    case leading(Ledger, any LedgerStore)
+    /// Nil: none is known.
+    case following(leader: String?)
+    /// Why the ledger can be neither served nor followed, in words.
+    case failing(String)
+}
+
+/// The store of a server that follows: it tells who leads, and nothing else.
+package final class FollowersStore: LedgerStore {
+    private let leader: String?
+    package init(leader: String?) { self.leader = leader }
+
+    package func load() throws(StoreError) -> Snapshot { throw refusal }
+    package func commit(_ changes: [Change], revision: UInt64) throws(StoreError) { throw refusal }
+    package func checkIsCurrent() throws(StoreError) { throw refusal }
+    package func close() {}
+
+    private var refusal: StoreError { .notLeader(leader) }
+}
+
+extension StoreError {
+    package static func notLeader(_ leader: String?) -> StoreError {
+        StoreError(
+            .notLeader,
+            leader.map { "this server does not lead: the one at \($0) does" }
+                ?? "this server does not lead, and no other does yet", leader: leader)
+    }
+}

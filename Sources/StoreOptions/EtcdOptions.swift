@@ -1,0 +1,77 @@
+package import ArgumentParser
+package import EtcdStore
+import Foundation
+import Program
+import RPC
+
+/// What belongs to `--store etcd:URL,URL,…`.
+package struct EtcdOptions: ParsableArguments {
+    package static let variables = [
+        "etcd-prefix", "etcd-ca", "etcd-cert", "etcd-key", "etcd-user", "etcd-password-file", "etcd-lease",
+    ]
+
+    @Option(help: "What all keys in etcd begin with; one for each installation.")
+    package var etcdPrefix = EtcdConfiguration.defaultPrefix
+
+    @Option(help: "CA certificates of etcd (PEM file), for https URLs.")
+    package var etcdCa: String?
+
+    @Option(help: "Certificate chain that is shown to etcd (PEM file).")
+    package var etcdCert: String?
+
+    @Option(help: "Private key of that certificate (PEM file).")
+    package var etcdKey: String?
+
+    @Option(help: "etcd's user, where its authentication is on.")
+    package var etcdUser: String?
+
+    @Option(help: "File with that user's password.")
+    package var etcdPasswordFile: String?
+
+    @Option(help: "Seconds after which another server leads when the leader says nothing; 2 at least.")
+    package var etcdLease = 5
+
+    package init() {}
+
+    package func validate() throws {
+        guard (etcdCert == nil) == (etcdKey == nil) else {
+            throw ValidationError("--etcd-cert and --etcd-key need each other")
+        }
+        guard (etcdUser == nil) == (etcdPasswordFile == nil) else {
+            throw ValidationError("--etcd-user and --etcd-password-file need each other")
+        }
+        guard etcdLease >= 2 else {
+            throw ValidationError("--etcd-lease \(etcdLease): etcd makes leases of 2 s or more")
+        }
+        guard etcdPrefix.hasPrefix("/"), etcdPrefix.count > 1 else {
+            throw ValidationError("--etcd-prefix \(etcdPrefix): begin it with a slash, as /holdfast/default/")
+        }
+    }
+
+    /// Of `URL,URL,…`. Throws `ValidationError`, and `Failure` where a file cannot be read.
+    package func configuration(urls: some StringProtocol) throws -> EtcdConfiguration {
+        guard let (endpoints, isTLS) = EtcdConfiguration.endpoints(of: urls) else {
+            throw ValidationError(
+                "--store etcd:\(urls): give etcd:http://HOST:PORT,http://HOST:PORT,… or the same with https")
+        }
+        var configuration = EtcdConfiguration(
+            endpoints: endpoints, prefix: etcdPrefix, lease: .seconds(etcdLease))
+        if isTLS {
+            configuration.credentials = .tls(
+                roots: try etcdCa.map(read), certificateChain: try etcdCert.map(read), privateKey: try etcdKey.map(read)
+            )
+        }
+        if let etcdUser, let etcdPasswordFile {
+            configuration.user = (etcdUser, try read(etcdPasswordFile).trimmingCharacters(in: .newlines))
+        }
+        return configuration
+    }
+
+    private func read(_ path: String) throws -> String {
+        do {
+            return try String(contentsOfFile: path, encoding: .utf8)
+        } catch {
+            throw Failure("\(path): \(error.localizedDescription)")
+        }
+    }
+}

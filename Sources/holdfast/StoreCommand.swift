@@ -1,0 +1,95 @@
+import ArgumentParser
+import EtcdStore
+import Foundation
+import IPAMModel
+import Ledger
+import LedgerStore
+import Program
+import StoreOptions
+
+struct StoreCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "store", abstract: "Moves the ledger itself, with the servers stopped.",
+        subcommands: [StoreCopy.self])
+}
+
+/// Works on the stores, not through a server.
+struct StoreCopy: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "copy",
+        abstract: "Copies a whole ledger into a store that has none yet, and compares the two.",
+        discussion: """
+            Stop all servers of both stores first; while one runs, nothing is copied. The source is not changed, apart \
+            from a commit in etcd that a dead server had begun. Example:
+
+            holdfast store copy --from sqlite:/var/lib/holdfast/ledger.sqlite --to etcd:http://10.0.0.1:2379
+            """)
+
+    @Option(help: "sqlite:PATH, or etcd:URL,URL,…")
+    var from: StoreName
+
+    @Option(help: "sqlite:PATH, or etcd:URL,URL,…: without a ledger.")
+    var to: StoreName
+
+    @OptionGroup(title: "etcd") var etcd: EtcdOptions
+
+    func validate() throws {
+        if case .etcd = from, case .etcd = to {
+            throw ValidationError("both stores are in etcd: use etcdctl snapshot, or copy by way of sqlite:PATH")
+        }
+        if case .sqlite(let path) = from, !FileManager.default.fileExists(atPath: path) {
+            throw ValidationError("--from sqlite:\(path): there is no such file")
+        }
+    }
+
+    func run() async throws {
+        do throws(StoreError) {
+            let source = try open(from)
+            defer { source.close() }
+            let snapshot = try source.load()
+            do throws(IPAMError) {
+                _ = try Ledger(snapshot)
+            } catch { throw StoreError(.damaged, error.message) }
+            let target = try open(to)
+            defer { target.close() }
+            try target.fill(snapshot)
+            let copy = try target.load()
+            guard Contents(copy) == Contents(snapshot) else {
+                throw StoreError(
+                    .failed, "the copy is not what was copied: do not use it. The source is as it was.")
+            }
+            print(
+                "copied and compared: \(copy.pools.count) pools, \(copy.bindings.count) bindings, "
+                    + "\(copy.freed.count) freed addresses, revision \(copy.revision)")
+        } catch {
+            throw Failure("\(error)")
+        }
+    }
+
+    private func open(_ name: StoreName) throws(StoreError) -> any LedgerStore {
+        switch name {
+        case .sqlite(let path): return try SQLiteStore(path: path)
+        case .etcd(let urls):
+            let configuration: EtcdConfiguration
+            do {
+                configuration = try etcd.configuration(urls: urls)
+            } catch { throw StoreError(.failed, "\(error)") }
+            return try EtcdTenure.open(configuration, as: "holdfast store copy on \(ProcessInfo.processInfo.hostName)")
+        }
+    }
+}
+
+/// A ledger's facts, whatever their order.
+private struct Contents: Equatable {
+    let revision: UInt64
+    let pools: Set<Pool>
+    let bindings: Set<Binding>
+    let freed: Set<FreedAddress>
+
+    init(_ snapshot: Snapshot) {
+        revision = snapshot.revision
+        pools = Set(snapshot.pools)
+        bindings = Set(snapshot.bindings)
+        freed = Set(snapshot.freed)
+    }
+}

@@ -1,0 +1,155 @@
+import EtcdStore
+import Foundation
+import RPC
+import Synchronization
+import Testing
+
+/// Real etcd members (Debian's etcd-server) on loopback, in a folder of their own; gone with the last who holds them.
+final class EtcdCluster: @unchecked Sendable {
+    // @unchecked: `members` is changed by the test's one thread.
+    struct Member {
+        let name: String
+        let client: Int
+        let peer: Int
+        var process: Process?
+    }
+
+    static let isInstalled = FileManager.default.isExecutableFile(atPath: "/usr/bin/etcd")
+
+    let folder: URL
+    private(set) var members: [Member]
+    private let flags: [String]
+
+    /// Starts them and returns once all answer.
+    init(members count: Int = 1, flags: [String] = []) throws {
+        folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-etcd-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        self.flags = flags
+        members = try (0..<count).map { index in
+            Member(name: "m\(index)", client: try freePort(), peer: try freePort())
+        }
+        for index in members.indices { try start(index) }
+        for index in members.indices { try waitUntilHealthy(index) }
+    }
+
+    deinit {
+        for index in members.indices { kill(index) }
+        try? FileManager.default.removeItem(at: folder)
+    }
+
+    func configuration(_ prefix: String = "/holdfast/test/", lease: Duration = .seconds(2)) -> EtcdConfiguration {
+        EtcdConfiguration(endpoints: members.map { "127.0.0.1:\($0.client)" }, prefix: prefix, lease: lease)
+    }
+
+    /// For `--store`.
+    var store: String { "etcd:" + members.map { "http://127.0.0.1:\($0.client)" }.joined(separator: ",") }
+
+    func start(_ index: Int) throws {
+        let member = members[index]
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/etcd")
+        process.arguments =
+            [
+                "--name", member.name, "--data-dir", folder.appending(path: member.name).path,
+                "--listen-client-urls", "http://127.0.0.1:\(member.client)",
+                "--advertise-client-urls", "http://127.0.0.1:\(member.client)",
+                "--listen-peer-urls", "http://127.0.0.1:\(member.peer)",
+                "--initial-advertise-peer-urls", "http://127.0.0.1:\(member.peer)",
+                "--initial-cluster", members.map { "\($0.name)=http://127.0.0.1:\($0.peer)" }.joined(separator: ","),
+                "--log-level", "error",
+            ] + flags
+        let log = folder.appending(path: "\(member.name).log")
+        if !FileManager.default.fileExists(atPath: log.path) { try Data().write(to: log) }
+        let handle = try FileHandle(forWritingTo: log)
+        try handle.seekToEnd()
+        process.standardError = handle
+        process.standardOutput = handle
+        try process.run()
+        members[index].process = process
+    }
+
+    func send(_ signal: Int32, to index: Int) {
+        if let process = members[index].process { Foundation.kill(process.processIdentifier, signal) }
+    }
+
+    func kill(_ index: Int) {
+        guard let process = members[index].process else { return }
+        Foundation.kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+        members[index].process = nil
+    }
+
+    /// What `etcdctl` prints.
+    @discardableResult
+    func ctl(_ arguments: String...) throws -> String {
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/etcdctl")
+        process.environment = ["ETCDCTL_API": "3"]
+        let endpoints = members.map { "127.0.0.1:\($0.client)" }.joined(separator: ",")
+        process.arguments = ["--endpoints", endpoints, "--command-timeout", "20s"] + arguments
+        let output = Pipe()
+        process.standardOutput = output
+        process.standardError = output
+        try process.run()
+        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        return text
+    }
+
+    private func waitUntilHealthy(_ index: Int) throws {
+        let deadline = ContinuousClock.now + .seconds(60)
+        let url = "127.0.0.1:\(members[index].client)"
+        while true {
+            let process = Process()
+            process.executableURL = URL(filePath: "/usr/bin/etcdctl")
+            process.environment = ["ETCDCTL_API": "3"]
+            process.arguments = ["--endpoints", url, "endpoint", "health"]
+            process.standardOutput = FileHandle.nullDevice
+            process.standardError = FileHandle.nullDevice
+            try process.run()
+            process.waitUntilExit()
+            if process.terminationStatus == 0 { return }
+            if ContinuousClock.now > deadline {
+                let log = try String(contentsOf: folder.appending(path: "\(members[index].name).log"), encoding: .utf8)
+                throw Failure("etcd does not start: \(log.suffix(2000))")
+            }
+            usleep(50_000)
+        }
+    }
+}
+
+struct Failure: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// Whether `condition` came true in time; the machine may be loaded.
+func eventually(within limit: Duration = .seconds(60), _ condition: () throws -> Bool) rethrows -> Bool {
+    let deadline = ContinuousClock.now + limit
+    while ContinuousClock.now < deadline {
+        if try condition() { return true }
+        usleep(5_000)
+    }
+    return false
+}
+
+/// A TCP port of loopback that nobody had a moment ago, and that no outgoing connection is given: a member that was
+/// killed wants it again.
+private func freePort() throws -> Int {
+    for _ in 0..<200 {
+        let port = UInt16.random(in: 20_000..<32_000)
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let isFree = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+        if isFree { return Int(port) }
+    }
+    throw Failure("no free port")
+}

@@ -1,0 +1,58 @@
+import Dispatch
+import EtcdStore
+import Ledger
+import LedgerStore
+import Logging
+import Synchronization
+
+/// The store of a member of an etcd ledger that is alone, and so leads; its end is the end of the member.
+final class LeadingStore: LedgerStore {
+    private let ledger: EtcdLedger
+    private let tenure: any LedgerStore
+    /// As the follower had it when it took over.
+    let warm: Ledger
+
+    /// Returns once it leads.
+    init(_ configuration: EtcdConfiguration, address: String = "127.0.0.1:1") throws {
+        ledger = try EtcdLedger(configuration, logger: quiet)
+        ledger.start(advertising: address)
+        let elected = Mutex<(Ledger, any LedgerStore)?>(nil)
+        let failure = Mutex<String?>(nil)
+        let isDone = DispatchSemaphore(value: 0)
+        Task { [roles = ledger.roles] in
+            for await role in roles {
+                switch role {
+                case .leading(let ledger, let store):
+                    elected.withLock { $0 = (ledger, store) }
+                    isDone.signal()
+                    return
+                case .failing(let reason):
+                    failure.withLock { $0 = reason }
+                    isDone.signal()
+                    return
+                case .following: continue
+                }
+            }
+        }
+        _ = isDone.wait(timeout: .now() + 60)
+        guard let found = elected.withLock({ $0 }) else {
+            ledger.close()
+            throw Failure(failure.withLock { $0 } ?? "not elected within 60 s")
+        }
+        (warm, tenure) = found
+    }
+
+    func load() throws(StoreError) -> Snapshot { try tenure.load() }
+    func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        try tenure.commit(changes, revision: revision)
+    }
+    func checkIsCurrent() throws(StoreError) { try tenure.checkIsCurrent() }
+    var largestBatch: Int { tenure.largestBatch }
+    func close() { ledger.close() }
+}
+
+let quiet: Logger = {
+    var logger = Logger(label: "test")
+    logger.logLevel = .error
+    return logger
+}()

@@ -1,0 +1,105 @@
+import Foundation
+import IPAMAPI
+import IPAMModel
+
+/// Several real holdfast-servers on one etcd, each a process of its own on a unix socket.
+final class Servers: @unchecked Sendable {
+    // @unchecked: `processes` is changed by the test's one thread.
+    private let cluster: EtcdCluster
+    let folder: URL
+    let count: Int
+    private var processes: [Int: Process] = [:]
+    private let pools = """
+        - name: vm-net
+          is_default: true
+          reuse_delay: 0s
+          prefixes: [{prefix: 10.16.0.0/22, gateway: 10.16.0.1}]
+        """
+
+    init(_ cluster: EtcdCluster, count: Int = 3) throws {
+        self.cluster = cluster
+        self.count = count
+        folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-ha-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        try Data(pools.utf8).write(to: folder.appending(path: "pools.yaml"))
+        for index in 0..<count { try start(index) }
+    }
+
+    deinit {
+        for index in 0..<count { kill(index) }
+        try? FileManager.default.removeItem(at: folder)
+    }
+
+    func address(_ index: Int) -> String { "unix:\(folder.path)/\(index).sock" }
+
+    /// For `--server`.
+    var list: String { (0..<count).map(address).joined(separator: ",") }
+
+    static func binary(_ name: String) -> URL {
+        URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appending(path: name)
+    }
+
+    func start(_ index: Int) throws {
+        let process = Process()
+        process.executableURL = Self.binary("holdfast-server")
+        process.arguments = [
+            "--listen", address(index), "--http", "off", "--store", cluster.store, "--etcd-prefix", "/holdfast/ha/",
+            "--etcd-lease", "2", "--pools", folder.appending(path: "pools.yaml").path, "--log-level", "info",
+        ]
+        let log = folder.appending(path: "\(index).log")
+        if !FileManager.default.fileExists(atPath: log.path) { try Data().write(to: log) }
+        let handle = try FileHandle(forWritingTo: log)
+        try handle.seekToEnd()
+        process.standardError = handle
+        process.standardOutput = FileHandle.nullDevice
+        try process.run()
+        processes[index] = process
+    }
+
+    func send(_ signal: Int32, to index: Int) {
+        if let process = processes[index] { Foundation.kill(process.processIdentifier, signal) }
+    }
+
+    /// Sends it and waits for the end.
+    func kill(_ index: Int, _ signal: Int32 = SIGKILL) {
+        guard let process = processes.removeValue(forKey: index) else { return }
+        Foundation.kill(process.processIdentifier, SIGCONT)
+        Foundation.kill(process.processIdentifier, signal)
+        process.waitUntilExit()
+    }
+
+    /// Which one etcd has as the leader.
+    func leader() throws -> Int? {
+        let address = try cluster.ctl("get", "--print-value-only", "/holdfast/ha/leader")
+        return (0..<count).first { address == self.address($0) + "\n" }
+    }
+
+    func waitForLeader(other: Int? = nil) throws -> Int {
+        var found: Int?
+        guard
+            try eventually({
+                found = try leader()
+                return found != nil && found != other
+            }), let found
+        else { throw Failure("no leader: \(logs)") }
+        return found
+    }
+
+    /// Returns once the pools are there.
+    func waitUntilServing() async throws {
+        let client = try IPAMClient(server: list)
+        let deadline = ContinuousClock.now + .seconds(60)
+        while (try? await client.pools(timeout: .seconds(5)))?.isEmpty != false {
+            if ContinuousClock.now > deadline { throw Failure("no pools: \(logs)") }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        await client.close()
+    }
+
+    var logs: String {
+        (0..<count).map { index in
+            let text = (try? String(contentsOf: folder.appending(path: "\(index).log"), encoding: .utf8)) ?? ""
+            return "server \(index):\n\(text.suffix(3000))"
+        }.joined(separator: "\n")
+    }
+}

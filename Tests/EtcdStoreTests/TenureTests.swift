@@ -1,0 +1,165 @@
+import Foundation
+import IPAMModel
+import Ledger
+import LedgerStore
+import StoreConformance
+import Testing
+
+@testable import EtcdStore
+
+@Suite(.serialized, .enabled(if: EtcdCluster.isInstalled)) struct `A term of leadership` {
+    private static let cluster = Result { try EtcdCluster() }
+
+    private let cluster: EtcdCluster
+    private let prefix = "/holdfast/\(UUID())/"
+
+    init() throws { cluster = try Self.cluster.get() }
+
+    private func open() throws -> EtcdTenure { try EtcdTenure.open(cluster.configuration(prefix), as: "test") }
+
+    /// The lease is taken away behind its back, so that only the comparison in etcd stands between it and the ledger.
+    @Test func `is over in etcd before its holder knows: nothing that it sends then takes effect`() throws {
+        let old = try open()
+        try old.commit([.putBinding(Example.binding(owner: 1, address: 7))], revision: 1)
+        try cluster.ctl("lease", "revoke", String(old.lease.id, radix: 16))
+        #expect(old.lease.isHeld)
+        #expect { try old.commit([.putBinding(Example.binding(owner: 2, address: 8))], revision: 2) } throws: {
+            ($0 as? StoreError)?.code == .notLeader
+        }
+        #expect(!old.lease.isHeld)
+
+        // Nor once another leads, and has given the same address.
+        let older = try open()
+        try cluster.ctl("lease", "revoke", String(older.lease.id, radix: 16))
+        let new = try open()
+        try new.commit([.putBinding(Example.binding(owner: 3, address: 8))], revision: 2)
+        #expect(throws: StoreError.self) {
+            try older.commit([.putBinding(Example.binding(owner: 2, address: 8))], revision: 2)
+        }
+        #expect(try Set(new.load().bindings.map(\.owner.name)) == ["vm-1", "vm-3"])
+        new.close()
+    }
+
+    @Test func `is refused while another lasts`() throws {
+        let first = try open()
+        #expect { try open() } throws: { ($0 as? StoreError)?.code == .inUse }
+        first.close()
+        let second = try open()
+        second.close()
+    }
+
+    @Test func `ends by itself when etcd is away for longer than the lease`() throws {
+        let alone = try EtcdCluster()
+        let tenure = try EtcdTenure.open(alone.configuration(prefix), as: "test")
+        alone.send(SIGSTOP, to: 0)
+        #expect(eventually { !tenure.lease.isHeld })
+        #expect { try tenure.checkIsCurrent() } throws: { ($0 as? StoreError)?.code == .notLeader }
+        alone.send(SIGCONT, to: 0)
+        #expect(eventually { (try? EtcdTenure.open(alone.configuration(prefix), as: "test"))?.close() != nil })
+    }
+
+    @Test func `takes nothing into a full etcd, says what to do, and goes on after that is done`() throws {
+        let small = try EtcdCluster(flags: ["--quota-backend-bytes", "\(4 << 20)"])
+        let tenure = try EtcdTenure.open(small.configuration(prefix), as: "test")
+        var (revision, failure) = (UInt64(0), StoreError?.none)
+        while failure == nil, revision < 2000 {
+            let changes = (0..<50).map { Change.putBinding(Example.binding(owner: $0 + 1, address: $0 + 1)) }
+            do throws(StoreError) {
+                try tenure.commit(changes, revision: revision + 1)
+                revision += 1
+            } catch { failure = error }
+        }
+        #expect(failure?.code == .full, "\(failure?.message ?? "never full")")
+        #expect(tenure.lease.isHeld)
+        #expect(try tenure.load().revision == revision)
+        let status = try small.ctl("get", "nothing", "-w", "json")
+        try small.ctl("compact", String(status.split(separator: "\"revision\":").last?.prefix { $0.isNumber } ?? ""))
+        try small.ctl("defrag")
+        try small.ctl("alarm", "disarm")
+        #expect(
+            eventually {
+                (try? tenure.commit([.putBinding(Example.binding(owner: 90, address: 90))], revision: revision + 1))
+                    != nil
+            })
+        #expect(try tenure.load().revision == revision + 1)
+        tenure.close()
+    }
+
+    /// As a leader leaves it that dies after the journal has become a fact and before it is all written.
+    @Test func `begins with what an earlier one had committed and not written yet`() throws {
+        let before = try open()
+        let old = Example.binding(owner: 1, address: 7)
+        try before.commit([.putBinding(old)], revision: 1)
+        before.close()
+        let keys = EtcdKeys(prefix: prefix)
+        let changes: [Change] =
+            [.removeBinding(old)] + (2..<400).map { .putBinding(Example.binding(owner: $0, address: $0)) }
+        let plan = try CommitPlan(changes, keys: keys, before: HeldAddresses([old]))
+        let client = try EtcdClient(cluster.configuration(prefix))
+        func write(_ operations: [EtcdOperation]) throws {
+            #expect(try client.commit(EtcdTransaction(success: operations), timeout: .seconds(20)).succeeded)
+        }
+        try write([.put(keys.journal(1), EtcdJournal.bytes(of: Array(plan.operations[..<200])))])
+        try write([.put(keys.journal(2), EtcdJournal.bytes(of: Array(plan.operations[200...])))])
+        try write([.put(keys.revision, EtcdMark(revision: 2, journalParts: 2).bytes)])
+        try write(Array(plan.operations[..<90]))
+
+        var model = Model()
+        for change in changes { model.apply(change) }
+        model.revision = 2
+        // Seen whole by whoever only reads, and by the next leader, who writes it out.
+        #expect(model.difference(from: try EtcdReader(client: client, keys: keys).read().snapshot) == nil)
+        let after = try open()
+        #expect(model.difference(from: try after.load()) == nil)
+        #expect(try cluster.ctl("get", "--prefix", "--keys-only", prefix + "journal/") == "")
+        #expect(try cluster.ctl("get", "--print-value-only", prefix + "revision") == "format 1 revision 2\n")
+        #expect(throws: StoreError.self) {
+            try after.commit([.putBinding(Example.binding(owner: 500, address: 300))], revision: 3)
+        }
+        after.close()
+    }
+
+    @Test func `does not take a copy that broke off for a ledger`() throws {
+        let keys = EtcdKeys(prefix: prefix)
+        try cluster.ctl("put", keys.address(Example.binding(owner: 1, address: 7).assignments[0].address), "somebody")
+        #expect { try open() } throws: { ($0 as? StoreError)?.code == .damaged }
+    }
+
+    @Test func `finds damage in a record`() throws {
+        let first = try open()
+        try first.commit([.putBinding(Example.binding(owner: 1, address: 7))], revision: 1)
+        first.close()
+        try cluster.ctl("put", prefix + "binding/vm/default/vm-1/vm-net/eth0", "nonsense")
+        #expect { try open() } throws: { ($0 as? StoreError)?.code == .damaged }
+    }
+}
+
+@Suite struct `Keys in etcd` {
+    @Test func `say who owns what, whatever the names hold`() {
+        let keys = EtcdKeys(prefix: "/h/")
+        let texts = ["", "a", "a/b", "%2F", "täst\n", "🦊", "/", "//"]
+        var seen: Set<String> = []
+        for namespace in texts {
+            for name in texts {
+                for network in texts {
+                    for kind in OwnerKind.allCases {
+                        let owner = OwnerKey(kind: kind, namespace: namespace, name: name, network: network)
+                        let key = keys.binding(owner)
+                        #expect(seen.insert(key).inserted)
+                        #expect(keys.owner(of: key) == owner)
+                    }
+                }
+            }
+        }
+    }
+
+    @Test func `of a list of URLs are taken only where all are alike`() {
+        #expect(EtcdConfiguration.endpoints(of: "http://a:2379,http://[::1]:1/")?.endpoints == ["a:2379", "[::1]:1"])
+        #expect(EtcdConfiguration.endpoints(of: "https://a:2379")?.isTLS == true)
+        for text in [
+            "", "a:2379", "http://a:2379,https://b:2379", "http://a", "http://a:x", "http://a:1/path", "http://:1",
+        ] {
+            #expect(EtcdConfiguration.endpoints(of: text) == nil, "\(text)")
+        }
+    }
+}

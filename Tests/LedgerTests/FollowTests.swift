@@ -1,0 +1,78 @@
+import Addresses
+import IPAMModel
+import Ledger
+import Testing
+
+@Suite struct `A ledger that follows` {
+    @Test(arguments: [UInt64.random(in: 0 ... .max), 1, 2, 3])
+    func `is always what the leader's is`(seed: UInt64) throws {
+        var history = RandomHistory(Generator(seed: seed))
+        var (leader, follower) = (Ledger(), Ledger())
+        var now = Timestamp(seconds: 1_800_000_000)
+        for step in 0..<800 {
+            for _ in 0..<history.number(1...6) {
+                now = now.advanced(by: .seconds(Int64(history.number(0...20))))
+                _ = try? leader.apply(history.next(), at: now)
+            }
+            let changes = leader.pending
+            leader.commit()
+            try follower.follow(history.shuffled(Self.last(of: changes)), revision: leader.committedRevision)
+            let (expected, found) = (Facts(leader, at: now), Facts(follower, at: now))
+            try #require(found == expected, "seed \(seed), step \(step)")
+        }
+        // It goes on as the leader would: the same answer to the same command.
+        for _ in 0..<200 {
+            now = now.advanced(by: .seconds(1))
+            let command = history.next()
+            let (a, b) = (Answer(&leader, command, now), Answer(&follower, command, now))
+            try #require(a == b, "seed \(seed)")
+        }
+    }
+
+    /// Which of several holders a refusal names depends on where they lie in memory.
+    private struct Answer: Equatable {
+        var outcome: Outcome?
+        var reason: IPAMError.Reason?
+
+        init(_ ledger: inout Ledger, _ command: Command, _ now: Timestamp) {
+            do throws(IPAMError) {
+                outcome = try ledger.apply(command, at: now)
+            } catch {
+                reason = error.reason
+            }
+        }
+    }
+
+    /// What is left of a commit's changes where each key has one value: the last.
+    private static func last(of changes: [Change]) -> [Change] {
+        var last: [String: Change] = [:]
+        for change in changes {
+            switch change {
+            case .putBinding(let binding), .removeBinding(let binding): last["\(binding.owner.key)"] = change
+            case .putFreed(let freed): last["\(freed.address)"] = change
+            case .removeFreed(let address): last["\(address)"] = change
+            case .putPool(let pool): last["pool \(pool.name)"] = change
+            case .removePool(let name): last["pool \(name)"] = change
+            }
+        }
+        return Array(last.values)
+    }
+
+    private struct Facts: Equatable {
+        var revision: UInt64
+        var pools: Set<Pool>
+        var bindings: Set<Binding>
+        var freed: Set<FreedAddress>
+        var usage: [String: [PrefixUsage]]
+
+        init(_ ledger: Ledger, at now: Timestamp) {
+            let snapshot = ledger.snapshot
+            revision = snapshot.revision
+            pools = Set(snapshot.pools)
+            bindings = Set(snapshot.bindings)
+            freed = Set(snapshot.freed)
+            usage = Dictionary(
+                uniqueKeysWithValues: snapshot.pools.map { ($0.name, ledger.usage(ofPool: $0.name, at: now)) })
+        }
+    }
+}
