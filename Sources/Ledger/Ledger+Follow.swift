@@ -58,7 +58,9 @@ extension Ledger {
     package mutating func start(at now: Timestamp) {
         copies.startedAt = now
         for index in spaces.indices {
-            guard let delay = spaces[index]?.pool.reuseDelay, let count = spaces[index]?.prefixes.count else { continue }
+            guard let delay = spaces[index]?.pool.reuseDelay, let count = spaces[index]?.prefixes.count else {
+                continue
+            }
             for prefix in 0..<count { spaces[index]?.prefixes[prefix].holdFreed(until: now.advanced(by: delay)) }
         }
     }
