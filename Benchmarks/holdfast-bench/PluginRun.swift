@@ -10,7 +10,7 @@ struct PluginRun {
 
     /// Starts it; both of the plugin's outputs go to `output`, a file.
     func start(output: String) throws -> pid_t {
-        var actions = posix_spawn_file_actions_t()
+        var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
         unsafe posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, configuration, O_RDONLY, 0)

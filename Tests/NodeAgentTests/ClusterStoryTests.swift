@@ -143,7 +143,20 @@ private struct Kubelet {
                 "cniVersion": "1.0.0", "name": "vm-net", "type": "bridge", "ipam": ["type": "holdfast-cni"],
             ])
         guard isAdd else { return try await node.handler.delete(request) }
-        let answer = try await node.handler.add(request)
+        let answer = try await add(request, on: node)
         for ip in answer["result"]?["ips"]?.array ?? [] { addresses.insert(ip["address"]?.string ?? "") }
+    }
+
+    /// Again and again while an agent says that it may help, as a kubelet does.
+    private func add(_ request: AgentRequest, on node: PlayedNode) async throws -> JSON {
+        let deadline = ContinuousClock.now + .seconds(60)
+        while true {
+            do throws(CNIError) {
+                return try await node.handler.add(request)
+            } catch {
+                guard error.code == .tryAgainLater, .now < deadline else { throw error }
+            }
+            try await Task.sleep(for: .milliseconds(10))
+        }
     }
 }
