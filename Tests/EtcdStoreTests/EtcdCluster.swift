@@ -66,7 +66,25 @@ final class EtcdCluster: @unchecked Sendable {
         process.standardOutput = handle
         try process.run()
         members[index].process = process
+        Self.endWithThisProcess(process.processIdentifier, folder)
     }
+
+    /// A cluster that a suite holds for ever has no other end.
+    private static func endWithThisProcess(_ pid: pid_t, _ folder: URL) {
+        let isFirst = started.withLock { started in
+            started.append((pid, folder))
+            return started.count == 1
+        }
+        guard isFirst else { return }
+        atexit {
+            for (pid, folder) in EtcdCluster.started.withLock({ $0 }) {
+                Foundation.kill(pid, SIGKILL)
+                try? FileManager.default.removeItem(at: folder)
+            }
+        }
+    }
+
+    private static let started = Mutex<[(pid: pid_t, folder: URL)]>([])
 
     func send(_ signal: Int32, to index: Int) {
         if let process = members[index].process { Foundation.kill(process.processIdentifier, signal) }
@@ -76,6 +94,7 @@ final class EtcdCluster: @unchecked Sendable {
         guard let process = members[index].process else { return }
         Foundation.kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
+        Self.started.withLock { $0.removeAll { $0.pid == process.processIdentifier } }
         members[index].process = nil
     }
 
