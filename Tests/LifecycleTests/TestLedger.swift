@@ -19,7 +19,7 @@ func makeLedger() async throws -> Writer {
         name: "vms",
         prefixes: [
             PoolPrefix(
-                prefix: try #require(IPPrefix("10.16.0.0/16")), gateway: try #require(IPAddress("10.16.0.1")))
+                prefix: try #require(IPPrefix("10.16.0.0/16")), gateway: IPAddress("10.16.0.1"))
         ], isDefault: true)
     _ = try await writer.submit(.createPool(pool))
     return writer

@@ -16,7 +16,7 @@ struct GuestPortTests {
         var guest = GuestConfiguration(mac: MACAddress(bits: 0x0200_0a10_000f))
         guest.ipv4 = DHCPv4Lease(
             address: try #require(IPAddress("10.16.0.15")), prefixLength: 16,
-            router: try #require(IPAddress("10.16.0.1")),
+            router: IPAddress("10.16.0.1"),
             leaseTime: 60)
         guest.ipv4?.routes = [
             DHCPRoute(destination: try #require(IPPrefix("10.0.0.0/8")), router: try #require(IPAddress("10.16.0.2")))
