@@ -46,6 +46,11 @@ class Guest:
     def __init__(self, scene, name, pod, mac=None):
         self.scene, self.name, self.pod = scene, f"guest-{name}", pod
         ip("netns", "add", self.name)
+        # Another test's guest may have had this MAC a moment ago: its last words must not make the link-local address of
+        # this one a duplicate, which the kernel would never try again.
+        subprocess.run(self.inside(
+            "sh", "-c", "for name in all default; do echo 0 > /proc/sys/net/ipv6/conf/$name/accept_dad; done"),
+            check=True)
         self.mac = managed_tap(pod.name, self._plug)
         self.use(mac or self.mac)
 
