@@ -19,8 +19,8 @@ extension Writer {
                 unsafe message.pointee.created = answer.1 ? 1 : 0
                 return unsafe message
             },
-            complete: { request, _, reply in
-                self.submit(.allocate(request)) { result in
+            complete: { request, call, reply in
+                self.submit(.allocate(request), by: call.caller) { result in
                     switch result {
                     case .success(.binding(let binding?, let created)): reply.succeed((binding, created))
                     case .success: reply.fail(RPCStatus(.internalError, "an allocation without a binding"))
@@ -37,8 +37,8 @@ extension Writer {
                 if let answer { unsafe message.pointee.binding = answer.wire(in: arena) }
                 return unsafe message
             },
-            complete: { request, _, reply in
-                self.submit(.release(request)) { result in
+            complete: { request, call, reply in
+                self.submit(.release(request), by: call.caller) { result in
                     switch result {
                     case .success(.binding(let binding, _)): reply.succeed(binding)
                     case .success: reply.fail(RPCStatus(.internalError, "a release without a binding"))
@@ -55,8 +55,8 @@ extension Writer {
                 unsafe message.pointee.binding = answer.wire(in: arena)
                 return unsafe message
             },
-            complete: { request, _, reply in
-                self.submit(.transfer(request)) { result in
+            complete: { request, call, reply in
+                self.submit(.transfer(request), by: call.caller) { result in
                     switch result {
                     case .success(.binding(let binding?, _)): reply.succeed(binding)
                     case .success: reply.fail(RPCStatus(.internalError, "a transfer without a binding"))
@@ -81,6 +81,17 @@ extension Writer {
             complete: { listing, _, reply in
                 reply.complete { () throws(IPAMError) in try self.page(listing) }
             })
+        // The history is the store's, which is read on another thread.
+        unsafe service.unary(
+            decode: { (message: UnsafePointer<Wire.ListHistoryRequest>) throws(RPCStatus) in
+                try status { () throws(IPAMError) in try unsafe HistoryListing(message.pointee) }
+            },
+            encode: { (page: HistoryPage, arena) in unsafe page.wire(in: arena) },
+            handle: { listing, _ async throws(RPCStatus) in
+                do throws(IPAMError) {
+                    return try await self.history(listing)
+                } catch { throw error.status }
+            })
         unsafe service.serverStreaming(
             decode: { (message: UnsafePointer<Wire.WatchBindingsRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe BindingFilter(message.pointee) }
@@ -93,5 +104,14 @@ extension Writer {
                 }
             })
         return service
+    }
+}
+
+extension ServerCall {
+    /// Who asks, as far as TLS has verified it.
+    var caller: Caller {
+        let identity = identity
+        guard identity.isAuthenticated, let name = identity.commonName else { return .anyone }
+        return Caller(name: "certificate:\(name)", roles: .any)
     }
 }

@@ -13,8 +13,8 @@ extension Writer {
                 try status { () throws(IPAMError) in try unsafe RenewCopiesRequest(message.pointee) }
             },
             encode: { (copies: [RenewedCopy], arena) in unsafe copies.wire(in: arena) },
-            complete: { request, _, reply in
-                self.submit(.renewCopies(request)) { result in
+            complete: { request, call, reply in
+                self.submit(.renewCopies(request), by: call.caller) { result in
                     switch result {
                     case .success(.copies(let copies)): reply.succeed(copies)
                     case .success: reply.fail(RPCStatus(.internalError, "a renewal without copies"))

@@ -13,13 +13,13 @@ extension Writer {
                 try status { () throws(IPAMError) in try unsafe Pool(message.pointee.pool) }
             },
             encode: { (pool: DescribedPool, arena) in unsafe pool.wire(in: arena) },
-            complete: { pool, _, reply in self.submit(.createPool(pool)) { reply.complete(pool: $0) } })
+            complete: { pool, call, reply in self.submit(.createPool(pool), by: call.caller) { reply.complete(pool: $0) } })
         unsafe service.unary(
             decode: { (message: UnsafePointer<Wire.UpdatePoolRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe Pool(message.pointee.pool) }
             },
             encode: { (pool: DescribedPool, arena) in unsafe pool.wire(in: arena) },
-            complete: { pool, _, reply in self.submit(.updatePool(pool)) { reply.complete(pool: $0) } })
+            complete: { pool, call, reply in self.submit(.updatePool(pool), by: call.caller) { reply.complete(pool: $0) } })
         unsafe service.unary(
             decode: { (message: UnsafePointer<Wire.GetPoolRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe poolName(message.pointee.name) }
@@ -44,8 +44,8 @@ extension Writer {
                 try status { () throws(IPAMError) in try unsafe poolName(message.pointee.name) }
             },
             encode: { (_: Void, arena) in unsafe arena.make(Wire.DeletePoolResponse.self) },
-            complete: { name, _, reply in
-                self.submit(.deletePool(name: name)) { result in
+            complete: { name, call, reply in
+                self.submit(.deletePool(name: name), by: call.caller) { result in
                     switch result {
                     case .success: reply.succeed(())
                     case .failure(let error): reply.fail(error.status)

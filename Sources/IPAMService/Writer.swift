@@ -26,6 +26,7 @@ package final class Writer: Sendable {
 
     private struct Waiting: Sendable {
         let command: Command
+        let caller: Caller
         let complete: Completion
     }
 
@@ -42,7 +43,8 @@ package final class Writer: Sendable {
     /// Where the ledger is durable. Changed together with it, by who holds `lead`.
     private let store: Mutex<any LedgerStore>
     private let clock: Mutex<LedgerClock>
-    private let logger: Logger
+    let logger: Logger
+    private let audit: AuditLog?
     package let watches = WatchHub()
     let metrics = WriterMetrics()
     /// Why the store takes no changes, or nil once it does again; the newest only.
@@ -51,20 +53,23 @@ package final class Writer: Sendable {
     /// Changed by the thread that leads only.
     private let isFailing = Atomic(false)
 
-    package init(_ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger) {
+    package init(
+        _ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger, audit: AuditLog? = nil
+    ) {
         self.ledger = Mutex(ledger)
         self.store = Mutex(store)
         self.clock = Mutex(clock)
         self.logger = logger
+        self.audit = audit
         (storeStates, storeState) = AsyncStream.makeStream(of: String?.self, bufferingPolicy: .bufferingNewest(1))
     }
 
     /// Answers through `complete`, on whatever thread leads then, once the command's changes are durable or it is refused.
     /// May run other callers' commands as well: it blocks for as long as commits take.
-    package func submit(_ command: Command, _ complete: @escaping Completion) {
+    package func submit(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
         let (refused, wake) = queue.withLock { queue in
             if queue.isClosed { return (true, false) }
-            queue.waiting.append(Waiting(command: command, complete: complete))
+            queue.waiting.append(Waiting(command: command, caller: caller, complete: complete))
             defer { queue.isDraining = true }
             return (false, !queue.isDraining)
         }
@@ -75,9 +80,10 @@ package final class Writer: Sendable {
         }
     }
 
+    /// What the server does by itself.
     package func submit(_ command: Command) async throws(IPAMError) -> Answer {
         try await withCheckedContinuation { continuation in
-            submit(command) { continuation.resume(returning: $0) }
+            submit(command, by: .server) { continuation.resume(returning: $0) }
         }.get()
     }
 
@@ -85,15 +91,43 @@ package final class Writer: Sendable {
     /// that is under way; ends all watches, whose revisions were the other ledger's.
     package func serve(_ ledger: Ledger, from store: any LedgerStore) {
         lead.withLock { _ in
-            var ledger = ledger
-            let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
-            ledger.start(at: clock.now())
-            self.clock.withLock { $0 = clock }
-            self.ledger.withLock { $0 = ledger }
+            begin(ledger)
             self.store.withLock { $0 = store }
             if isFailing.exchange(false, ordering: .relaxed) { storeState.yield(nil) }
         }
         watches.endAll()
+    }
+
+    /// Puts another ledger in the place of this one, with the changes that make it so durably, in one commit; it knows nothing
+    /// of what was given after it was made. Returns from when on it gives addresses by its own choice. Blocks.
+    func replace<Value>(
+        _ make: (borrowing Ledger) throws(IPAMError) -> (next: Ledger, changes: [Change], value: Value)
+    ) throws(IPAMError) -> (choosesFrom: Timestamp, value: Value) {
+        let result = try lead.withLock { _ throws(IPAMError) in
+            try checkIsCurrent()
+            let (next, changes, value) = try ledger.withLock { ledger throws(IPAMError) in try make(ledger) }
+            do throws(StoreError) {
+                try commit(changes, next.committedRevision)
+            } catch { throw IPAMError(error) }
+            let choosesFrom = begin(next) { $0.holdUnknown(at: $1) }
+            return (choosesFrom, value)
+        }
+        watches.endAll()
+        return result
+    }
+
+    /// Reads and changes are of `ledger` from now on. Returns what `hold` does with it, and when that is.
+    @discardableResult
+    private func begin<Value>(
+        _ ledger: consuming Ledger, _ hold: (inout Ledger, Timestamp) -> Value = { _, _ in }
+    ) -> Value {
+        let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
+        let now = clock.now()
+        ledger.start(at: now)
+        let value = hold(&ledger, now)
+        self.clock.withLock { $0 = clock }
+        self.ledger.withLock { [ledger] in $0 = ledger }
+        return value
     }
 
     /// Throws NOT_LEADER where another server may have changed the ledger: then nothing is told of this one's.
@@ -102,6 +136,9 @@ package final class Writer: Sendable {
             try store.withLock { $0 }.checkIsCurrent()
         } catch { throw IPAMError(error) }
     }
+
+    /// Where the ledger is durable now.
+    var currentStore: any LedgerStore { store.withLock { $0 } }
 
     /// Reads the last committed state. `body` holds the ledger: it must be short.
     package func read<Value: Sendable, Failure: Error>(
@@ -115,6 +152,7 @@ package final class Writer: Sendable {
     package func close() {
         queue.withLock { $0.isClosed = true }
         lead.withLock { _ in }
+        audit?.close()
     }
 
     /// The thread that finds nobody at work leads: it runs its own command and, batch after batch, what others have left
@@ -144,9 +182,15 @@ package final class Writer: Sendable {
             return
         }
         let now = clock.withLock { $0.now() }
+        // Where in the changes each command's end.
+        var ends: [Int] = []
         let (results, changes, revision) = ledger.withLock { ledger in
             let results = batch.map { waiting in
-                Result { () throws(IPAMError) in try ledger.apply(waiting.command, at: now) }
+                let result = Result { () throws(IPAMError) in
+                    try ledger.apply(waiting.command, by: waiting.caller, at: now)
+                }
+                if audit != nil { ends.append(ledger.pending.count) }
+                return result
             }
             return (results, ledger.pending, ledger.revision)
         }
@@ -168,6 +212,19 @@ package final class Writer: Sendable {
             return results.map { result in result.map { Answer($0, in: ledger, at: now) } }
         }
         for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
+        tell(batch, changes, ends)
+    }
+
+    private func tell(_ batch: [Waiting], _ changes: [Change], _ ends: [Int]) {
+        guard let audit, !changes.isEmpty else { return }
+        var start = 0
+        var deeds: [AuditLog.Deed] = []
+        for (waiting, end) in zip(batch, ends) where end > start {
+            deeds.append(
+                AuditLog.Deed(caller: waiting.caller.name, command: waiting.command, changes: changes[start..<end]))
+            start = end
+        }
+        audit.tell(deeds)
     }
 }
 
@@ -194,6 +251,13 @@ extension Writer {
         if isFailing.exchange(false, ordering: .relaxed) {
             logger.notice("the store takes changes again")
             storeState.yield(nil)
+        }
+    }
+
+    /// Makes the store forget what is too old, in one commit of its own. Blocks.
+    func forget(_ entries: [HistoryEntry]) throws(StoreError) {
+        try lead.withLock { _ throws(StoreError) in
+            try commit(entries.map(Change.removeHistory), ledger.withLock(\.committedRevision))
         }
     }
 

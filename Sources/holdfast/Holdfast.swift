@@ -16,7 +16,8 @@ struct Holdfast: AsyncParsableCommand {
             """,
         subcommands: [
             PoolCommand.self, BindingCommand.self, Reserve.self, Release.self, TransferCommand.self, Check.self,
-            Watch.self, StoreCommand.self, Version.self,
+            Watch.self, History.self,
+            Backup.self, Restore.self, StoreCommand.self, Version.self,
         ])
 }
 

@@ -40,6 +40,9 @@ final class Load: Sendable {
         }
     }
 
+    /// Who was told to have which address so far, and surely had it; once it has finished.
+    var holdings: [Holding] { state.withLock(\.holdings) }
+
     /// Calls that were answered so far.
     var answers: Int { state.withLock(\.answers) }
 
