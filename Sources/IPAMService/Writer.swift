@@ -212,10 +212,10 @@ package final class Writer: Sendable {
             return results.map { result in result.map { Answer($0, in: ledger, at: now) } }
         }
         for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
-        tell(batch, changes, ends)
+        tell(batch, changes, ends, at: now)
     }
 
-    private func tell(_ batch: [Waiting], _ changes: [Change], _ ends: [Int]) {
+    private func tell(_ batch: [Waiting], _ changes: [Change], _ ends: [Int], at now: Timestamp) {
         guard let audit, !changes.isEmpty else { return }
         var start = 0
         var deeds: [AuditLog.Deed] = []
@@ -224,7 +224,7 @@ package final class Writer: Sendable {
                 AuditLog.Deed(caller: waiting.caller.name, command: waiting.command, changes: changes[start..<end]))
             start = end
         }
-        audit.tell(deeds)
+        audit.tell(deeds, at: now)
     }
 }
 

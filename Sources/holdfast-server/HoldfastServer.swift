@@ -105,7 +105,8 @@ struct HoldfastServer: AsyncParsableCommand {
                 for address in addresses { print("listening on \(address)") }
                 fflush(nil)
             }
-            let audit = audit == .on ? AuditLog(logging.logger("audit")) : nil
+            let audit = audit == .on && logging.logLevel <= .info
+                ? AuditLog(isJSON: logging.logFormat == .json) { FileHandle.standardError.write(Data($0)) } : nil
             let server: IPAMServer
             switch store {
             case .sqlite(let path):
