@@ -38,8 +38,10 @@ package struct Ledger: Sendable {
         committedRevision = revision
     }
 
-    /// Applies one command to the open batch. `now` never goes back.
-    package mutating func apply(_ command: Command, at now: Timestamp) throws(IPAMError) -> Outcome {
+    /// Applies one command of `caller` to the open batch. `now` never goes back.
+    package mutating func apply(
+        _ command: Command, by caller: Caller = .server, at now: Timestamp
+    ) throws(IPAMError) -> Outcome {
         switch command {
         case .allocate(let request): try allocate(request, at: now)
         case .release(let request): release(request, at: now)
