@@ -42,7 +42,8 @@ package struct Ledger: Sendable {
     package mutating func apply(
         _ command: Command, by caller: Caller = .server, at now: Timestamp
     ) throws(IPAMError) -> Outcome {
-        switch command {
+        try check(command, of: caller)
+        return switch command {
         case .allocate(let request): try allocate(request, at: now)
         case .release(let request): release(request, at: now)
         case .transfer(let request): .transferred(try transfer(request, at: now))
