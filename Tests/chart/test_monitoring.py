@@ -45,13 +45,6 @@ def queries():
             yield variable["query"]
 
 
-def test_the_documented_metrics_are_the_server_s():
-    sources = "".join(path.read_text() for path in (REPOSITORY / "Sources/IPAMService").glob("*.swift"))
-    made = set(re.findall(r'"((?:holdfast|grpc_server)_\w+)"', sources))
-    assert {re.sub("_(bucket|sum|count)$", "", name) for name in SERIES} == made
-    assert {"pool", "prefix", "state"} <= SERIES["holdfast_pool_addresses"]
-
-
 @pytest.mark.parametrize("query", list(queries()))
 def test_every_query_names_metrics_and_labels_that_there_are(query):
     named = re.findall(r"\b((?:holdfast|grpc_server)_\w+)(?:\{([^}]*)\})?", query)
