@@ -1,13 +1,14 @@
 import CMessages
+import Dispatch
 import IPAMAPI
 import IPAMModel
 import Ledger
 import LedgerStore
-package import RPC
+import RPC
 import Synchronization
 
 /// The service holdfast.ipam.v1.Maintenance: the ledger as a whole, out of the store and into it.
-package final class Maintenance: Sendable {
+final class Maintenance: Sendable {
     /// A file on its way here. One at a time: what begins later takes the place of what went before.
     fileprivate struct Upload: Sendable {
         var id: String
@@ -25,11 +26,12 @@ package final class Maintenance: Sendable {
     private let writer: Writer
     private let upload = Mutex<Upload?>(nil)
 
-    package init(_ writer: Writer) { self.writer = writer }
+    init(_ writer: Writer) { self.writer = writer }
 
-    package var service: RPCService {
+    func service(_ gate: Gate) -> RPCService {
         var service = unsafe RPCService(cmessages_holdfast_ipam_v1_maintenance())
         unsafe service.serverStreaming(
+            admit: gate.admit(.operator),
             decode: { (message: UnsafePointer<Wire.BackupRequest>) in unsafe message.pointee.without_history != 0 },
             encode: { (piece: [UInt8], arena) in
                 let message = unsafe arena.make(Wire.BackupPiece.self)
@@ -44,15 +46,15 @@ package final class Maintenance: Sendable {
                 for piece in pieces { try await responses.send(piece) }
             })
         unsafe service.unary(
+            admit: gate.admit(.operator),
             decode: { (message: UnsafePointer<Wire.RestoreRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe RestorePiece(message.pointee) }
             },
             encode: { (outcome: RestoreOutcome, arena) in unsafe outcome.wire(in: arena) },
-            handle: { piece, call async throws(RPCStatus) in
-                let caller = call.caller
-                do throws(IPAMError) {
-                    return try await blocking { () throws(IPAMError) in try self.take(piece, by: caller) }
-                } catch { throw error.status }
+            complete: { piece, caller, reply in
+                DispatchQueue.global().async {
+                    reply.complete { () throws(IPAMError) in try self.take(piece, by: caller) }
+                }
             })
         return service
     }

@@ -9,15 +9,14 @@ extension Writer {
     /// Entries that are read from the store at a time.
     private static let historyBatch = 100
 
-    package func history(_ listing: HistoryListing) async throws(IPAMError) -> HistoryPage {
+    /// Blocks.
+    package func history(_ listing: HistoryListing) throws(IPAMError) -> HistoryPage {
         try checkIsCurrent()
         // What is now first, what was then: what ends in between is in both, and not in neither.
         let present = listing.before == nil ? try present(listing) : []
-        let store = currentStore
         do throws(StoreError) {
-            var page = try await blocking { () throws(StoreError) in
-                try Self.past(listing, in: store, limit: max(1, listing.pageSize - present.count))
-            }
+            var page = try Self.past(
+                listing, in: currentStore, limit: max(1, listing.pageSize - present.count))
             let ended = Set(page.entries.map { Beginning($0) })
             page.entries = present.filter { !ended.contains(Beginning($0)) } + page.entries
             return page

@@ -42,6 +42,7 @@ package struct Ledger: Sendable {
     package mutating func apply(
         _ command: Command, by caller: Caller = .server, at now: Timestamp
     ) throws(IPAMError) -> Outcome {
+        try check(command, of: caller)
         batch.caller = caller.name
         return switch command {
         case .allocate(let request): try allocate(request, at: now)

@@ -13,6 +13,7 @@ package struct LifecycleService: Service {
     private let events: EventRecorder
     private let lifecycle: Lifecycle
     private let log: Logger
+    package let metrics = LifecycleMetrics()
 
     /// `instance` names this server in Events. The client is shut down with the service.
     package init(
@@ -22,7 +23,8 @@ package struct LifecycleService: Service {
         self.log = log
         events = EventRecorder(client: client, component: "holdfast-server", instance: instance, log: log)
         lifecycle = Lifecycle(
-            ipam: ipam, cluster: KubernetesCluster(client), events: events, pace: pace, log: log)
+            ipam: ipam, cluster: KubernetesCluster(client), events: events, pace: pace, log: log,
+            metrics: metrics)
     }
 
     package func run() async throws {
