@@ -56,7 +56,7 @@ struct HoldfastServer: AsyncParsableCommand {
 
     enum Switch: String, ExpressibleByArgument, CaseIterable { case on, off }
 
-    @Option(help: "on or off: a log line of level info for each change, from `audit`: who asked, what, for which owner.")
+    @Option(help: "A log line of level info for each change, from `audit`: who asked, what, for which owner.")
     var audit = Switch.on
 
     @OptionGroup(title: "etcd") var etcd: EtcdOptions
@@ -105,7 +105,8 @@ struct HoldfastServer: AsyncParsableCommand {
                 for address in addresses { print("listening on \(address)") }
                 fflush(nil)
             }
-            let audit = audit == .on && logging.logLevel <= .info
+            let audit =
+                audit == .on && logging.logLevel <= .info
                 ? AuditLog(isJSON: logging.logFormat == .json) { FileHandle.standardError.write(Data($0)) } : nil
             let server: IPAMServer
             switch store {

@@ -32,7 +32,8 @@ struct Backup: ClientCommand {
             _ = try reader.finish()
             try new.finish()
         } catch let error as StoreError {
-            throw Failure("what the server sent is no whole backup: \(error)", hint: "\(file) was not written; try again")
+            throw Failure(
+                "what the server sent is no whole backup: \(error)", hint: "\(file) was not written; try again")
         }
         guard let head = reader.head else { return }
         session.show(head.document(reader.counts)) {

@@ -15,7 +15,8 @@ import Testing
 
     init() throws {
         cluster = try Self.cluster.get()
-        folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-backup-\(UUID().uuidString.prefix(8))")
+        folder = FileManager.default.temporaryDirectory.appending(
+            path: "holdfast-backup-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     }
 
@@ -60,7 +61,9 @@ import Testing
     /// Promise 1 in the backup itself, which `Ledger` refuses else; 2 to 4 by what clients were told: who surely had an
     /// address while the backup was made has it in there, and the restored server says so and goes on from it.
     @Test(arguments: [false, true])
-    func `that is made under load has all that was acknowledged, and fills the other engine`(fromEtcd: Bool) async throws {
+    func `that is made under load has all that was acknowledged, and fills the other engine`(fromEtcd: Bool)
+        async throws
+    {
         defer { try? FileManager.default.removeItem(at: folder) }
         let stores = ["sqlite:\(path("a.sqlite"))", cluster.store, "sqlite:\(path("b.sqlite"))"]
         let (from, to) = fromEtcd ? (stores[1], stores[2]) : (stores[0], stores[1])
@@ -116,7 +119,9 @@ import Testing
         #expect(try await more.finish(servers: target.address) == [])
     }
 
-    @Test func `of a server with pools of its own is restored into those, or refused where it does not fit`() async throws {
+    @Test func `of a server with pools of its own is restored into those, or refused where it does not fit`()
+        async throws
+    {
         defer { try? FileManager.default.removeItem(at: folder) }
         let source = try OneServer(folder, store: "sqlite:\(path("a.sqlite"))", prefix: "", hasPools: true)
         let reserved = try holdfast("reserve", "default/a", "--network", "n/eth0", server: source)

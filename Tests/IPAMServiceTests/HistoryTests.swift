@@ -114,7 +114,8 @@ private func pod(_ name: String, node: String = "node-a") -> Attachment {
                 [
                     ["pool created", "pool=vm-net", "caller=holdfast-server"],
                     [
-                        "allocated", "addresses=10.16.0.2", "node=node-a", "pod=one-1", "owner=vm default/one (vm-net/eth0)",
+                        "allocated", "addresses=10.16.0.2", "node=node-a", "pod=one-1",
+                        "owner=vm default/one (vm-net/eth0)",
                         "caller=anyone",
                     ],
                     ["migration prepared", "migration=m-1", "target=node-b/one-2", "pod=one-1"],
@@ -151,7 +152,9 @@ private func pod(_ name: String, node: String = "node-a") -> Attachment {
             }
         }
         let first = try writer(daysLater: 0)
-        for (name, prefix, days) in [("long", "10.1.0.0/16", 30), ("short", "10.2.0.0/16", 2)] as [(String, String, Int64)] {
+        for (name, prefix, days) in [("long", "10.1.0.0/16", 30), ("short", "10.2.0.0/16", 2)]
+            as [(String, String, Int64)]
+        {
             _ = try await first.submit(
                 .createPool(
                     Pool(

@@ -4,7 +4,7 @@ import Ledger
 import Testing
 
 @Suite struct `The ledger tells what was` {
-    private static let agent = Caller(name: "agent", roles: .agent)
+    private static let agent = Caller(name: "agent", roles: .any)
     private static let person = Caller(name: "person", roles: .operator)
 
     /// One command by itself, and what came to an end with it.

@@ -5,7 +5,9 @@ package import RPC
 extension RestorePiece {
     package init(_ message: Wire.RestoreRequest) throws(IPAMError) {
         let uploadID = unsafe string(message.upload_id)
-        guard !uploadID.isEmpty else { throw Rules.invalid("upload_id", "is needed: it tells one attempt from another") }
+        guard !uploadID.isEmpty else {
+            throw Rules.invalid("upload_id", "is needed: it tells one attempt from another")
+        }
         self.init(
             uploadID: try Rules.identifier(uploadID, "upload_id"), offset: unsafe message.offset,
             data: unsafe Array(UnsafeBufferPointer(start: message.data.data, count: message.data.len)),
