@@ -42,6 +42,7 @@ let package = Package(
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
+        .target(name: "Syscalls", swiftSettings: settings),
         .target(
             name: "KubernetesAPI",
             dependencies: [
@@ -59,7 +60,7 @@ let package = Package(
         .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC", "Telemetry"], swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
-        .target(name: "DHCP", dependencies: ["Addresses", "CLinux"], swiftSettings: settings),
+        .target(name: "DHCP", dependencies: ["Addresses", "CLinux", "Syscalls"], swiftSettings: settings),
 
         // Floor 3
         .target(
@@ -89,7 +90,8 @@ let package = Package(
         .target(
             name: "NodeAgent",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses", "Telemetry",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "Syscalls", "IPAMModel", "Addresses",
+                "Telemetry",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -155,7 +157,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
-        .executableTarget(name: "holdfast-cni", dependencies: ["CNI", "CLinux"], swiftSettings: settings),
+        .executableTarget(name: "holdfast-cni", dependencies: ["CNI", "CLinux", "Syscalls"], swiftSettings: settings),
         .executableTarget(
             name: "holdfast",
             dependencies: [
@@ -245,7 +247,7 @@ let package = Package(
             name: "NodeAgentTests",
             dependencies: [
                 "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI",
-                "DHCP",
+                "DHCP", "Syscalls",
                 "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
