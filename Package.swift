@@ -76,6 +76,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
+        // The pools that networks' configurations name, or describe by ranges.
+        .target(name: "NetworkPools", dependencies: ["CNI", "IPAMModel", "Addresses"], swiftSettings: settings),
         .target(
             name: "Ledger",
             dependencies: ["IPAMModel", "Addresses", .product(name: "DequeModule", package: "swift-collections")],
@@ -89,7 +91,8 @@ let package = Package(
         .target(
             name: "NodeAgent",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses", "Telemetry",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "DHCP", "IPAMModel", "Addresses",
+                "Telemetry",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -159,8 +162,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program", "StoreOptions",
-                "EtcdStore",
+                "IPAMAPI", "Lifecycle", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "IPAMModel", "Addresses",
+                "RPC", "Program", "StoreOptions", "EtcdStore",
                 "LedgerStore", "Ledger",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -240,12 +243,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ],
-            exclude: ["Golden"], swiftSettings: testSettings),
+            exclude: ["Golden", "Import"], swiftSettings: testSettings),
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI",
-                "DHCP",
+                "NodeAgent", "KubeVirt", "KubernetesAPI", "NetworkPools", "TestCluster", "IPAMAPI", "IPAMModel",
+                "Addresses", "CNI", "DHCP",
                 "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
