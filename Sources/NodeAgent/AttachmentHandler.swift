@@ -155,6 +155,10 @@ package struct AttachmentHandler: Sendable {
                 TransferRequest(owner: open.owner, migrationUID: open.migrationUID, phase: .commit(targetOwner: nil)),
                 timeout: deadline.remaining)
         } catch {
+            // Only its own nodes may end it, and they do so soon.
+            if error.reason == .otherNode {
+                throw IPAMError(.unavailable, error.reason, error.message, metadata: error.metadata)
+            }
             // Another agent came first: what it did stands.
             guard error.code == .failedPrecondition || error.code == .notFound else { throw error }
         }

@@ -126,7 +126,7 @@ package struct Reconciliation: Sendable {
             if case .commit = verdict, let target = binding.target, target.node == node {
                 guests?.committed(binding.owner, to: target)
             }
-        } catch  where error.code == .failedPrecondition || error.code == .notFound {
+        } catch  where [.failedPrecondition, .notFound].contains(error.code) || error.reason == .otherNode {
             // Another agent, a newer migration or the VM's deletion came first: what it did stands.
             metadata["error"] = "\(error.message)"
             log.info("migration ended otherwise", metadata: metadata)
