@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import yaml
+from client import Client
 from processes import REPOSITORY, Agent, Server, binaries, environment, run
 
 SAMPLES = REPOSITORY / "Tests/HoldfastCLITests/Import"
@@ -44,6 +45,30 @@ def actions(printed):
     rows = json.loads(printed)["addresses"]
     return ({f"{it['owner']['name']} {it['owner']['network']}": it["action"] for it in rows if "owner" in it},
             [it["action"] for it in rows if "CONFLICT" in it["action"]])
+
+
+def test_a_subnet_of_kube_ovn_s_becomes_a_pool_and_its_vms_move_on(tmp_path):
+    server = Server(tmp_path, listen=(f"unix:{tmp_path}/server.sock",)).start()
+    client = Client(server.target)
+    try:
+        done = run("holdfast", "import", str(SAMPLES / "cluster.yaml"), str(SAMPLES / "kube-ovn.yaml"), "--network",
+                   "ovn-default=vm-net", "--server", server.target)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (pool,) = [it for it in client.call("Pools.ListPools")["pools"] if it["name"] == "lan"]
+        assert [it["gateway"] for it in pool["prefixes"]] == ["10.16.0.1", "fd00:10:16::1"]
+        assert pool["namespaces"] == ["default", "prod"]
+        # It has not had a pod of Holdfast's yet, and migrates.
+        owner = {"kind": "OWNER_KIND_VIRTUAL_MACHINE", "namespace": "default", "name": "testvm", "uid": "vm-testvm",
+                 "network": "lan/pod094a367b026"}
+        moved = {"migration_uid": "m1", "owner": owner}
+        client.call("IPAM.Transfer", {**moved, "phase": "TRANSFER_PHASE_PREPARE", "target": {
+            "node": "node-b", "pod": "virt-launcher-testvm-fghij", "pod_uid": "p2", "container_id": "c2"}})
+        binding = client.call("IPAM.Transfer", {**moved, "phase": "TRANSFER_PHASE_COMMIT"})["binding"]
+        assert [it["address"] for it in binding["assignments"]] == ["10.16.0.5", "fd00:10:16::5"]
+        assert (binding["mac"], binding["active"]["node"]) == ("02:00:00:00:16:05", "node-b")
+    finally:
+        client.close()
+        server.stop()
 
 
 def test_what_was_imported_is_what_the_next_pod_gets(tmp_path):
