@@ -77,6 +77,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
+        // The pools that networks' configurations name, or describe by ranges.
+        .target(name: "NetworkPools", dependencies: ["CNI", "IPAMModel", "Addresses"], swiftSettings: settings),
         .target(
             name: "Ledger",
             dependencies: ["IPAMModel", "Addresses", .product(name: "DequeModule", package: "swift-collections")],
@@ -90,7 +92,8 @@ let package = Package(
         .target(
             name: "NodeAgent",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "Syscalls", "IPAMModel", "Addresses",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "DHCP", "Syscalls", "IPAMModel",
+                "Addresses",
                 "Telemetry",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
@@ -161,8 +164,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program", "StoreOptions",
-                "EtcdStore",
+                "IPAMAPI", "Lifecycle", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "IPAMModel", "Addresses",
+                "RPC", "Program", "StoreOptions", "EtcdStore",
                 "LedgerStore", "Ledger",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -242,12 +245,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ],
-            exclude: ["Golden"], swiftSettings: testSettings),
+            exclude: ["Golden", "Import"], swiftSettings: testSettings),
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI",
-                "DHCP", "Syscalls",
+                "NodeAgent", "KubeVirt", "KubernetesAPI", "NetworkPools", "TestCluster", "IPAMAPI", "IPAMModel",
+                "Addresses", "CNI", "DHCP", "Syscalls",
                 "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
