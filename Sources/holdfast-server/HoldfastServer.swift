@@ -118,7 +118,7 @@ struct HoldfastServer: AsyncParsableCommand {
             if let pools {
                 services.insert(try await PoolsFile(path: pools, writer: server.writer, logger: logger), at: 0)
             }
-            if let service = try lifecycle.service(for: server.writer, logger: logger) { services.append(service) }
+            if let service = try lifecycle.service(for: server, logger: logger) { services.append(service) }
             if let address = try httpAddress {
                 services.insert(
                     HTTPServer(
