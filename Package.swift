@@ -122,7 +122,7 @@ let package = Package(
         .target(
             name: "EtcdStore",
             dependencies: [
-                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses",
+                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses", "CLinux",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
 
