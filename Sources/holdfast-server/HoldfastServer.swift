@@ -126,7 +126,7 @@ struct HoldfastServer: AsyncParsableCommand {
             if let pools {
                 services.insert(try await PoolsFile(path: pools, writer: server.writer, logger: logger), at: 0)
             }
-            let followed = try lifecycle.service(for: server.writer, logger: logger)
+            let followed = try lifecycle.service(for: server, logger: logger)
             if let followed { services.append(followed) }
             if let address = try httpAddress {
                 services.insert(

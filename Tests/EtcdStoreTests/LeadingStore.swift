@@ -24,7 +24,7 @@ final class LeadingStore: LedgerStore {
             for await role in roles {
                 switch role {
                 case .leading(let ledger, let store):
-                    elected.withLock { $0 = (ledger, store) }
+                    elected.withLock { $0 = (ledger.take(), store) }
                     isDone.signal()
                     return
                 case .failing(let reason):
@@ -54,7 +54,7 @@ final class LeadingStore: LedgerStore {
         try tenure.history(after: revision, limit: limit)
     }
     func checkIsCurrent() throws(StoreError) { try tenure.checkIsCurrent() }
-    var largestBatch: Int { tenure.largestBatch }
+    var batching: Batching { tenure.batching }
     func close() { ledger.close() }
 }
 
