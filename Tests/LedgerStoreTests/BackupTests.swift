@@ -85,6 +85,21 @@ import Testing
         #expect(throws: StoreError.self) { try read(file + file[17...]).finish() }
     }
 
+    /// Each record for itself is as it was written: only the whole is not.
+    @Test func `whose records have changed places is none`() throws {
+        let bindings = [Example.binding(owner: 1, address: 7), Example.binding(owner: 2, address: 8)]
+        var file = file(of: Snapshot(revision: 2, bindings: bindings))
+        let length = 5 + StoredRecord.bytes(bindings[0]).count
+        #expect(StoredRecord.bytes(bindings[1]).count + 5 == length)
+        // Behind them: the end's kind, length and record, which is 4 counts of one byte and two checksums.
+        let start = file.count - (5 + 1 + 4 + 8 + 8) - 2 * length
+        #expect(file[start] == BackupFile.Kind.binding.rawValue)
+        let first = Array(file[start..<(start + length)])
+        file.replaceSubrange(start..<(start + 2 * length), with: file[(start + length)..<(start + 2 * length)] + first)
+        let error = #expect(throws: StoreError.self) { try read(file).finish() }
+        #expect(error?.message.contains("bytes of it have changed") == true)
+    }
+
     @Test func `of a newer program says so`() throws {
         var file = file(of: Snapshot())
         file[BackupFile.magic.count] = 2
