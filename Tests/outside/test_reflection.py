@@ -6,10 +6,12 @@ from client import PACKAGE, vm
 from grpc_reflection.v1alpha import reflection_pb2
 
 METHODS = {
-    "IPAM": {"Allocate", "Release", "Transfer", "GetBinding", "ListBindings", "WatchBindings"},
+    "IPAM": {"Allocate", "Release", "Transfer", "GetBinding", "ListBindings", "ListHistory", "WatchBindings"},
+    "Maintenance": {"Backup", "Restore"},
     "Nodes": {"RenewCopies"},
     "Pools": {"CreatePool", "UpdatePool", "GetPool", "ListPools", "DeletePool"},
 }
+STREAMS = {"WatchBindings", "Backup"}
 VERSIONS = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 
 
@@ -50,18 +52,18 @@ def test_the_services_have_the_methods_of_the_api_and_no_others(empty):
         assert set(found.methods_by_name) == methods
 
 
-def test_only_the_watch_streams(empty):
+def test_only_the_watch_and_the_backup_stream(empty):
     for service, methods in METHODS.items():
         for method in methods:
             descriptor = empty.method(f"{service}.{method}")
             assert not descriptor.client_streaming
-            assert descriptor.server_streaming == (method == "WatchBindings"), method
+            assert descriptor.server_streaming == (method in STREAMS), method
 
 
 def test_every_method_is_served(client):
     """UNIMPLEMENTED is what a method without a handler would answer."""
     for service, methods in METHODS.items():
-        for method in methods - {"WatchBindings"}:
+        for method in methods - STREAMS:
             try:
                 client.call(f"{service}.{method}")
             except Exception as error:  # noqa: BLE001: an empty request may be refused, in words
