@@ -184,7 +184,10 @@ package final class Writer: Sendable {
             for waiting in batch { waiting.complete(.failure(IPAMError(error))) }
             return rest
         }
-        for (waiting, result) in zip(batch, results) { metrics.count(waiting.command, result) }
+        for (waiting, result) in zip(batch, results) {
+            metrics.count(waiting.command, result)
+            logger.tell(waiting.command, by: waiting.caller, result)
+        }
         let answers = ledger.withLock { ledger in
             ledger.commit()
             watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
