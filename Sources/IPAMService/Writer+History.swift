@@ -85,7 +85,8 @@ func blocking<Value: Sendable, Failure: Error>(
 extension IPAMError {
     /// What kept the store from being read.
     init(reading error: StoreError) {
-        self = error.code == .notLeader
+        self =
+            error.code == .notLeader
             ? IPAMError(error) : IPAMError(.unavailable, .storeUnavailable, "the store cannot be read: \(error)")
     }
 }

@@ -244,7 +244,9 @@ package final class Writer: Sendable {
         var deeds: [AuditLog.Deed] = []
         for (waiting, end) in zip(batch, ends) where end > start {
             deeds.append(
-                AuditLog.Deed(caller: waiting.caller.name, command: waiting.command, changes: changes[start..<end]))
+                AuditLog.Deed(
+                    caller: waiting.caller.name, traceID: waiting.caller.traceID, command: waiting.command,
+                    changes: changes[start..<end]))
             start = end
         }
         audit.tell(deeds, at: now)

@@ -33,7 +33,9 @@ import Testing
         ])
     }
 
-    @Test(arguments: ["table", "json", "yaml"]) func `all of it is what the golden file has`(format: String) async throws {
+    @Test(arguments: ["table", "json", "yaml"]) func `all of it is what the golden file has`(format: String)
+        async throws
+    {
         for line in [["history", "10.16.0.15"], ["history", "default/one", "--since", "2d"]] {
             let output = try await run(line + ["-o", format], on: try calls())
             let name = line.joined(separator: "-").replacing("/", with: "_") + ".\(format)"
