@@ -20,6 +20,8 @@ package struct Caller: Hashable, Sendable {
     package var roles: Roles
     /// The one node whose attachments an agent acts on (promise 8); nil where nothing proves it.
     package var node: String?
+    /// Of the request that this call is part of, for logs; empty where the caller sends none.
+    package var traceID = ""
 
     package init(name: String, roles: Roles, node: String? = nil) {
         self.name = name

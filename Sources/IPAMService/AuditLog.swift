@@ -9,6 +9,8 @@ package final class AuditLog: Sendable {
     /// One command's changes.
     struct Deed: Sendable {
         var caller: String
+        /// Empty where the caller sent none.
+        var traceID: String
         var command: Command
         var changes: ArraySlice<Change>
     }
@@ -150,6 +152,7 @@ extension AuditLog.Deed {
 
     fileprivate var fields: [(key: String, value: String)] {
         var fields = [("caller", caller)]
+        if !traceID.isEmpty { fields.append(("trace_id", traceID)) }
         switch command {
         case .createPool(let pool), .updatePool(let pool): return fields + [("pool", pool.name)]
         case .deletePool(let name): return fields + [("pool", name)]

@@ -223,7 +223,10 @@ package final class Writer: Sendable {
             for waiting in batch { waiting.complete(.failure(IPAMError(error))) }
             return rest
         }
-        for (waiting, result) in zip(batch, results) { metrics.count(waiting.command, result) }
+        for (waiting, result) in zip(batch, results) {
+            metrics.count(waiting.command, result)
+            logger.tell(waiting.command, by: waiting.caller, result)
+        }
         let answers = ledger.withLock { ledger in
             ledger.commit()
             watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
@@ -241,7 +244,9 @@ package final class Writer: Sendable {
         var deeds: [AuditLog.Deed] = []
         for (waiting, end) in zip(batch, ends) where end > start {
             deeds.append(
-                AuditLog.Deed(caller: waiting.caller.name, command: waiting.command, changes: changes[start..<end]))
+                AuditLog.Deed(
+                    caller: waiting.caller.name, traceID: waiting.caller.traceID, command: waiting.command,
+                    changes: changes[start..<end]))
             start = end
         }
         audit.tell(deeds, at: now)

@@ -126,7 +126,8 @@ final class EtcdCluster: @unchecked Sendable {
         process.executableURL = URL(filePath: "/usr/bin/etcdctl")
         process.environment = ["ETCDCTL_API": "3"]
         process.arguments = [
-            "--endpoints", (endpoints ?? self.endpoints).map { "\(scheme)://\($0)" }.joined(separator: ","), "--command-timeout", "20s",
+            "--endpoints", (endpoints ?? self.endpoints).map { "\(scheme)://\($0)" }.joined(separator: ","),
+            "--command-timeout", "20s",
         ]
         if let certificates {
             process.arguments? += [

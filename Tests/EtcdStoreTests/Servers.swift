@@ -58,10 +58,12 @@ final class Servers: @unchecked Sendable {
         let command = places[index].launcher + [Self.binary("holdfast-server").path]
         process.executableURL = URL(filePath: command[0])
         process.environment = ProcessInfo.processInfo.environment.merging(places[index].environment) { $1 }
-        process.arguments = command.dropFirst() + [
-            "--insecure", "--listen", address(index), "--http", "off", "--store", cluster.store, "--etcd-prefix", "/holdfast/ha/",
-            "--etcd-lease", "2", "--pools", folder.appending(path: "pools.yaml").path, "--log-level", "info",
-        ]
+        process.arguments =
+            command.dropFirst() + [
+                "--insecure", "--listen", address(index), "--http", "off", "--store", cluster.store, "--etcd-prefix",
+                "/holdfast/ha/",
+                "--etcd-lease", "2", "--pools", folder.appending(path: "pools.yaml").path, "--log-level", "info",
+            ]
         let log = folder.appending(path: "\(index).log")
         if !FileManager.default.fileExists(atPath: log.path) { try Data().write(to: log) }
         let handle = try FileHandle(forWritingTo: log)

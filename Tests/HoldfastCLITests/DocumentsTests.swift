@@ -19,7 +19,8 @@ import Testing
     private static func commands(in text: String) -> [[String]] {
         var (isCode, isShell) = (false, false)
         var commands: [[String]] = []
-        for line in text.replacing("\\\n", with: " ").split(separator: "\n", omittingEmptySubsequences: false) {
+        let whole = text.replacing("\\\n", with: " ").replacing(#/\$\([^)]*\)/#, with: "x")
+        for line in whole.split(separator: "\n", omittingEmptySubsequences: false) {
             let trimmed = line.trimmingCharacters(in: .whitespaces)
             if trimmed.hasPrefix("```") {
                 (isCode, isShell) = (!isCode, !isCode && trimmed == "```")
@@ -28,8 +29,11 @@ import Testing
             guard isShell else { continue }
             let called = trimmed.range(of: " -- holdfast ").map { trimmed[$0.upperBound...] }
             guard let words = called ?? (trimmed.hasPrefix("holdfast ") ? trimmed.dropFirst(9) : nil) else { continue }
+            // What stands in quotation marks is one word.
+            let quoted = words.replacing(#/"([^"]*)"/#) { $0.1.replacing(" ", with: "\u{a0}") }
+            let split = quoted.split(separator: " ").map { String($0).replacing("\u{a0}", with: " ") }
             commands.append(
-                words.split(separator: " ").map(String.init).prefix { word in
+                split.prefix { word in
                     !word.hasPrefix("#") && !word.hasPrefix(">") && word != "|" && word != "&"
                 })
         }

@@ -45,6 +45,11 @@ def test_one_request_is_followed_by_owner_and_trace(tmp_path):
                 "node": "node-a", "trace_id": TRACE}
         assert told.items() <= first.items() and first["mac"]
         assert re.fullmatch("[0-9a-f]{32}", second["trace_id"]) and second["trace_id"] != TRACE
+        # The same request at the server.
+        served = lines(server.log, "allocate")
+        assert [it["trace_id"] for it in served] == [TRACE, second["trace_id"]]
+        assert lines(server.log, "allocated")[0]["trace_id"] == TRACE
+        assert {key: told[key] for key in ("owner", "addresses", "pod", "node", "container")}.items() <= served[0].items()
     finally:
         agent.stop()
         server.stop()
