@@ -1,3 +1,4 @@
+import IPAMAPI
 package import IPAMModel
 package import RPC
 
@@ -12,7 +13,32 @@ package struct Gate: Sendable {
 
     /// For calls that callers with one of `roles` may make.
     package func admit(_ roles: Roles) -> @Sendable (ServerCall) -> Admission<Caller> {
-        { [identify] call in identify(call) }
+        { [identify] call in
+            switch identify(call) {
+            case .admitted(let caller):
+                if caller.isOne(of: roles) { return .admitted(caller) }
+                return .refused(IPAMError.roleMissing(caller, wants: roles).status)
+            case .refused(let status): return .refused(status)
+            case .pending(let find):
+                return .pending { () async throws(RPCStatus) in
+                    let caller = try await find()
+                    if caller.isOne(of: roles) { return caller }
+                    throw IPAMError.roleMissing(caller, wants: roles).status
+                }
+            }
+        }
+    }
+
+    /// For what the services look like, which whoever may call anything may know.
+    package var reflection: @Sendable (ServerCall) -> Admission<Void> {
+        let admit = admit(.any)
+        return { call in
+            switch admit(call) {
+            case .admitted: .admitted(())
+            case .refused(let status): .refused(status)
+            case .pending(let find): .pending { () async throws(RPCStatus) in _ = try await find() }
+            }
+        }
     }
 }
 
@@ -20,5 +46,24 @@ extension Writer {
     /// All that clients may call, behind `gate`.
     package func services(_ gate: Gate) -> [RPCService] {
         [ipamService(gate), poolsService(gate), nodesService(gate)]
+    }
+}
+
+extension IPAMError {
+    /// A caller that is known, and has none of the roles that the call wants.
+    fileprivate static func roleMissing(_ caller: Caller, wants roles: Roles) -> IPAMError {
+        let has = caller.roles.isEmpty ? "no role" : "only the role \(caller.roles.names)"
+        return IPAMError(
+            .permissionDenied, .roleMissing,
+            "\(caller.name) has \(has) here, and this call wants \(roles.names): an entry in the server's policy (--policy) "
+                + "gives it",
+            metadata: ["caller": caller.name, "roles": caller.roles.names, "wanted": roles.names])
+    }
+}
+
+extension Roles {
+    fileprivate var names: String {
+        [(Roles.agent, "agent"), (.operator, "operator"), (.reader, "reader")]
+            .filter { contains($0.0) }.map(\.1).joined(separator: " or ")
     }
 }
