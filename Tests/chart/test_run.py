@@ -174,7 +174,7 @@ def test_the_server_gets_ready_and_helm_test_takes_an_address_and_gives_it_back(
         fewer = {name: value for name, value in variables.items() if name != "HOLDFAST_TOKEN_FILE"}
         for env, why in ((variables, "by an operator"), (fewer, "certificate")):
             refused = subprocess.run(
-                [str(binaries() / "holdfast"), "reserve", "default/other"], env=env, capture_output=True, text=True,
+                [str(binaries() / "holdfast"), "reserve", "default/other", "--network=vm-net/eth0"], env=env, capture_output=True, text=True,
                 timeout=DEADLINE)
             assert refused.returncode == 1 and why in refused.stderr, refused.stderr
 
