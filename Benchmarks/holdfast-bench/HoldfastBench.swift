@@ -16,7 +16,7 @@ struct HoldfastBench: AsyncParsableCommand {
     @Option(help: "Calls in flight.") var inFlight = 64
     @Option(help: "Calls in each measurement.") var calls = 20_000
     @Option(help: "Measurements of each kind, taken in turn.") var rounds = 5
-    @Option(help: "Allocate with this token; the server has its variables from here: HOLDFAST_TOKENS, HOLDFAST_POLICY, ….")
+    @Option(help: "A token to allocate with; the server has HOLDFAST_TOKENS, HOLDFAST_POLICY, … from here.")
     var tokenFile: String?
 
     func run() async throws {

@@ -3,14 +3,15 @@ package import IPAMModel
 import JWTKit
 import KubernetesAPI
 package import Logging
+import ServiceLifecycle
 
-/// Verifies tokens with their issuer's keys, which it fetches when they are first needed, again for a key that it does not
+/// Verifies tokens with their issuer's keys, which it fetches ahead of the first token, again for a key that it does not
 /// know, and now and then, because keys are withdrawn as well.
-package actor TokenVerifier {
+package actor TokenVerifier: Service {
     /// Between two fetches, whoever asks with whatever key.
     private static let pause = Duration.seconds(5)
     /// After this long the keys are fetched anew, while those at hand serve.
-    private static let keysLast = Duration.seconds(600)
+    private static let interval = Duration.seconds(600)
     /// Clocks differ; as much as the API server allows.
     private static let leeway = 60.0
 
@@ -38,8 +39,16 @@ package actor TokenVerifier {
         self.now = now
     }
 
-    /// Fetches the keys ahead of the first token. Where they cannot be had, that is logged, and tried again.
-    package func prepare() async { await fetch() }
+    /// Fetches the keys now and then, until graceful shutdown. Where they cannot be had, that is logged.
+    package func run() async {
+        await cancelWhenGracefulShutdown {
+            repeat { await self.fetch() } while await self.pauses()
+        }
+    }
+
+    private func pauses() async -> Bool {
+        (try? await Task.sleep(for: keys == nil ? Self.pause : Self.interval)) != nil
+    }
 
     /// Throws UNAUTHENTICATED with what is wrong with the token, and UNAVAILABLE where there are no keys to tell by.
     package func identity(of token: String) async throws(IPAMError) -> TokenIdentity {
@@ -95,17 +104,12 @@ package actor TokenVerifier {
     // MARK: Keys
 
     private func keys(with id: String) async throws(IPAMError) -> Keys {
-        if let keys, keys.ids.contains(id) {
-            if isDue(after: Self.keysLast) { Task { await fetch() } }
-            return keys
-        }
-        if fetching != nil || isDue(after: Self.pause) { await fetch() }
+        if let keys, keys.ids.contains(id) { return keys }
+        if fetching != nil || fetchedAt.map({ .now - $0 >= Self.pause }) ?? true { await fetch() }
         guard let keys else { throw .keysUnavailable("the keys of tokens cannot be had: \(failure)") }
         guard keys.ids.contains(id) else { throw .tokenRefused("its key \(id) is none of \(keys.issuer)'s") }
         return keys
     }
-
-    private func isDue(after time: Duration) -> Bool { fetchedAt.map { .now - $0 >= time } ?? true }
 
     /// One at a time: who comes meanwhile waits for the same.
     private func fetch() async {

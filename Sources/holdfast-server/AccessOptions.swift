@@ -60,9 +60,11 @@ struct AccessOptions: ParsableArguments {
         clientCertificates: Bool, api: KubernetesOptions, logger: Logger
     ) throws -> (gate: Gate, services: [any Service]) {
         guard tokens != nil || policy != nil || clientCertificates else { return (.open, []) }
+        let verifier = try verifier(api, logger)
         let authenticator = Authenticator(
-            tokens: try verifier(api, logger), policy: policy == nil ? .anyCertificate : Policy(), log: logger)
+            tokens: verifier, policy: policy == nil ? .anyCertificate : Policy(), log: logger)
         var services: [any Service] = []
+        if let verifier { services.append(verifier) }
         if let policy {
             services.append(try PolicyFile(path: policy, authenticator: authenticator, logger: logger))
         }
@@ -76,9 +78,7 @@ struct AccessOptions: ParsableArguments {
         case .kubernetes: source = .kubernetes(KubernetesClient(try api.configuration, log: logger))
         case .file(let path): source = .file(path, issuer: tokenIssuer ?? "")
         }
-        let verifier = TokenVerifier(source, audience: tokenAudience, log: logger)
-        Task { await verifier.prepare() }
-        return verifier
+        return TokenVerifier(source, audience: tokenAudience, log: logger)
     }
 }
 
