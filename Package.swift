@@ -43,6 +43,7 @@ let package = Package(
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
+        .target(name: "Syscalls", swiftSettings: settings),
         .target(
             name: "KubernetesAPI",
             dependencies: [
@@ -60,13 +61,14 @@ let package = Package(
         .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC", "Telemetry"], swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
-        .target(name: "DHCP", dependencies: ["Addresses", "CLinux"], swiftSettings: settings),
+        .target(name: "DHCP", dependencies: ["Addresses", "CLinux", "Syscalls"], swiftSettings: settings),
 
         // Floor 3
         .target(
             name: "IPAMAPI",
             dependencies: [
-                "RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses", .product(name: "Yams", package: "Yams"),
+                "RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses", "Telemetry",
+                .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
         .target(
             name: "KubeVirt",
@@ -76,6 +78,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
+        // The pools that networks' configurations name, or describe by ranges.
+        .target(name: "NetworkPools", dependencies: ["CNI", "IPAMModel", "Addresses"], swiftSettings: settings),
         .target(
             name: "Ledger",
             dependencies: ["IPAMModel", "Addresses", .product(name: "DequeModule", package: "swift-collections")],
@@ -89,7 +93,9 @@ let package = Package(
         .target(
             name: "NodeAgent",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "DHCP", "Syscalls", "IPAMModel",
+                "Addresses",
+                "Telemetry",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -98,7 +104,7 @@ let package = Package(
         .target(
             name: "Lifecycle",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "KubernetesAPI", "IPAMModel", "Addresses",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "IPAMModel", "Addresses", "Telemetry",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
@@ -127,7 +133,7 @@ let package = Package(
         .target(
             name: "EtcdStore",
             dependencies: [
-                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses",
+                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses", "CLinux",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
 
@@ -135,7 +141,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
-                "RPC", "KubernetesAPI", "Addresses",
+                "RPC", "KubernetesAPI", "Addresses", "Telemetry",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
@@ -167,12 +173,12 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
-        .executableTarget(name: "holdfast-cni", dependencies: ["CNI", "CLinux"], swiftSettings: settings),
+        .executableTarget(name: "holdfast-cni", dependencies: ["CNI", "CLinux", "Syscalls"], swiftSettings: settings),
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program", "StoreOptions",
-                "EtcdStore",
+                "IPAMAPI", "Lifecycle", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "IPAMModel", "Addresses",
+                "RPC", "Program", "StoreOptions", "EtcdStore",
                 "LedgerStore", "Ledger",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -252,12 +258,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ],
-            exclude: ["Golden"], swiftSettings: testSettings),
+            exclude: ["Golden", "Import"], swiftSettings: testSettings),
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI",
-                "DHCP",
+                "NodeAgent", "KubeVirt", "KubernetesAPI", "NetworkPools", "TestCluster", "IPAMAPI", "IPAMModel",
+                "Addresses", "CNI", "DHCP", "Syscalls",
                 "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),

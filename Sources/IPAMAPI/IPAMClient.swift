@@ -33,7 +33,7 @@ package final class IPAMClient: Sendable {
     }
 
     private var metadata: RPCMetadata {
-        var metadata = RPCMetadata()
+        var metadata = RPCMetadata.ofTrace
         if let token = token() { metadata.append("authorization", "Bearer \(token)") }
         return metadata
     }

@@ -19,6 +19,9 @@ package struct IPAMServer: Service {
     }
 
     package let writer: Writer
+    /// Whether this server leads, whenever that changes; the newest only. One that shares its ledger with nobody does.
+    package let leadership: AsyncStream<Bool>
+    private let leads: AsyncStream<Bool>.Continuation
     private let source: Source
     let rpc: RPCServer
     private let logger: Logger
@@ -56,6 +59,7 @@ package struct IPAMServer: Service {
         self.source = source
         self.logger = logger
         self.onListening = onListening
+        (leadership, leads) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingNewest(1))
         // The wall clock may have jumped since the last process, or be another machine's: what was freed before waits its
         // whole time again, and copies that were granted before are waited for.
         let clock = LedgerClock(wallClock: wallClock, notBefore: ledger.newestTime)
@@ -74,6 +78,7 @@ package struct IPAMServer: Service {
             ledger.start(advertising: address ?? addresses.first ?? "")
         } else {
             standing.set(role: nil)
+            leads.yield(true)
         }
         onListening(addresses)
         // A server that cannot serve says so to who asks for its health.
@@ -101,12 +106,16 @@ package struct IPAMServer: Service {
             case .leading(let ledger, let store):
                 writer.serve(ledger, from: store)
                 standing.set(role: nil)
+                leads.yield(true)
             case .following(let leader):
-                standing.set(role: leader.map { "the server at \($0) leads" } ?? "no server leads yet")
-                writer.serve(Ledger(), from: FollowersStore(leader: leader))
+                leads.yield(false)
+                standing.set(
+                    role: leader.map { "the server at \($0) leads" } ?? "no server leads yet", standsBy: leader != nil)
+                writer.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: leader))
             case .failing(let reason):
+                leads.yield(false)
                 standing.set(role: reason)
-                writer.serve(Ledger(), from: FollowersStore(leader: nil))
+                writer.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: nil))
             }
         }
     }

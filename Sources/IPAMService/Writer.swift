@@ -39,10 +39,12 @@ package final class Writer: Sendable {
     private let ledger: Mutex<Ledger>
     private let queue = Mutex(Queue())
     /// Held by the thread that runs batches.
-    private let lead = Mutex(())
+    private let lead = Mutex(Gathering())
     /// Where the ledger is durable. Changed together with it, by who holds `lead`.
     private let store: Mutex<any LedgerStore>
     private let clock: Mutex<LedgerClock>
+    /// Where answers leave from while the next commit is under way, if commits take long.
+    private let answering = DispatchQueue(label: "holdfast.answers", qos: .userInitiated)
     private let logger: Logger
     package let watches = WatchHub()
     let metrics = WriterMetrics()
@@ -85,9 +87,9 @@ package final class Writer: Sendable {
 
     /// Serves another ledger from now on, out of another store: the server leads, or no longer does. Waits for the batch
     /// that is under way; ends all watches, whose revisions were the other ledger's.
-    package func serve(_ ledger: Ledger, from store: any LedgerStore) {
+    package func serve(_ handed: LedgerInHand, from store: any LedgerStore) {
         lead.withLock { _ in
-            var ledger = ledger
+            var ledger = handed.take()
             let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
             ledger.start(at: clock.now())
             self.clock.withLock { $0 = clock }
@@ -117,43 +119,60 @@ package final class Writer: Sendable {
     package func close() {
         queue.withLock { $0.isClosed = true }
         lead.withLock { _ in }
+        answering.sync {}
     }
 
     /// The thread that finds nobody at work leads: it runs its own command and, batch after batch, what others have left
     /// in the meantime. So a lone call needs no other thread, and the answers leave from a thread that polls.
     private func drain() {
-        lead.withLock { _ in while runNextBatch() {} }
+        lead.withLock { gathering in while runNextBatch(&gathering) {} }
     }
 
-    private func runNextBatch() -> Bool {
-        let size = store.withLock { $0.largestBatch }
+    private func runNextBatch(_ gathering: inout Gathering) -> Bool {
+        let batching = store.withLock { $0.batching }
+        gathering.wait { queue.withLock(\.waiting.count) }
         let batch = queue.withLock { queue in
             queue.isDraining = !queue.waiting.isEmpty
-            let rest = queue.waiting.count > size ? Array(queue.waiting[size...]) : []
-            defer { queue.waiting = rest }
-            return rest.isEmpty ? queue.waiting : Array(queue.waiting[..<size])
+            let batch = queue.waiting.prefix(batching.mostChanges)
+            queue.waiting.removeFirst(batch.count)
+            return batch
         }
         if batch.isEmpty { return false }
-        run(batch)
+        let started = ContinuousClock.now
+        let rest = run(batch, batching)
+        let waiting = queue.withLock { queue in
+            queue.waiting.insert(contentsOf: rest, at: 0)
+            return queue.waiting.count
+        }
+        gathering.expect(
+            waiting + batch.count - rest.count, within: (.now - started) * batching.patience)
         return true
     }
 
-    private func run(_ batch: [Waiting]) {
+    /// Returns what the commit has no room for.
+    private func run(_ batch: ArraySlice<Waiting>, _ batching: Batching) -> ArraySlice<Waiting> {
         do throws(IPAMError) {
             try checkIsCurrent()
         } catch {
             for waiting in batch { waiting.complete(.failure(error)) }
-            return
+            return []
         }
         let now = clock.withLock { $0.now() }
         let (results, changes, revision) = ledger.withLock { ledger in
-            let results = batch.map { waiting in
-                Result { () throws(IPAMError) in
-                    try ledger.apply(waiting.command, by: waiting.caller, at: now)
-                }
+            var size = CommitSize()
+            var results: [Result<Outcome, IPAMError>] = []
+            results.reserveCapacity(batch.count)
+            for waiting in batch where size.hasRoom(batching) {
+                results.append(
+                    Result { () throws(IPAMError) in
+                        try ledger.apply(waiting.command, by: waiting.caller, at: now)
+                    })
+                size.grow(to: ledger.pending)
             }
             return (results, ledger.pending, ledger.revision)
         }
+        let rest = batch.dropFirst(results.count)
+        let batch = batch.prefix(results.count)
         do {
             if !changes.isEmpty {
                 metrics.commands.observe(Double(batch.count))
@@ -163,7 +182,7 @@ package final class Writer: Sendable {
             // Also those that were refused: what refused them may have been a change that is now undone.
             ledger.withLock { $0.rollback() }
             for waiting in batch { waiting.complete(.failure(IPAMError(error))) }
-            return
+            return rest
         }
         for (waiting, result) in zip(batch, results) { metrics.count(waiting.command, result) }
         let answers = ledger.withLock { ledger in
@@ -171,7 +190,9 @@ package final class Writer: Sendable {
             watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
             return results.map { result in result.map { Answer($0, in: ledger, at: now) } }
         }
-        for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
+        let answer = { @Sendable in for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) } }
+        if batching.patience > 0 { answering.async(execute: answer) } else { answer() }
+        return rest
     }
 }
 

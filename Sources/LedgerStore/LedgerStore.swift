@@ -11,15 +11,31 @@ package protocol LedgerStore: AnyObject, Sendable {
     func checkIsCurrent() throws(StoreError)
     /// Makes a store that has no ledger yet that of `snapshot`, whole or not at all. Throws `.inUse` where there is one.
     func fill(_ snapshot: Snapshot) throws(StoreError)
-    /// How many commands one commit may be for.
-    var largestBatch: Int { get }
+    /// What is put into one commit.
+    var batching: Batching { get }
     /// Idempotent.
     func close()
 }
 
+/// How commands are put together into commits of a store's.
+package struct Batching: Sendable {
+    /// A commit gets no more commands once it has so many changes, or gives so many addresses to bindings.
+    package var mostChanges: Int
+    package var mostAddresses: Int
+    /// Which part of a commit's time it is worth to wait for the callers that the last one has answered: many call again
+    /// at once. 0: not worth it.
+    package var patience: Double
+
+    package init(mostChanges: Int = .max, mostAddresses: Int = .max, patience: Double = 0) {
+        self.mostChanges = mostChanges
+        self.mostAddresses = mostAddresses
+        self.patience = patience
+    }
+}
+
 extension LedgerStore {
     package func checkIsCurrent() throws(StoreError) {}
-    package var largestBatch: Int { .max }
+    package var batching: Batching { Batching() }
 
     package func fill(_ snapshot: Snapshot) throws(StoreError) {
         let present = try load()

@@ -23,7 +23,7 @@ final class LeadingStore: LedgerStore {
             for await role in roles {
                 switch role {
                 case .leading(let ledger, let store):
-                    elected.withLock { $0 = (ledger, store) }
+                    elected.withLock { $0 = (ledger.take(), store) }
                     isDone.signal()
                     return
                 case .failing(let reason):
@@ -47,7 +47,7 @@ final class LeadingStore: LedgerStore {
         try tenure.commit(changes, revision: revision)
     }
     func checkIsCurrent() throws(StoreError) { try tenure.checkIsCurrent() }
-    var largestBatch: Int { tenure.largestBatch }
+    var batching: Batching { tenure.batching }
     func close() { ledger.close() }
 }
 

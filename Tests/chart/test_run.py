@@ -16,7 +16,8 @@ from processes import DEADLINE, binaries, environment, wait_until
 NO_AUTH = {"auth": {"enabled": False}}
 MODES = {
     "tokens, TLS with client certificates": {}, "tokens, TLS": {"tls": {"clientCertificates": False}},
-    "TLS with client certificates": NO_AUTH, "no TLS": {"tls": {"mode": "none"}, **NO_AUTH}}
+    "TLS with client certificates": NO_AUTH, "no TLS": {"tls": {"mode": "none"}, **NO_AUTH},
+    "agents read by Prometheus": {"monitoring": {"podMonitor": {"enabled": True}}}}
 
 # As a container's root is one who has none of root's powers. Who is not root has none anyway.
 WITHOUT_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if os.geteuid() == 0 else []
@@ -66,6 +67,7 @@ class Node:
             text = text.replace(place, f"{self.folder}/{role}{place}")
         for place in ("/etc/holdfast/pools", "/etc/holdfast/policy", "/var/lib/holdfast", "/run/holdfast", "/host/cni/bin"):
             text = text.replace(place, f"{self.folder}{place}")
+        text = text.replace("[$(HOST_IP)]", "127.0.0.1")
         for port, mine in self.ports.items():
             for host in ("0.0.0.0", "127.0.0.1", "holdfast-server.holdfast-system.svc"):
                 text = text.replace(f"{host}:{port}", f"127.0.0.1:{mine}")
