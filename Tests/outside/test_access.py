@@ -505,5 +505,5 @@ def is_ready(port):
     """What the agent's probe says, which asks the server."""
     try:
         return urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10).status == 200
-    except urllib.error.HTTPError:
+    except urllib.error.URLError:
         return False
