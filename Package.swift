@@ -254,7 +254,8 @@ let package = Package(
         .testTarget(
             name: "HoldfastCLITests",
             dependencies: [
-                "holdfast", "Lifecycle", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "Program",
+                "holdfast", "Lifecycle", "KubernetesAPI", "KubeVirt", "LedgerStore", "Ledger", "IPAMAPI", "IPAMModel",
+                "Addresses", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ],

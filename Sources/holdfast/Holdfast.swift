@@ -16,8 +16,7 @@ struct Holdfast: AsyncParsableCommand {
             """,
         subcommands: [
             PoolCommand.self, BindingCommand.self, ImportCommand.self, Reserve.self, Release.self, TransferCommand.self,
-            Check.self,
-            Watch.self, StoreCommand.self, Version.self,
+            Check.self, Watch.self, History.self, Backup.self, Restore.self, StoreCommand.self, Version.self,
         ])
 }
 
