@@ -306,6 +306,9 @@ def test_the_programs_show_their_token(guarded, tmp_path, refused):
     assert shown.returncode == 0 and "vm-net" in shown.stdout, shown.stderr
     denied = run("holdfast", "pool", "delete", "vm-net", "--server", guarded.target, "--token-file", str(token))
     assert denied.returncode == 1 and "has only the role reader" in denied.stderr
+    token.write_text(guarded.key.sign(claims("holdfast-ops/anna", node=None)))
+    saved = run("holdfast", "backup", str(tmp_path / "saved"), "--server", guarded.target, "--token-file", str(token))
+    assert saved.returncode == 0 and (tmp_path / "saved").stat().st_size, saved.stderr
     none = run("holdfast", "pool", "list", "--server", guarded.target)
     assert none.returncode == 1 and "neither a token" in none.stderr
     unsafe = run("holdfast", "pool", "list", "--server", "192.0.2.1:7440", "--token-file", str(token))
