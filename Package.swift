@@ -32,6 +32,7 @@ let package = Package(
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
     ],
     targets: [
         // Floor 1: the C libraries, and plain values.
@@ -107,6 +108,16 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
+        .target(
+            name: "Access",
+            dependencies: [
+                "IPAMAPI", "KubernetesAPI", "RPC", "IPAMModel",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "JWTKit", package: "jwt-kit"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: settings),
 
         // Floor 5
         .target(
@@ -133,6 +144,8 @@ let package = Package(
                 "RPC", "KubernetesAPI", "Addresses", "Telemetry",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         // How stores are named on a command line.
         .target(
@@ -144,8 +157,8 @@ let package = Package(
         .executableTarget(
             name: "holdfast-server",
             dependencies: [
-                "IPAMService", "EtcdStore", "StoreOptions", "Lifecycle", "KubernetesAPI", "IPAMAPI", "IPAMModel",
-                "LedgerStore", "RPC", "Program", "Addresses",
+                "IPAMService", "Access", "EtcdStore", "StoreOptions", "Lifecycle", "KubernetesAPI", "IPAMAPI",
+                "IPAMModel", "LedgerStore", "RPC", "Program", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -256,6 +269,14 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ], swiftSettings: testSettings),
+        .testTarget(
+            name: "AccessTests",
+            dependencies: [
+                "Access", "IPAMService", "IPAMAPI", "IPAMModel", "Ledger", "LedgerStore", "RPC", "KubernetesAPI",
+                "TestCluster", "Addresses", "CMessages",
+                .product(name: "JWTKit", package: "jwt-kit"),
+                .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: testSettings),
         .testTarget(
             name: "IPAMServiceTests",

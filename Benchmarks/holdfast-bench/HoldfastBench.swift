@@ -16,6 +16,8 @@ struct HoldfastBench: AsyncParsableCommand {
     @Option(help: "Calls in flight.") var inFlight = 64
     @Option(help: "Calls in each measurement.") var calls = 20_000
     @Option(help: "Measurements of each kind, taken in turn.") var rounds = 5
+    @Option(help: "A token to allocate with; the server has HOLDFAST_TOKENS, HOLDFAST_POLICY, … from here.")
+    var tokenFile: String?
 
     func run() async throws {
         let folder = FileManager.default.temporaryDirectory.appending(
@@ -42,7 +44,9 @@ struct HoldfastBench: AsyncParsableCommand {
         guard let address = first.split(separator: "\n").first?.split(separator: " ").last.map(String.init) else {
             throw ValidationError("\(server) did not start")
         }
-        let client = try IPAMClient(server: address)
+        let token = try tokenFile.map { try String(contentsOfFile: $0, encoding: .utf8) }
+        let client = try IPAMClient(
+            server: address, currentCredentials: { .insecure }, currentToken: { token })
         let channel = try RPCChannel(target: address)
         let next = Atomic(0)
 

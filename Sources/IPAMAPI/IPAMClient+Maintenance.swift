@@ -15,7 +15,7 @@ extension IPAMClient: MaintenanceCalls {
             decode: { (message: UnsafePointer<Wire.BackupPiece>) throws(RPCStatus) in
                 unsafe Array(
                     UnsafeBufferPointer(start: message.pointee.data.data, count: message.pointee.data.len))
-            })
+            }, metadata: metadata)
         var hasBegun = false
         do {
             for try await piece in pieces {

@@ -15,11 +15,28 @@ package final class IPAMClient: Sendable {
     private static let pause = Duration.milliseconds(50)
 
     let servers: ServerChannels
+    private let token: @Sendable () -> String?
 
     /// `server` is HOST:PORT or unix:PATH, or several of them separated by commas. Connects with the first call; throws
     /// `unavailable` where no such channel can be made.
-    package init(server: String, credentials: ChannelCredentials = .insecure) throws(IPAMError) {
-        servers = try ServerChannels(server, credentials)
+    package convenience init(server: String, credentials: ChannelCredentials = .insecure) throws(IPAMError) {
+        try self.init(server: server, currentCredentials: { credentials })
+    }
+
+    /// With credentials and a token that may change: both are asked for with each call.
+    package init(
+        server: String, currentCredentials: @escaping @Sendable () -> ChannelCredentials,
+        currentToken: @escaping @Sendable () -> String? = { nil }
+    ) throws(IPAMError) {
+        servers = try ServerChannels(server, currentCredentials)
+        token = currentToken
+    }
+
+    /// What goes with each call: the trace it is part of, and the token.
+    var metadata: RPCMetadata {
+        var metadata = RPCMetadata.ofTrace
+        if let token = token() { metadata.append("authorization", "Bearer \(token)") }
+        return metadata
     }
 
     /// Cancels the calls that are under way.
@@ -39,7 +56,7 @@ package final class IPAMClient: Sendable {
                     service, (), encode: { _, arena in unsafe request(arena) },
                     decode: { (message: UnsafePointer<Response>) throws(RPCStatus) in
                         try status { () throws(IPAMError) in try unsafe response(message.pointee) }
-                    }, metadata: .ofTrace, timeout: servers.areSeveral ? min(left, Self.patience) : left)
+                    }, metadata: metadata, timeout: servers.areSeveral ? min(left, Self.patience) : left)
             } catch {
                 let failure = IPAMError(error)
                 let knowsLeader = servers.turn(from: server.address, because: failure)
@@ -137,7 +154,7 @@ extension IPAMClient {
                 cmessages_holdfast_ipam_v1_ipam(), filter, encode: { filter, arena in unsafe filter.wire(in: arena) },
                 decode: { (message: UnsafePointer<Wire.BindingEvent>) throws(RPCStatus) in
                     try status { () throws(IPAMError) in try unsafe BindingEvent(message.pointee) }
-                })
+                }, metadata: metadata)
         ) { [servers] failure in _ = servers.turn(from: server.address, because: failure) }
     }
 }

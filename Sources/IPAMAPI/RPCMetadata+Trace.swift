@@ -8,7 +8,11 @@ extension RPCMetadata {
         if let trace = TraceContext.current { metadata.append(TraceContext.key, trace.traceparent) }
         return metadata
     }
+}
 
-    /// The trace that a caller has sent along.
-    package var trace: TraceContext? { text(TraceContext.key).flatMap(TraceContext.init(traceparent:)) }
+extension ServerCall {
+    /// The trace that the caller has sent along, under `TraceContext.key`.
+    package var trace: TraceContext? {
+        metadata("traceparent").flatMap { TraceContext(traceparent: String(decoding: $0, as: UTF8.self)) }
+    }
 }

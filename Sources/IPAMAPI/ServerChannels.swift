@@ -9,15 +9,22 @@ final class ServerChannels: Sendable {
         /// All that are known, those that were given first.
         var addresses: [String]
         var current: Int = 0
+        /// What the channels were made with.
+        var credentials: ChannelCredentials
+        /// Of credentials before: their calls go on.
+        var retiring: [RPCChannel] = []
         var isClosed = false
     }
 
-    private let credentials: ChannelCredentials
+    /// For a call that has taken a channel, and not begun yet, when another took its place.
+    private static let handover = Duration.seconds(10)
+
+    private let credentials: @Sendable () -> ChannelCredentials
     private let given: Int
     private let state: Mutex<State>
 
     /// Of a list separated by commas. Throws `unavailable` where a channel cannot be made.
-    init(_ list: String, _ credentials: ChannelCredentials) throws(IPAMError) {
+    init(_ list: String, _ credentials: @escaping @Sendable () -> ChannelCredentials) throws(IPAMError) {
         var addresses: [String] = []
         for part in list.split(separator: ",") {
             let address = String(part.trimming(while: { $0 == " " }))
@@ -25,14 +32,17 @@ final class ServerChannels: Sendable {
         }
         if addresses.isEmpty { addresses = [list] }
         var channels: [String: RPCChannel] = [:]
-        for address in addresses { channels[address] = try Self.channel(address, credentials) }
+        let first = credentials()
+        for address in addresses { channels[address] = try Self.channel(address, first) }
         self.credentials = credentials
         given = addresses.count
-        state = Mutex(State(channels: channels, addresses: addresses))
+        state = Mutex(State(channels: channels, addresses: addresses, credentials: first))
     }
 
     var current: (address: String, channel: RPCChannel) {
-        state.withLock { state in
+        let credentials = credentials()
+        return state.withLock { state in
+            if credentials != state.credentials { renew(&state, with: credentials) }
             let address = state.addresses[state.current]
             guard let channel = state.channels[address] else { preconditionFailure("every address has a channel") }
             return (address, channel)
@@ -67,7 +77,7 @@ final class ServerChannels: Sendable {
                 state.current = index
                 return (true, nil)
             }
-            guard let channel = try? Self.channel(leader, credentials) else { return (false, nil) }
+            guard let channel = try? Self.channel(leader, state.credentials) else { return (false, nil) }
             // One at most that was not given, so that old leaders do not pile up.
             var old: RPCChannel?
             if state.addresses.count > given { old = state.channels.removeValue(forKey: state.addresses.removeLast()) }
@@ -80,10 +90,31 @@ final class ServerChannels: Sendable {
         return knows
     }
 
+    /// New calls go over new connections; those that are open end on the old ones.
+    private func renew(_ state: inout State, with credentials: ChannelCredentials) {
+        guard !state.isClosed else { return }
+        var channels: [String: RPCChannel] = [:]
+        for address in state.addresses {
+            // What the core cannot use is tried again when it changes.
+            channels[address] = (try? Self.channel(address, credentials)) ?? state.channels[address]
+        }
+        let old = state.channels.values.filter { old in !channels.values.contains { $0 === old } }
+        state.channels = channels
+        state.credentials = credentials
+        state.retiring += old
+        for channel in old { Task { await retire(channel) } }
+    }
+
+    private func retire(_ channel: RPCChannel) async {
+        try? await Task.sleep(for: Self.handover)
+        await channel.close(cancelling: false)
+        state.withLock { $0.retiring.removeAll { $0 === channel } }
+    }
+
     func close() async {
         let channels = state.withLock { state in
             state.isClosed = true
-            return Array(state.channels.values)
+            return Array(state.channels.values) + state.retiring
         }
         for channel in channels { await channel.close() }
     }

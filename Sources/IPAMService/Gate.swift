@@ -14,27 +14,34 @@ package struct Gate: Sendable {
 
     /// For calls that callers with one of `roles` may make.
     package func admit(_ roles: Roles) -> @Sendable (ServerCall) -> Admission<Caller> {
-        { [identify] call in identify(call).traced(by: call.metadata.trace) }
-    }
-}
-
-extension Admission<Caller> {
-    fileprivate func traced(by trace: TraceContext?) -> Self {
-        guard let trace else { return self }
-        return switch self {
-        case .admitted(let caller): .admitted(caller.traced(by: trace))
-        case .refused: self
-        case .pending(let decision):
-            .pending { () async throws(RPCStatus) in try await decision().traced(by: trace) }
+        { [identify] call in
+            let trace = call.trace
+            @Sendable func check(_ caller: Caller) throws(RPCStatus) -> Caller {
+                guard caller.isOne(of: roles) else { throw IPAMError.roleMissing(caller, wants: roles).status }
+                var caller = caller
+                if let trace { caller.traceID = trace.traceID }
+                return caller
+            }
+            switch identify(call) {
+            case .admitted(let caller):
+                do throws(RPCStatus) { return .admitted(try check(caller)) } catch { return .refused(error) }
+            case .refused(let status): return .refused(status)
+            case .pending(let find):
+                return .pending { () async throws(RPCStatus) in try check(try await find()) }
+            }
         }
     }
-}
 
-extension Caller {
-    fileprivate func traced(by trace: TraceContext) -> Caller {
-        var caller = self
-        caller.traceID = trace.traceID
-        return caller
+    /// For what the services look like, which whoever may call anything may know.
+    package var reflection: @Sendable (ServerCall) -> Admission<Void> {
+        let admit = admit(.any)
+        return { call in
+            switch admit(call) {
+            case .admitted: .admitted(())
+            case .refused(let status): .refused(status)
+            case .pending(let find): .pending { () async throws(RPCStatus) in _ = try await find() }
+            }
+        }
     }
 }
 
@@ -42,5 +49,24 @@ extension Writer {
     /// All that clients may call, behind `gate`.
     package func services(_ gate: Gate) -> [RPCService] {
         [ipamService(gate), poolsService(gate), nodesService(gate), Maintenance(self).service(gate)]
+    }
+}
+
+extension IPAMError {
+    /// A caller that is known, and has none of the roles that the call wants.
+    fileprivate static func roleMissing(_ caller: Caller, wants roles: Roles) -> IPAMError {
+        let has = caller.roles.isEmpty ? "no role" : "only the role \(caller.roles.names)"
+        return IPAMError(
+            .permissionDenied, .roleMissing,
+            "\(caller.name) has \(has) here, and this call wants \(roles.names): an entry in the server's policy (--policy) "
+                + "gives it",
+            metadata: ["caller": caller.name, "roles": caller.roles.names, "wanted": roles.names])
+    }
+}
+
+extension Roles {
+    fileprivate var names: String {
+        [(Roles.agent, "agent"), (.operator, "operator"), (.reader, "reader")]
+            .filter { contains($0.0) }.map(\.1).joined(separator: " or ")
     }
 }

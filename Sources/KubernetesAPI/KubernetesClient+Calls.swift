@@ -13,6 +13,13 @@ struct Call: Sendable {
     var path: String
     var query: [(name: String, value: String)]
     var body: (bytes: ByteBuffer, type: String)?
+    var accept = "application/json"
+
+    /// A document that is no object: RBAC knows it by its path.
+    init(path: String, accept: String = "application/json") {
+        self.init("get", .GET, KubernetesResource(version: "", plural: path), path)
+        self.accept = accept
+    }
 
     init(
         _ verb: String, _ method: HTTPMethod, _ resource: KubernetesResource, _ path: String,
@@ -57,7 +64,7 @@ extension KubernetesClient {
         let identity = try credentials.current()
         var request = HTTPClientRequest(url: url(of: call))
         request.method = call.method
-        request.headers = ["Accept": "application/json", "User-Agent": "holdfast"]
+        request.headers = ["Accept": call.accept, "User-Agent": "holdfast"]
         if let token = identity.token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         request.tlsConfiguration = identity.tls
         if let body = call.body {
@@ -141,6 +148,13 @@ extension KubernetesError {
         case 401:
             self.init(
                 .unauthorized, "the API server \(server) does not know who asks: the token or certificate is not valid")
+        case 403 where call.resource.plural.hasPrefix("/"):
+            self.init(
+                .forbidden,
+                """
+                the API server \(server) forbids the \(what): bind the ClusterRole \
+                system:service-account-issuer-discovery to this service account (docs/security.md)\(said)
+                """)
         case 403:
             self.init(
                 .forbidden,

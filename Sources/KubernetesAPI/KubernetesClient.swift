@@ -127,7 +127,7 @@ package final class KubernetesClient: Sendable {
         }
     }
 
-    private func decode<Value: Decodable>(
+    func decode<Value: Decodable>(
         _ type: Value.Type, _ buffer: ByteBuffer
     ) throws(KubernetesError) -> Value {
         do {

@@ -107,6 +107,7 @@ struct NodeAgent {
         allowed.isDefault = old.isDefault
         allowed.namespaceQuota = old.namespaceQuota
         allowed.reuseDelay = old.reuseDelay
+        allowed.historyRetention = old.historyRetention
         guard old.isNamedAfterPrefixes, new.isNamedAfterPrefixes, allowed == new else {
             throw .notForAgents("pool \(new.name) is changed", self)
         }

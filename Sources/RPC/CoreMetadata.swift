@@ -49,6 +49,17 @@ extension RPCMetadata {
         }
     }
 
+    /// A copy of the first value under `key` that the core received.
+    static func value(of key: StaticString, in array: inout grpc_metadata_array) -> [UInt8]? {
+        for index in unsafe 0..<array.count {
+            let name = unsafe bytes(&array.metadata[index].key)
+            let wanted = unsafe UnsafeBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount)
+            guard unsafe name.elementsEqual(wanted) else { continue }
+            return unsafe Array(bytes(&array.metadata[index].value))
+        }
+        return nil
+    }
+
     private static func bytes(_ slice: UnsafeMutablePointer<grpc_slice>) -> UnsafeBufferPointer<UInt8> {
         unsafe UnsafeBufferPointer(start: cgrpc_slice_ptr(slice), count: cgrpc_slice_len(slice))
     }

@@ -1,33 +1,94 @@
 import CGRPC
+import Synchronization
 
-/// How a server proves who it is, and whom it lets in. Everything in PEM.
+/// What one side shows of itself, and whom it believes. Everything in PEM.
+package struct TLSMaterial: Hashable, Sendable {
+    package var certificateChain: String
+    package var privateKey: String
+    /// CA certificates.
+    package var authorities: String?
+
+    package init(certificateChain: String, privateKey: String, authorities: String? = nil) {
+        self.certificateChain = certificateChain
+        self.privateKey = privateKey
+        self.authorities = authorities
+    }
+}
+
+/// How a server proves who it is, and whom it lets in.
 package enum ServerCredentials: Sendable {
-    case insecure
-    /// With `clientCA` only clients whose certificate it signed are let in.
-    case tls(certificateChain: String, privateKey: String, clientCA: String?)
+    /// Whether clients must show a certificate that an authority of the material signed. `optional`: one that is shown is
+    /// verified, and who shows none is let in.
+    package enum ClientCertificates: Sendable { case unasked, optional, required }
 
-    /// The core's form; the caller releases it. Nil where the PEM is not usable.
-    func makeCore() -> OpaquePointer? {
-        switch self {
-        case .insecure: return unsafe grpc_insecure_server_credentials_create()
-        case .tls(let chain, let key, let clientCA):
-            return unsafe chain.withCString { chain in
-                unsafe key.withCString { key in
-                    var pair = unsafe grpc_ssl_pem_key_cert_pair(private_key: key, cert_chain: chain)
-                    guard let clientCA else {
-                        return unsafe grpc_ssl_server_credentials_create_ex(
-                            nil, &pair, 1, GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, nil)
-                    }
-                    return unsafe grpc_ssl_server_credentials_create_ex(
-                        clientCA, &pair, 1, GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, nil)
+    case insecure
+    /// `current` is asked at each handshake: connections that are open already stay as they are.
+    case rotating(clients: ClientCertificates, current: @Sendable () -> TLSMaterial)
+
+    /// With `clientCA` only clients whose certificate it signed are let in.
+    package static func tls(certificateChain: String, privateKey: String, clientCA: String?) -> ServerCredentials {
+        let material = TLSMaterial(certificateChain: certificateChain, privateKey: privateKey, authorities: clientCA)
+        return .rotating(clients: clientCA == nil ? .unasked : .required) { material }
+    }
+
+    /// The core's form, which the caller releases, and what must live as long as a server uses it.
+    func makeCore() -> (credentials: OpaquePointer?, fetcher: CertificateFetcher?) {
+        guard case .rotating(let clients, let current) = self else {
+            return unsafe (grpc_insecure_server_credentials_create(), nil)
+        }
+        let fetcher = CertificateFetcher(asksClients: clients != .unasked, current)
+        let wanted =
+            switch clients {
+            case .unasked: GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+            case .optional: GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY
+            case .required: GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+            }
+        let options = unsafe grpc_ssl_server_credentials_create_options_using_config_fetcher(
+            wanted,
+            { fetcher, config in
+                guard let fetcher = unsafe fetcher, let config = unsafe config else {
+                    return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_FAIL
                 }
+                return unsafe Unmanaged<CertificateFetcher>.fromOpaque(fetcher).takeUnretainedValue().fetch(config)
+            }, Unmanaged.passUnretained(fetcher).toOpaque())
+        return unsafe (grpc_ssl_server_credentials_create_with_options(options), fetcher)
+    }
+}
+
+/// Gives the core a server's certificates when they have changed. Where it cannot use them, it goes on with those before.
+final class CertificateFetcher: Sendable {
+    private let asksClients: Bool
+    private let current: @Sendable () -> TLSMaterial
+    private let given = Mutex<TLSMaterial?>(nil)
+
+    init(asksClients: Bool, _ current: @escaping @Sendable () -> TLSMaterial) {
+        self.asksClients = asksClients
+        self.current = current
+    }
+
+    /// Called by the core before each handshake, one at a time, and once when a listener is bound.
+    func fetch(_ config: UnsafeMutablePointer<OpaquePointer?>) -> grpc_ssl_certificate_config_reload_status {
+        let material = current()
+        let isNew = given.withLock { given in
+            defer { given = material }
+            return given != material
+        }
+        guard isNew else { return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED }
+        unsafe material.certificateChain.withCString { chain in
+            unsafe material.privateKey.withCString { key in
+                var pair = unsafe grpc_ssl_pem_key_cert_pair(private_key: key, cert_chain: chain)
+                // The core ends the process where there are no authorities, also where it asks no client for a certificate.
+                let authorities = asksClients ? material.authorities : nil
+                unsafe config.pointee = unsafe grpc_ssl_server_certificate_config_create(
+                    authorities ?? material.certificateChain, &pair, 1)
             }
         }
+        return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW
     }
 }
 
 /// How a client proves who it is, and whom it believes. Everything in PEM.
-package enum ChannelCredentials: Sendable {
+package enum ChannelCredentials: Hashable, Sendable {
     case insecure
     /// `roots` nil: the system's. A certificate is shown where both chain and key are given. `serverName` is looked for
     /// in the server's certificate in place of the target's host.

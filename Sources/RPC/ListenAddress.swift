@@ -46,7 +46,7 @@ struct ListenAddress: Sendable {
     func reasonOfFailure(_ credentials: ServerCredentials) -> String {
         let reason = unixPath.map(Self.unixReason) ?? tcpReason()
         if let reason { return reason }
-        if case .tls = credentials { return "the TLS certificate or key cannot be used" }
+        if case .rotating = credentials { return "the TLS certificate or key cannot be used" }
         return "the address cannot be used"
     }
 

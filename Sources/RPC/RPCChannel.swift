@@ -149,14 +149,15 @@ import Synchronization
         }
     }
 
-    /// Cancels what is open and returns when everything is given back. Again: waits for the same.
-    package func close() async {
+    /// Takes no more calls, and returns when everything is given back: what is open is cancelled, or waited for. Again:
+    /// waits for the same.
+    package func close(cancelling: Bool = true) async {
         let (isFirst, calls) = state.withLock { state in
             defer { state.isClosed = true }
             return (!state.isClosed, Array(state.calls.values))
         }
+        if cancelling { for call in calls { call.cancel() } }
         guard isFirst else { return await closed.wait() }
-        for call in calls { call.cancel() }
         if calls.isEmpty { idle.open() }
         await idle.wait()
         unsafe grpc_channel_destroy(channel)

@@ -86,6 +86,13 @@ import Synchronization
         unsafe withCall { _ in unsafe RPCMetadata(copying: storage.pointee.metadata) } ?? RPCMetadata()
     }
 
+    /// A copy of the first value under `key`, which is lower case.
+    package func metadata(_ key: StaticString) -> [UInt8]? {
+        state.withLock { state in
+            state.phase == .ended ? nil : unsafe RPCMetadata.value(of: key, in: &storage.pointee.metadata)
+        }
+    }
+
     /// `ipv4:127.0.0.1:50000`, `unix:`: for logs; never a proof of anything.
     package var peer: String {
         unsafe withCall { call in

@@ -1,4 +1,5 @@
 import CGRPC
+import Synchronization
 
 /// A running server of the core, with everything that must end with it, in the order in which that must be.
 @safe final class ServerCore: Sendable {
@@ -8,6 +9,8 @@ import CGRPC
     // nonisolated(unsafe): the core synchronises it itself.
     nonisolated(unsafe) private let server: OpaquePointer
     private let poller: ServerPoller
+    /// Whom the core asks for certificates: they live until the server is destroyed.
+    private let fetchers = Mutex<[CertificateFetcher]>([])
 
     private init(_ server: OpaquePointer, maxOpenCalls: Int) {
         unsafe self.server = unsafe server
@@ -55,9 +58,11 @@ import CGRPC
     }
 
     private func listen(_ listener: RPCServer.Listener) throws(RPCError) -> String {
-        guard let credentials = unsafe listener.credentials.makeCore() else {
+        let (made, fetcher) = unsafe listener.credentials.makeCore()
+        guard let credentials = unsafe made else {
             throw .credentials("certificate or key for \(listener.address) cannot be used")
         }
+        if let fetcher { fetchers.withLock { $0.append(fetcher) } }
         defer { unsafe grpc_server_credentials_release(credentials) }
         let address = ListenAddress(text: listener.address)
         let port = unsafe grpc_server_add_http2_port(server, listener.address, credentials)

@@ -13,14 +13,14 @@ package struct UnixListener: ~Copyable, Sendable {
         guard descriptor.number >= 0 else { throw .system }
         guard unsafe unlink(path) == 0 || errno == ENOENT else { throw .system }
         let number = descriptor.number
-        let isBound = try sockaddr_un.with(path: path) { unsafe bind(number, $0, $1) == 0 }
+        let isBound = try unsafe sockaddr_un.with(path: path) { unsafe bind(number, $0, $1) == 0 }
         guard isBound, listen(number, Self.backlog) == 0 else { throw .system }
     }
 
     /// The next connection; nil once the listener is closed. `patience` is the connection's, for sending.
     package func accept(patience: Duration) -> UnixStream? {
         while true {
-            let number = unsafe Glibc.accept(descriptor.number, nil, nil)
+            let number = Glibc.accept(descriptor.number, nil, nil)
             if number >= 0 {
                 _ = fcntl(number, F_SETFD, FD_CLOEXEC)
                 if let stream = try? UnixStream(FileDescriptor(number), patience: patience) { return stream }

@@ -10,7 +10,7 @@ package struct UnixStream: ~Copyable, Sendable {
         guard descriptor.number >= 0 else { throw .system }
         try limitSending(to: patience)
         let number = descriptor.number
-        let isConnected = try sockaddr_un.with(path: path) { unsafe connect(number, $0, $1) == 0 }
+        let isConnected = try unsafe sockaddr_un.with(path: path) { unsafe connect(number, $0, $1) == 0 }
         guard isConnected else { throw .system }
     }
 

@@ -62,7 +62,7 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Where /metrics, /healthz and /readyz are; else nowhere.", valueName: "host:port"))
     var http: HostPort?
 
-    @OptionGroup(title: "TLS") var tls: ClientTLSOptions
+    @OptionGroup(title: "Credentials") var credentials: CredentialOptions
 
     @OptionGroup(title: "Logging") var logging: LogOptions
 
@@ -70,6 +70,7 @@ struct AgentCommand: AsyncParsableCommand {
         if case .directory = pods, kubernetes.kubeconfig != nil || kubernetes.kubeContext != nil || annotatePods {
             throw ValidationError("--kubeconfig, --kube-context and --annotate-pods are for --pods kubernetes")
         }
+        try credentials.check(servers: server)
     }
 
     func run() async throws {
@@ -92,7 +93,9 @@ struct AgentCommand: AsyncParsableCommand {
             throw Failure(
                 "what must outlive the agent cannot be kept: \(error)", hint: "name another directory with --state-dir")
         }
-        let client = try IPAMClient(server: server, credentials: try tls.credentials)
+        let current = try credentials.current(log: log)
+        let client = try IPAMClient(
+            server: server, currentCredentials: { current.credentials }, currentToken: { current.token })
         let ipam = ObservedIPAM(client, reach: outage.reach)
         let sight = try sight(log)
         let metrics = AgentMetrics()
@@ -116,7 +119,8 @@ struct AgentCommand: AsyncParsableCommand {
             ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, metrics: exposition, log: log)
         }
         let services = ServiceGroup(
-            services: sight.services + outage.services(node: node, ipam: ipam, log: log)
+            services: (current.files.map { [$0] } ?? []) + sight.services
+                + outage.services(node: node, ipam: ipam, log: log)
                 + [guests, ReconciliationService(reconciliation), application] + (probes.map { [$0] } ?? []),
             gracefulShutdownSignals: [.sigterm, .sigint], logger: log)
         do {

@@ -18,7 +18,7 @@ enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
             variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise", "audit"]
-                + EtcdOptions.variables + LifecycleOptions.variables + LogOptions.variables,
+                + EtcdOptions.variables + LifecycleOptions.variables + AccessOptions.variables + LogOptions.variables,
             repeatable: ["listen"], flags: ["insecure", "kubernetes"])
     }
 }
@@ -65,6 +65,8 @@ struct HoldfastServer: AsyncParsableCommand {
 
     @OptionGroup(title: "TLS") var tls: TLSOptions
 
+    @OptionGroup(title: "Who may call") var access: AccessOptions
+
     @OptionGroup(title: "Logging") var logging: LogOptions
 
     func validate() throws {
@@ -72,6 +74,12 @@ struct HoldfastServer: AsyncParsableCommand {
             throw ValidationError("--listen \(first) is no address to find this server at: give --advertise HOST:PORT")
         }
         _ = try httpAddress
+        if lifecycle.api.kubeconfig != nil, !lifecycle.kubernetes, !access.asksKubernetes {
+            throw ValidationError("--kubeconfig needs --kubernetes or --tokens kubernetes")
+        }
+        if access.policy != nil, access.tokens == nil, tls.tlsClientCa == nil {
+            throw ValidationError("--policy needs --tokens or --tls-client-ca: without, nothing tells who calls")
+        }
         for address in listen where !isLocal(address) && tls.tlsCert == nil && !tls.insecure {
             throw ValidationError(
                 "--listen \(address) can be reached from outside: give --tls-cert and --tls-key, or say --insecure")
@@ -97,9 +105,13 @@ struct HoldfastServer: AsyncParsableCommand {
     func run() async throws {
         let logger = logging.logger("holdfast-server")
         do {
-            let credentials = try tls.credentials
+            let certificates = try tls.files(log: logger)
+            let (gate, gateServices) = try access.gate(
+                clientCertificates: tls.tlsClientCa != nil, api: lifecycle.api, logger: logger)
             let readiness = Readiness()
-            let rpc = RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) })
+            let credentials = credentials(certificates)
+            var rpc = RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) })
+            rpc.reflection = access.reflection == .on ? gate.reflection : nil
             let wallClock = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))
             let onListening = { @Sendable (addresses: [String]) in
                 for address in addresses { print("listening on \(address)") }
@@ -113,16 +125,17 @@ struct HoldfastServer: AsyncParsableCommand {
             case .sqlite(let path):
                 try makeFolder(of: path)
                 server = try IPAMServer(
-                    store: try SQLiteStore(path: path), rpc: rpc, wallClock: wallClock, readiness: readiness,
-                    logger: logger, audit: audit, onListening: onListening)
+                    store: try SQLiteStore(path: path), rpc: rpc, gate: gate, wallClock: wallClock,
+                    readiness: readiness, logger: logger, audit: audit, onListening: onListening)
             case .etcd(let urls):
                 server = try IPAMServer(
                     shared: try EtcdLedger(try etcd.configuration(urls: urls), logger: logger),
-                    advertising: advertise, rpc: rpc, wallClock: wallClock, readiness: readiness, logger: logger,
-                    audit: audit, onListening: onListening)
+                    advertising: advertise, rpc: rpc, gate: gate, wallClock: wallClock, readiness: readiness,
+                    logger: logger, audit: audit, onListening: onListening)
             }
             // They end in the order from last to first.
-            var services: [any Service] = [server, readiness]
+            var services: [any Service] = gateServices + [server, readiness]
+            if let certificates { services.insert(certificates, at: 0) }
             if let pools {
                 services.insert(try await PoolsFile(path: pools, writer: server.writer, logger: logger), at: 0)
             }
@@ -148,6 +161,14 @@ struct HoldfastServer: AsyncParsableCommand {
         } catch let error as RPCError {
             throw Failure("\(error)")
         }
+    }
+
+    private func credentials(_ files: CertificateFiles?) -> ServerCredentials {
+        guard let files else { return .insecure }
+        // Who has a token needs no certificate.
+        let clients: ServerCredentials.ClientCertificates =
+            tls.tlsClientCa == nil ? .unasked : access.tokens == nil ? .required : .optional
+        return .rotating(clients: clients) { files.current }
     }
 
     /// For the server's user alone, where it is missing. Throws `Failure`.

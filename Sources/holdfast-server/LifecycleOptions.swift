@@ -27,7 +27,6 @@ struct LifecycleOptions: ParsableArguments {
 
     func validate() throws {
         _ = try pace
-        if api.kubeconfig != nil, !kubernetes { throw ValidationError("--kubeconfig needs --kubernetes") }
     }
 
     private var pace: Lifecycle.Pace {

@@ -1,7 +1,6 @@
 import ArgumentParser
-import Foundation
+import Logging
 import Program
-import RPC
 
 struct TLSOptions: ParsableArguments {
     @Option(help: "Certificate chain of the server (PEM file).")
@@ -10,7 +9,10 @@ struct TLSOptions: ParsableArguments {
     @Option(help: "Private key of the server (PEM file).")
     var tlsKey: String?
 
-    @Option(help: "CA certificates (PEM file): every client must show a certificate that one of them signed.")
+    @Option(
+        help: """
+            CA certificates (PEM file): every client must show a certificate that one of them signed, or with --tokens a token.
+            """)
     var tlsClientCa: String?
 
     @Flag(help: "Listen without TLS on addresses that are not loopback.")
@@ -25,20 +27,9 @@ struct TLSOptions: ParsableArguments {
         }
     }
 
-    /// Throws `Failure` where a file cannot be read.
-    var credentials: ServerCredentials {
-        get throws {
-            guard let tlsCert, let tlsKey else { return .insecure }
-            return .tls(
-                certificateChain: try read(tlsCert), privateKey: try read(tlsKey), clientCA: try tlsClientCa.map(read))
-        }
-    }
-
-    private func read(_ path: String) throws -> String {
-        do {
-            return try String(contentsOfFile: path, encoding: .utf8)
-        } catch {
-            throw Failure("\(path): \(error.localizedDescription)")
-        }
+    /// Nil without TLS. Throws `Failure` where a file cannot be read or used.
+    func files(log: Logger) throws -> CertificateFiles? {
+        guard let tlsCert, let tlsKey else { return nil }
+        return try CertificateFiles(chain: tlsCert, key: tlsKey, authorities: tlsClientCa, log: log)
     }
 }

@@ -19,7 +19,7 @@ struct ClientOptions: ParsableArguments {
         help: "table (the default), json or yaml; json and yaml have the proto3 JSON names (variable HOLDFAST_OUTPUT).")
     var output: OutputFormat?
 
-    @OptionGroup var tls: ClientTLSOptions
+    @OptionGroup var credentials: CredentialOptions
 
     mutating func validate() throws {
         if timeout == nil, let text = variable("HOLDFAST_TIMEOUT") { timeout = try Self.duration(text) }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import IPAMAPI
 import IPAMModel
+import Logging
 import Program
 
 /// The server's calls as the commands use them.
@@ -58,7 +59,11 @@ protocol ClientCommand: AsyncParsableCommand {
 extension ClientCommand {
     func run() async throws {
         do {
-            let client = try IPAMClient(server: options.server, credentials: try options.tls.credentials)
+            try options.credentials.check(servers: options.server)
+            let current = try options.credentials.current(
+                log: Logger(label: "holdfast") { StreamLogHandler.standardError(label: $0) })
+            let client = try IPAMClient(
+                server: options.server, currentCredentials: { current.credentials }, currentToken: { current.token })
             let now = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))
             let session = Session(
                 calls: client, timeout: options.timeout ?? .seconds(10), format: options.output ?? .table, now: now,

@@ -42,6 +42,8 @@ struct ClusterState {
 
     var refusals: [Refusal] = []
     var token: String?
+    var tokenKeys: (issuer: String, json: String)?
+    var keyReads = 0
     var delay = Duration.zero
     var tellsGoneAsEvent = false
     var requests: [TestCluster.Request] = []

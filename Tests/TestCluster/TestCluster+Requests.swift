@@ -46,6 +46,7 @@ extension TestCluster {
     /// Called on the connection's event loop.
     func answer(_ head: HTTPRequestHead, _ body: Data, on channel: any Channel) {
         if let discovery = Self.discovery(head.uri) { return Self.send(discovery, on: channel) }
+        if let keys = tokenKeys(head) { return Self.send(keys, on: channel) }
         guard let route = Route(head.uri) else {
             return Self.send(Answer(status: 404, reason: "NotFound", message: "no such path"), on: channel)
         }
@@ -66,6 +67,24 @@ extension TestCluster {
                     userAgent: head.headers.first(name: "User-Agent"), status: answer?.status ?? 200,
                     items: answer?.items ?? 0))
             if let answer { Self.send(answer, on: channel) }
+        }
+    }
+
+    /// The service account issuer's documents, as strict about Accept as the real server (go-restful answers 406).
+    private func tokenKeys(_ head: HTTPRequestHead) -> Answer? {
+        state.withLock { state in
+            guard let keys = state.tokenKeys else { return nil }
+            let accepted = head.headers.first(name: "Accept")
+            switch head.uri {
+            case "/.well-known/openid-configuration":
+                return Answer(body: Data(#"{"issuer":"\#(keys.issuer)","jwks_uri":"https://10.0.0.1/no"}"#.utf8))
+            case "/openid/v1/jwks" where accepted != "application/jwk-set+json":
+                return Answer(status: 406, reason: "NotAcceptable", message: "Not Acceptable")
+            case "/openid/v1/jwks":
+                state.keyReads += 1
+                return Answer(body: Data(keys.json.utf8))
+            default: return nil
+            }
         }
     }
 

@@ -47,6 +47,14 @@ package final class TestCluster: Sendable {
         }
     }
 
+    /// What tokens are verified with: an issuer, and its JSON Web Key Set.
+    package func setTokenKeys(issuer: String, _ json: String) {
+        state.withLock { $0.tokenKeys = (issuer, json) }
+    }
+
+    /// How often the keys were read.
+    package var keyReads: Int { state.withLock { $0.keyReads } }
+
     package var configuration: KubernetesConfiguration { KubernetesConfiguration(server: url) }
 
     /// Runs `body` with a cluster that answers.

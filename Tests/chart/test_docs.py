@@ -6,7 +6,7 @@ import pytest
 import yaml
 from chart import CHART, REPOSITORY, VALUES, pods, render
 
-DOCUMENTS = [REPOSITORY / "docs/install.md", CHART / "README.md"]
+DOCUMENTS = [REPOSITORY / "docs/install.md", REPOSITORY / "docs/security.md", CHART / "README.md"]
 
 
 def blocks(language):

@@ -36,7 +36,7 @@ def rules():
 
 
 def dashboard():
-    return json.loads(one(render(MONITORING), "ConfigMap")["data"]["holdfast.json"])
+    return json.loads(one(render(MONITORING), "ConfigMap", "holdfast-dashboard")["data"]["holdfast.json"])
 
 
 def queries():

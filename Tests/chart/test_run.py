@@ -9,11 +9,15 @@ import socket
 import subprocess
 
 import pytest
-from chart import POOLS, merged, one, render
+from chart import NAMESPACE, POOLS, merged, one, render
+from credentials import ISSUER, Key, claims, write_keys
 from processes import DEADLINE, binaries, environment, wait_until
 
-MODES = {"TLS with client certificates": {}, "TLS": {"tls": {"clientCertificates": False}}, "no TLS": {"tls": {"mode": "none"}},
-         "agents read by Prometheus": {"monitoring": {"podMonitor": {"enabled": True}}}}
+NO_AUTH = {"auth": {"enabled": False}}
+MODES = {
+    "tokens, TLS with client certificates": {}, "tokens, TLS": {"tls": {"clientCertificates": False}},
+    "TLS with client certificates": NO_AUTH, "no TLS": {"tls": {"mode": "none"}, **NO_AUTH},
+    "agents read by Prometheus": {"monitoring": {"podMonitor": {"enabled": True}}}}
 
 # As a container's root is one who has none of root's powers. Who is not root has none anyway.
 WITHOUT_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if os.geteuid() == 0 else []
@@ -29,8 +33,12 @@ class Node:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.ports[port] = str(probe.getsockname()[1])
-        for name, place in (("pools", "etc/holdfast/pools"),):
-            self.write(place, one(objects, "ConfigMap", f"holdfast-{name}")["data"])
+        for it in objects:
+            if it["kind"] == "ConfigMap" and it["metadata"]["name"] in ("holdfast-pools", "holdfast-policy"):
+                self.write(f"etc/holdfast/{it['metadata']['name'].removeprefix('holdfast-')}", it["data"])
+        # The API server's part: it signs tokens, and shows its keys.
+        self.key = Key("api-server")
+        write_keys(folder / "keys.json", self.key)
         for directory in ("run/holdfast", "var/lib/holdfast", "var/lib/holdfast-agent", "host/cni/bin", "pods"):
             (folder / directory).mkdir(parents=True)
 
@@ -47,11 +55,17 @@ class Node:
                 data = one(self.objects, "Secret", volume["secret"]["secretName"])["data"]
                 items = volume["secret"].get("items") or [{"key": key, "path": key} for key in data]
                 self.write(place, {item["path"]: base64.b64decode(data[item["key"]]) for item in items})
+            for source in volume.get("projected", {}).get("sources", []):
+                token = source["serviceAccountToken"]
+                account = f"{NAMESPACE}/{pod['serviceAccountName']}"
+                signed = self.key.sign(claims(account, aud=[token["audience"]]))
+                self.write(f"{role}/etc/holdfast/token", {token["path"]: signed})
         return place
 
     def here(self, text, role):
-        text = text.replace("/etc/holdfast/tls", f"{self.folder}/{role}/etc/holdfast/tls")
-        for place in ("/etc/holdfast/pools", "/var/lib/holdfast", "/run/holdfast", "/host/cni/bin"):
+        for place in ("/etc/holdfast/tls", "/etc/holdfast/token/"):
+            text = text.replace(place, f"{self.folder}/{role}{place}")
+        for place in ("/etc/holdfast/pools", "/etc/holdfast/policy", "/var/lib/holdfast", "/run/holdfast", "/host/cni/bin"):
             text = text.replace(place, f"{self.folder}{place}")
         text = text.replace("[$(HOST_IP)]", "127.0.0.1")
         for port, mine in self.ports.items():
@@ -64,6 +78,9 @@ class Node:
         program = binaries() / container["command"][0].removeprefix("/usr/local/bin/")
         words = [self.here(word, role) for word in container["command"][1:] + container["args"]
                  if word != "--kubernetes" and not word.startswith("--grace=")]
+        if "--tokens=kubernetes" in words:
+            words[words.index("--tokens=kubernetes")] = f"--tokens=jwks:{self.folder}/keys.json"
+            words.append(f"--token-issuer={ISSUER}")
         variables = {it["name"]: self.here(it["value"], role) for it in container.get("env", []) if "value" in it}
         capabilities = container["securityContext"]["capabilities"]
         assert capabilities == {"drop": ["ALL"]}
@@ -151,6 +168,18 @@ def test_the_server_gets_ready_and_helm_test_takes_an_address_and_gives_it_back(
         said.append(result.stdout)
     assert "reserved" in said[0] and "10.16.0.10" in said[1] and said[2].startswith("released: 10.16.0.10")
 
+    if any(it.startswith("--tokens") for it in server["args"]):
+        # The agents' token attaches and does not reserve; and without a token nobody gets in.
+        agent = pod(node.objects, "DaemonSet")
+        node.mount("agent", agent)
+        _, variables = node.command(agent["containers"][0], "agent")
+        fewer = {name: value for name, value in variables.items() if name != "HOLDFAST_TOKEN_FILE"}
+        for env, why in ((variables, "by an operator"), (fewer, "certificate")):
+            refused = subprocess.run(
+                [str(binaries() / "holdfast"), "reserve", "default/other", "--network=vm-net/eth0"], env=env, capture_output=True, text=True,
+                timeout=DEADLINE)
+            assert refused.returncode == 1 and why in refused.stderr, refused.stderr
+
     # What the notes tell people to type into the server's container.
     _, variables = node.command(server, "server")
     shown = subprocess.run(
@@ -193,7 +222,7 @@ def test_the_init_container_puts_the_plugin_on_the_node_and_again_changes_nothin
 
 
 def test_without_its_certificate_nobody_is_served(tmp_path):
-    node = Node(tmp_path, render(POOLS))
+    node = Node(tmp_path, render(merged(POOLS, NO_AUTH)))
     try:
         server = pod(node.objects, "StatefulSet")["containers"][0]
         node.start("server", pod(node.objects, "StatefulSet"))
@@ -216,7 +245,7 @@ def test_a_changed_config_map_reaches_the_server_that_runs(tmp_path):
         node.start("server", pod(node.objects, "StatefulSet"))
         wait_until("the server is ready", lambda: node.probe(server, "readinessProbe"))
         more = POOLS["pools"] + [{"name": "second", "prefixes": [{"prefix": "10.17.0.0/24"}]}]
-        changed = one(render({**MODES["no TLS"], "pools": more}), "ConfigMap")["data"]
+        changed = one(render({**MODES["no TLS"], "pools": more}), "ConfigMap", "holdfast-pools")["data"]
         # As the kubelet does it: another folder, and a link that changes.
         node.write("etc/holdfast/new", changed)
         place = tmp_path / "etc/holdfast/pools/pools.yaml"

@@ -139,7 +139,7 @@ def test_a_network_is_the_plugin_with_its_delegate():
 
 def test_the_pools_of_the_example_are_what_the_server_reads():
     pools = VARIANTS["everything"]["pools"]
-    assert yaml.safe_load(one(render({"pools": pools}), "ConfigMap")["data"]["pools.yaml"]) == pools
+    assert yaml.safe_load(one(render({"pools": pools}), "ConfigMap", "holdfast-pools")["data"]["pools.yaml"]) == pools
 
 
 def test_without_an_image_the_chart_says_what_to_do():
@@ -154,7 +154,8 @@ def test_the_notes_warn_of_a_server_that_is_open_to_everyone():
                 "install", "holdfast", str(CHART), "--dry-run=client", "--disable-openapi-validation", "--namespace", "n", "--values", "-",
                 *server.arguments, values=merged(IMAGE, values)).stdout.split("NOTES:")[1]
     assert "ANYONE" not in notes({}) and "keeps the volume" in notes({})
-    assert "ANYONE" in notes({"tls": {"mode": "none"}})
-    assert "ANYONE" in notes({"tls": {"clientCertificates": False}})
+    assert "ANYONE" in notes({"tls": {"mode": "none"}, "auth": {"enabled": False}})
+    assert "ANYONE" in notes({"tls": {"clientCertificates": False}, "auth": {"enabled": False}})
+    assert "ANYONE" not in notes({"tls": {"clientCertificates": False}})
     assert "DELETES" in notes({"server": {"persistence": {"whenDeleted": "Delete"}}})
     assert "There is no pool" in notes({}) and "There is no pool" not in notes(POOLS)

@@ -1,7 +1,8 @@
 """Least privilege: what the chart's pods may do, on the node and at the API server."""
 
 import pytest
-from chart import NAMESPACE, VARIANTS, containers, one, pods, render
+import yaml
+from chart import IMAGE, NAMESPACE, VARIANTS, containers, merged, one, pods, render, template
 
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -83,7 +84,7 @@ def test_keys_are_mounted_only_where_they_are_needed():
         return found
     assert keys({}) == {"StatefulSet": True, "DaemonSet": True, "Pod": True}
     assert keys({"tls": {"clientCertificates": False}}) == {"StatefulSet": True, "DaemonSet": False, "Pod": False}
-    assert keys({"tls": {"mode": "none"}}) == {}
+    assert keys({"tls": {"mode": "none"}, "auth": {"enabled": False}}) == {}
 
 
 def test_the_ca_s_key_is_in_no_pod():
@@ -99,7 +100,7 @@ def test_the_network_policy_names_the_server_s_ports_only():
     ports = [port["port"] for rule in policy["ingress"] for port in rule["ports"]]
     assert ports == ["grpc", "http"] == [port["name"] for port in server["ports"]]
     assert policy["egress"] == [{"ports": [{"port": 443}, {"port": 6443}]}] and policy["policyTypes"] == ["Ingress", "Egress"]
-    alone = one(render({"server": {"kubernetes": {"enabled": False}}}), "NetworkPolicy")["spec"]
+    alone = one(render({"server": {"kubernetes": {"enabled": False}}, "auth": {"enabled": False}}), "NetworkPolicy")["spec"]
     assert alone["egress"] == [] and alone["policyTypes"] == ["Ingress", "Egress"]
     calls, metrics = policy["ingress"]
     assert calls["from"][0] == {"ipBlock": {"cidr": "192.0.2.0/24"}}
@@ -131,7 +132,7 @@ def test_a_new_version_of_the_chart_alone_replaces_no_pod():
 def test_where_there_is_tls_the_kubelet_probes_over_http_since_its_grpc_probes_speak_none():
     def probes(values):
         return one(render(values), "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
-    assert probes({"tls": {"mode": "none"}})["readinessProbe"]["grpc"] == {"port": 7440, "service": "holdfast.ipam.v1.IPAM"}
+    assert probes({"tls": {"mode": "none"}, "auth": {"enabled": False}})["readinessProbe"]["grpc"] == {"port": 7440, "service": "holdfast.ipam.v1.IPAM"}
     for mode in ("generated", "certManager"):
         container = probes({"tls": {"mode": mode}})
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -144,3 +145,42 @@ def test_the_agent_s_probes_are_asked_for_where_the_agent_answers():
     assert "--http=127.0.0.1:19441" in agent["args"]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert (agent[probe]["httpGet"]["host"], agent[probe]["httpGet"]["port"]) == ("127.0.0.1", 19441)
+
+
+def test_agents_show_a_token_that_is_for_this_service_and_the_policy_makes_them_agents():
+    for variant in ("least", "everything", "other names", "no client certificates"):
+        objects = render(VARIANTS[variant])
+        policy = next(it for it in objects if it["kind"] == "ConfigMap" and "policy.yaml" in it["data"])
+        roles = yaml.safe_load(policy["data"]["policy.yaml"])
+        server = one(objects, "StatefulSet")["spec"]["template"]["spec"]
+        (audience,) = [it.partition("=")[2] for it in server["containers"][0]["args"] if it.startswith("--token-audience")]
+        shown = {}
+        for owner, pod, _ in pods(objects):
+            account = f"{NAMESPACE}/{pod['serviceAccountName']}"
+            (volume,) = [it for it in pod["volumes"] if "projected" in it]
+            token = volume["projected"]["sources"][0]["serviceAccountToken"]
+            assert token["audience"] == audience and token["expirationSeconds"] >= 600
+            for container in pod.get("initContainers", []) + pod["containers"]:
+                if container["name"] == "install":
+                    continue
+                variables = {it["name"]: it.get("value") for it in container["env"]}
+                (mount,) = [it for it in container["volumeMounts"] if it["name"] == volume["name"]]
+                assert variables["HOLDFAST_TOKEN_FILE"] == f"{mount['mountPath']}/{token['path']}"
+            shown[owner["kind"]] = {role for role, who in roles.items() if account in who.get("serviceAccounts", [])}
+        assert shown == {"DaemonSet": {"agent"}, "StatefulSet": {"operator"}, "Pod": {"operator"}}
+        # What nobody wrote into the values gives nobody a role: no certificate, no group.
+        given = VARIANTS[variant].get("auth", {})
+        for role in ("agent", "operator", "reader"):
+            for kind in ("groups", "certificates"):
+                assert roles[role].get(kind, []) == given.get(role, {}).get(kind, [])
+
+
+def test_tokens_do_not_go_over_a_network_in_the_clear():
+    refused = template(merged(IMAGE, {"tls": {"mode": "none"}}), check=False)
+    assert refused.returncode != 0 and "auth.enabled needs TLS" in refused.stderr
+
+
+def test_the_server_may_read_the_keys_of_tokens():
+    binding = one(render(), "ClusterRoleBinding", "holdfast-server-token-keys")
+    assert binding["roleRef"]["name"] == "system:service-account-issuer-discovery"
+    assert binding["subjects"][0]["name"] == one(render(), "StatefulSet")["spec"]["template"]["spec"]["serviceAccountName"]

@@ -24,9 +24,25 @@ class Refused(Exception):
         super().__init__(f"{self.code} {self.reason}: {self.message} {self.metadata}")
 
 
+class WithToken(
+        grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):
+    """Sends a token with each call, also over a connection in the clear, where call credentials may not go."""
+
+    def __init__(self, token):
+        self.token = token
+
+    def _call(self, proceed, details, request):
+        metadata = [*(details.metadata or []), ("authorization", f"Bearer {self.token}")]
+        return proceed(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = intercept_unary_stream = intercept_stream_stream = _call
+
+
 class Client:
-    def __init__(self, target):
-        self.channel = grpc.insecure_channel(target)
+    def __init__(self, target, token=None, tls=None):
+        self.channel = grpc.secure_channel(target, tls) if tls else grpc.insecure_channel(target)
+        if token:
+            self.channel = grpc.intercept_channel(self.channel, WithToken(token))
         self.database = ProtoReflectionDescriptorDatabase(self.channel)
         self.descriptors = descriptor_pool.DescriptorPool(self.database)
 

@@ -74,6 +74,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   value: /etc/holdfast/tls/tls.key
 {{- end }}
 {{- end }}
+{{- if .Values.auth.enabled }}
+- name: HOLDFAST_TOKEN_FILE
+  value: /etc/holdfast/token/token
+{{- end }}
 {{- end -}}
 
 {{- /* The volume's items: without client certificates no key is mounted that nobody needs. */ -}}
@@ -88,6 +92,30 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
       - {key: tls.crt, path: tls.crt}
       - {key: tls.key, path: tls.key}
       {{- end }}
+{{- end -}}
+
+{{- /* Who may what. The server's own account is that of `holdfast` in its pod, the test's that of `helm test`. */ -}}
+{{- define "holdfast.policy" -}}
+{{- if eq .Values.tls.mode "none" }}{{ fail "auth.enabled needs TLS, or tokens could be heard on the way: set tls.mode, or auth.enabled=false" }}{{ end -}}
+{{- $operator := deepCopy .Values.auth.operator -}}
+{{- $own := list (printf "%s/%s" .Release.Namespace (include "holdfast.server" .)) (printf "%s/%s-test" .Release.Namespace (include "holdfast.fullname" .)) -}}
+{{- $_ := set $operator "serviceAccounts" (concat $own (default list $operator.serviceAccounts)) -}}
+{{- toYaml (dict
+    "agent" (dict "serviceAccounts" (list (printf "%s/%s" .Release.Namespace (include "holdfast.agent" .))))
+    "operator" $operator
+    "reader" .Values.auth.reader) -}}
+{{- end -}}
+
+{{- /* A token for this service, for who calls it. */ -}}
+{{- define "holdfast.tokenVolume" -}}
+- name: token
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          audience: {{ .Values.auth.audience }}
+          expirationSeconds: {{ .Values.auth.tokenSeconds }}
+          path: token
 {{- end -}}
 
 {{- define "holdfast.dnsNames" -}}

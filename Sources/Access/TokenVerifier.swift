@@ -1,0 +1,157 @@
+package import Foundation
+package import IPAMModel
+import JWTKit
+import KubernetesAPI
+package import Logging
+import ServiceLifecycle
+
+/// Verifies tokens with their issuer's keys, which it fetches ahead of the first token, again for a key that it does not
+/// know, and now and then, because keys are withdrawn as well.
+package actor TokenVerifier: Service {
+    /// Between two fetches, whoever asks with whatever key.
+    private static let pause = Duration.seconds(5)
+    /// After this long the keys are fetched anew, while those at hand serve.
+    private static let interval = Duration.seconds(600)
+    /// Clocks differ; as much as the API server allows.
+    private static let leeway = 60.0
+
+    private struct Keys: Sendable {
+        var issuer: String
+        var ids: Set<String>
+        var collection: JWTKeyCollection
+    }
+
+    private let source: KeySource
+    private let audience: String
+    private let log: Logger
+    private let now: @Sendable () -> Date
+    private var keys: Keys?
+    private var fetchedAt: ContinuousClock.Instant?
+    private var fetching: Task<Void, Never>?
+    private var failure = "they were not fetched yet"
+
+    package init(
+        _ source: KeySource, audience: String, log: Logger, now: @escaping @Sendable () -> Date = { Date() }
+    ) {
+        self.source = source
+        self.audience = audience
+        self.log = log
+        self.now = now
+    }
+
+    /// Fetches the keys now and then, until graceful shutdown. Where they cannot be had, that is logged.
+    package func run() async {
+        await cancelWhenGracefulShutdown {
+            repeat { await self.fetch() } while await self.pauses()
+        }
+    }
+
+    private func pauses() async -> Bool {
+        (try? await Task.sleep(for: keys == nil ? Self.pause : Self.interval)) != nil
+    }
+
+    /// Throws UNAUTHENTICATED with what is wrong with the token, and UNAVAILABLE where there are no keys to tell by.
+    package func identity(of token: String) async throws(IPAMError) -> TokenIdentity {
+        let parsed: (header: JWTHeader, payload: TokenClaims, signature: Data)
+        do {
+            parsed = try DefaultJWTParser().parse(Array(token.utf8), as: TokenClaims.self)
+        } catch {
+            throw .tokenRefused("it is no JSON Web Token with issuer, subject, audience and expiry")
+        }
+        guard let id = parsed.header.kid else { throw .tokenRefused("it does not name its key (kid)") }
+        let keys = try await keys(with: id)
+        let claims: TokenClaims
+        do {
+            claims = try await keys.collection.verify(token, as: TokenClaims.self)
+        } catch {
+            throw .tokenRefused("its signature is not of the key \(id) that it names")
+        }
+        try check(claims, issuer: keys.issuer)
+        return TokenIdentity(
+            name: claims.subject, groups: claims.allGroups, node: try await node(of: claims),
+            expires: Date(timeIntervalSince1970: claims.expires + Self.leeway))
+    }
+
+    private func check(_ claims: TokenClaims, issuer: String) throws(IPAMError) {
+        guard claims.issuer == issuer else {
+            throw .tokenRefused("its issuer is \(claims.issuer), not \(issuer)")
+        }
+        guard claims.audience.names.contains(audience) else {
+            throw .tokenRefused("it is for \(claims.audience.names.joined(separator: ", ")), not for \(audience)")
+        }
+        let now = now().timeIntervalSince1970
+        guard claims.expires + Self.leeway > now else {
+            throw .tokenRefused("it has expired at \(Timestamp(seconds: Int64(clamping: claims.expires)))")
+        }
+        if let notBefore = claims.notBefore, notBefore - Self.leeway > now {
+            throw .tokenRefused("it is not valid before \(Timestamp(seconds: Int64(clamping: notBefore)))")
+        }
+    }
+
+    /// Clusters before 1.30 do not write the node into tokens: there the pod tells.
+    private func node(of claims: TokenClaims) async throws(IPAMError) -> String? {
+        if let node = claims.kubernetes?.node { return node.name }
+        guard let namespace = claims.kubernetes?.namespace, let pod = claims.kubernetes?.pod, let uid = pod.uid else {
+            return nil
+        }
+        do {
+            return try await source.node(ofPod: pod.name, uid: uid, namespace: namespace)
+        } catch {
+            throw .keysUnavailable("the token does not name its node, and its pod cannot be looked up: \(error)")
+        }
+    }
+
+    // MARK: Keys
+
+    private func keys(with id: String) async throws(IPAMError) -> Keys {
+        if let keys, keys.ids.contains(id) { return keys }
+        if fetching != nil || fetchedAt.map({ .now - $0 >= Self.pause }) ?? true { await fetch() }
+        guard let keys else { throw .keysUnavailable("the keys of tokens cannot be had: \(failure)") }
+        guard keys.ids.contains(id) else { throw .tokenRefused("its key \(id) is none of \(keys.issuer)'s") }
+        return keys
+    }
+
+    /// One at a time: who comes meanwhile waits for the same.
+    private func fetch() async {
+        if let fetching { return await fetching.value }
+        fetchedAt = .now
+        let task = Task {
+            do {
+                take(try await Self.read(source))
+            } catch {
+                failure = "\((error as? KubernetesError)?.message ?? error.localizedDescription)"
+                log.error("keys of tokens cannot be had", metadata: ["error": "\(failure)"])
+            }
+            fetching = nil
+        }
+        fetching = task
+        await task.value
+    }
+
+    private func take(_ new: Keys) {
+        if new.ids != keys?.ids {
+            log.info(
+                "keys of tokens",
+                metadata: ["issuer": "\(new.issuer)", "keys": "\(new.ids.sorted().joined(separator: " "))"])
+        }
+        keys = new
+    }
+
+    private static func read(_ source: KeySource) async throws -> Keys {
+        let fetched = try await source.fetch()
+        let set = try JSONDecoder().decode(JWKS.self, from: Data(fetched.json.utf8))
+        let collection = try await JWTKeyCollection().add(jwks: set)
+        return Keys(
+            issuer: fetched.issuer, ids: Set(set.keys.compactMap { $0.keyIdentifier?.string }), collection: collection)
+    }
+}
+
+extension TokenClaims: JWTPayload {
+    /// Claims are looked at by the verifier, whose clock and audience they are.
+    func verify(using algorithm: some JWTAlgorithm) throws {}
+}
+
+extension Int64 {
+    /// Any number that a token may hold, however large.
+    fileprivate init(clamping number: Double) { self = Int64(exactly: number.rounded()) ?? (number < 0 ? .min : .max) }
+}

@@ -1,0 +1,82 @@
+package import ArgumentParser
+import Foundation
+package import Logging
+package import RPC
+
+/// How a client of the service proves who it is, and whom it believes: `--tls-ca`, `--tls-cert` and `--tls-key`,
+/// `--token-file`, or the variables of those names.
+package struct CredentialOptions: ParsableArguments {
+    @Option(help: "CA certificates of the server (PEM file): speak TLS (variable HOLDFAST_TLS_CA).")
+    package var tlsCa: String?
+
+    @Option(help: "Client certificate chain (PEM file, variable HOLDFAST_TLS_CERT).")
+    package var tlsCert: String?
+
+    @Option(help: "Private key of the client certificate (PEM file, variable HOLDFAST_TLS_KEY).")
+    package var tlsKey: String?
+
+    @Option(
+        help: """
+            A token that says who calls, read for each call: a service account's, for the audience holdfast (variable \
+            HOLDFAST_TOKEN_FILE).
+            """)
+    package var tokenFile: String?
+
+    package init() {}
+
+    package mutating func validate() throws {
+        tlsCa = tlsCa ?? variable("HOLDFAST_TLS_CA")
+        tlsCert = tlsCert ?? variable("HOLDFAST_TLS_CERT")
+        tlsKey = tlsKey ?? variable("HOLDFAST_TLS_KEY")
+        tokenFile = tokenFile ?? variable("HOLDFAST_TOKEN_FILE")
+        guard (tlsCert == nil) == (tlsKey == nil) else {
+            throw ValidationError("--tls-cert and --tls-key need each other")
+        }
+        guard tlsCert == nil || tlsCa != nil else { throw ValidationError("--tls-cert needs --tls-ca") }
+    }
+
+    /// Throws `ValidationError` where a token would go to one of `servers` over a network in the clear.
+    package func check(servers: String) throws {
+        guard tokenFile != nil, tlsCa == nil else { return }
+        for server in servers.split(separator: ",") where !server.hasPrefix("unix:") {
+            guard HostPort(server.trimmingCharacters(in: .whitespaces))?.isLoopback != true else { continue }
+            throw ValidationError("--token-file needs --tls-ca: whoever hears the token on the way could use it")
+        }
+    }
+
+    /// What a client shows, as the files have it at each moment.
+    package struct Current: Sendable {
+        /// Nil without TLS.
+        package var files: CertificateFiles?
+        package var hasCertificate: Bool
+        private var tokenFile: TokenFile?
+
+        fileprivate init(_ files: CertificateFiles?, hasCertificate: Bool, _ tokenFile: TokenFile?) {
+            self.files = files
+            self.hasCertificate = hasCertificate
+            self.tokenFile = tokenFile
+        }
+
+        package var credentials: ChannelCredentials {
+            guard let material = files?.current else { return .insecure }
+            return .tls(
+                roots: material.authorities, certificateChain: hasCertificate ? material.certificateChain : nil,
+                privateKey: hasCertificate ? material.privateKey : nil)
+        }
+
+        package var token: String? { tokenFile?.current }
+    }
+
+    /// Throws `Failure` where a file cannot be read or used.
+    package func current(log: Logger) throws -> Current {
+        let files = try tlsCa.map {
+            try CertificateFiles(chain: tlsCert, key: tlsKey, authorities: $0, log: log)
+        }
+        return Current(files, hasCertificate: tlsCert != nil, try tokenFile.map(TokenFile.init))
+    }
+}
+
+/// An environment variable's value; nil where it is empty.
+package func variable(_ name: String) -> String? {
+    ProcessInfo.processInfo.environment[name].flatMap { $0.isEmpty ? nil : $0 }
+}

@@ -1,0 +1,133 @@
+import Foundation
+import IPAMModel
+import KubernetesAPI
+import Logging
+import Synchronization
+import TestCluster
+import Testing
+
+@testable import Access
+
+private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+/// Tokens of an API server's service accounts, verified with its keys.
+@Suite struct TokenVerifierTests {
+    /// Runs `body` with an issuer of the keys "first" and "second", of which the API server shows the first.
+    private func withVerifier(
+        now: @escaping @Sendable () -> Date = { Date() },
+        _ body: (TestCluster, Issuer, TokenVerifier) async throws -> Void
+    ) async throws {
+        try await TestCluster.run { cluster in
+            let issuer = try await Issuer("first", "second")
+            cluster.setTokenKeys(issuer: Issuer.name, issuer.json(1))
+            let client = KubernetesClient(cluster.configuration, log: quiet)
+            try await body(
+                cluster, issuer, TokenVerifier(.kubernetes(client), audience: "holdfast", log: quiet, now: now))
+        }
+    }
+
+    @Test func `a bound token says who calls, and from which node`() async throws {
+        try await withVerifier { cluster, issuer, verifier in
+            let identity = try await verifier.identity(of: try await issuer.sign(.on("node-a")))
+            #expect(identity.name == "system:serviceaccount:holdfast:holdfast-agent" && identity.node == "node-a")
+            #expect(identity.groups.contains("system:serviceaccounts:holdfast"))
+            _ = try await verifier.identity(of: try await issuer.sign(.on("node-b")))
+            #expect(cluster.keyReads == 1, "keys are fetched once")
+        }
+    }
+
+    @Test func `where the token does not name its node, its pod does, if that is the one it was made for`() async throws
+    {
+        try await withVerifier { cluster, issuer, verifier in
+            let token = try await issuer.sign(Claims())
+            #expect(try await verifier.identity(of: token).node == nil, "there is no such pod")
+            func put(uid: String) throws {
+                try cluster.put(
+                    """
+                    {"apiVersion":"v1","kind":"Pod","metadata":{"name":"agent","namespace":"holdfast","uid":"\(uid)"},\
+                    "spec":{"nodeName":"node-a"}}
+                    """)
+            }
+            try put(uid: "another")
+            #expect(try await verifier.identity(of: token).node == nil, "another pod has its name")
+            try put(uid: "uid-agent")
+            #expect(try await verifier.identity(of: token).node == "node-a")
+        }
+    }
+
+    @Test func `claims are judged by clock, audience and issuer`() async throws {
+        let clock = Synchronization.Mutex(Date(timeIntervalSince1970: 1_000_000))
+        try await withVerifier(now: { clock.withLock { $0 } }) { _, issuer, verifier in
+            var claims = Claims.on("node-a")
+            (claims.nbf, claims.exp) = (1_000_000, 1_003_600)
+            let token = try await issuer.sign(claims)
+            _ = try await verifier.identity(of: token)
+            for (seconds, why) in [(999_939.0, "not valid before"), (1_003_661, "expired")] {
+                clock.withLock { $0 = Date(timeIntervalSince1970: seconds) }
+                await expectRefused(verifier, token, why)
+            }
+            // Clocks may differ by a minute.
+            for seconds in [999_941.0, 1_003_659] {
+                clock.withLock { $0 = Date(timeIntervalSince1970: seconds) }
+                _ = try await verifier.identity(of: token)
+            }
+            let changes: [(inout Claims) -> Void] = [
+                { $0.aud = ["other"] }, { $0.aud = [] }, { $0.iss = "https://elsewhere" }, { $0.exp = nil },
+                { $0.sub = nil }, { $0.aud = nil },
+            ]
+            for change in changes {
+                var wrong = claims
+                change(&wrong)
+                await expectRefused(verifier, try await issuer.sign(wrong), "")
+            }
+        }
+    }
+
+    @Test func `a new key is fetched, and strangers' keys do not make the server fetch each time`() async throws {
+        try await withVerifier { cluster, issuer, verifier in
+            let stranger = try await Issuer("other")
+            for _ in 0..<50 {
+                await expectRefused(verifier, try await stranger.sign(.on("n"), with: "other"), "none of")
+            }
+            #expect(cluster.keyReads <= 2)
+            await expectRefused(verifier, try await Issuer("first").sign(.on("n")), "signature")
+            cluster.setTokenKeys(issuer: Issuer.name, issuer.json())
+            let token = try await issuer.sign(.on("node-a"), with: "second")
+            let deadline = ContinuousClock.now + .seconds(30)
+            while (try? await verifier.identity(of: token)) == nil {
+                try #require(ContinuousClock.now < deadline)
+                try await Task.sleep(for: .milliseconds(50))
+            }
+        }
+    }
+
+    @Test func `an API server that gives no keys is no verdict on the token`() async throws {
+        try await TestCluster.run { cluster in
+            let client = KubernetesClient(cluster.configuration, log: quiet)
+            let verifier = TokenVerifier(.kubernetes(client), audience: "holdfast", log: quiet)
+            let token = try await Issuer("first").sign(.on("node-a"))
+            await #expect {
+                try await verifier.identity(of: token)
+            } throws: { ($0 as? IPAMError)?.reason == .tokenKeysUnavailable && ($0 as? IPAMError)?.isRetryable == true }
+        }
+    }
+
+    @Test func `groups that Kubernetes gives are not taken from a token's own claim`() {
+        let identity = { (claims: TokenClaims) in claims.allGroups }
+        var claims = TokenClaims(
+            issuer: "i", subject: "anna", audience: .init(names: []), expires: 0,
+            groups: ["ops", "system:masters", "system:serviceaccounts"])
+        #expect(identity(claims) == ["ops"])
+        claims.kubernetes = .init(namespace: "kube-system")
+        #expect(identity(claims) == ["ops"], "the subject is no service account of that namespace")
+    }
+
+    private func expectRefused(_ verifier: TokenVerifier, _ token: String, _ why: String) async {
+        await #expect {
+            try await verifier.identity(of: token)
+        } throws: { error in
+            let error = error as? IPAMError
+            return error?.reason == .tokenRefused && (why.isEmpty || error?.message.contains(why) == true)
+        }
+    }
+}
