@@ -1,3 +1,4 @@
+import Addresses
 import IPAMModel
 import RPC
 import Synchronization
@@ -67,7 +68,9 @@ final class ServerChannels: Sendable {
                 state.current = index
                 return (true, nil)
             }
-            guard let channel = try? Self.channel(leader, credentials) else { return (false, nil) }
+            guard let channel = try? Self.channel(leader, credentials(for: leader, in: state)) else {
+                return (false, nil)
+            }
             // One at most that was not given, so that old leaders do not pile up.
             var old: RPCChannel?
             if state.addresses.count > given { old = state.channels.removeValue(forKey: state.addresses.removeLast()) }
@@ -79,6 +82,23 @@ final class ServerChannels: Sendable {
         if let old { Task { await old.close() } }
         return knows
     }
+
+    /// A leader that is named by its IP address, as a pod's is, which no certificate is for, shows that of the name that this
+    /// client was given.
+    private func credentials(for leader: String, in state: State) -> ChannelCredentials {
+        guard case .tls(let roots, let chain, let key, nil) = credentials, Self.address(of: leader) != nil,
+            let name = state.addresses.prefix(given).first(where: { Self.address(of: $0) == nil })
+        else { return credentials }
+        return .tls(roots: roots, certificateChain: chain, privateKey: key, serverName: Self.host(of: name))
+    }
+
+    /// Of HOST:PORT.
+    private static func host(of target: String) -> String {
+        let host = target.lastIndex(of: ":").map { target[..<$0] } ?? target[...]
+        return host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : String(host)
+    }
+
+    private static func address(of target: String) -> IPAddress? { IPAddress(host(of: target)) }
 
     func close() async {
         let channels = state.withLock { state in
