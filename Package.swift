@@ -65,7 +65,8 @@ let package = Package(
         .target(
             name: "IPAMAPI",
             dependencies: [
-                "RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses", .product(name: "Yams", package: "Yams"),
+                "RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses", "Telemetry",
+                .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
         .target(
             name: "KubeVirt",
@@ -88,7 +89,7 @@ let package = Package(
         .target(
             name: "NodeAgent",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses", "Telemetry",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -97,7 +98,7 @@ let package = Package(
         .target(
             name: "Lifecycle",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "KubernetesAPI", "IPAMModel", "Addresses",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "IPAMModel", "Addresses", "Telemetry",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
@@ -124,7 +125,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
-                "RPC", "KubernetesAPI", "Addresses",
+                "RPC", "KubernetesAPI", "Addresses", "Telemetry",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),

@@ -39,7 +39,7 @@ package final class IPAMClient: Sendable {
                     service, (), encode: { _, arena in unsafe request(arena) },
                     decode: { (message: UnsafePointer<Response>) throws(RPCStatus) in
                         try status { () throws(IPAMError) in try unsafe response(message.pointee) }
-                    }, timeout: servers.areSeveral ? min(left, Self.patience) : left)
+                    }, metadata: .ofTrace, timeout: servers.areSeveral ? min(left, Self.patience) : left)
             } catch {
                 let failure = IPAMError(error)
                 let knowsLeader = servers.turn(from: server.address, because: failure)

@@ -84,10 +84,10 @@ final class ServerChannels: Sendable {
     }
 
     /// A leader that is named by its IP address, as a pod's is, which no certificate is for, shows that of the name that this
-    /// client was given.
+    /// client was given, or of this machine where it speaks to a server on it.
     private func credentials(for leader: String, in state: State) -> ChannelCredentials {
         guard case .tls(let roots, let chain, let key, nil) = credentials, Self.address(of: leader) != nil,
-            let name = state.addresses.prefix(given).first(where: { Self.address(of: $0) == nil })
+            let name = state.addresses.prefix(given).first(where: { Self.address(of: $0)?.isLoopback ?? true })
         else { return credentials }
         return .tls(roots: roots, certificateChain: chain, privateKey: key, serverName: Self.host(of: name))
     }

@@ -30,29 +30,30 @@ package struct IPAMServer: Service {
 
     /// Loads the ledger and binds the listeners; answers only once it runs. `onListening` gets the bound addresses.
     package init(
-        store: any LedgerStore, rpc configuration: RPCServer.Configuration, wallClock: Timestamp, readiness: Readiness,
+        store: any LedgerStore, rpc configuration: RPCServer.Configuration, gate: Gate = .open, wallClock: Timestamp,
+        readiness: Readiness,
         logger: Logger, onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         let ledger = try Ledger(try store.load())
         logger.info("ledger loaded", metadata: ["revision": "\(ledger.committedRevision)"])
         try self.init(
-            .store(store), ledger, store, configuration, wallClock, readiness, logger, onListening)
+            .store(store), ledger, store, configuration, gate, wallClock, readiness, logger, onListening)
     }
 
     /// Binds the listeners, and takes part in a ledger that several servers share once it runs.
     package init(
         shared: any SharedLedger, advertising address: String?, rpc configuration: RPCServer.Configuration,
-        wallClock: Timestamp, readiness: Readiness, logger: Logger,
+        gate: Gate = .open, wallClock: Timestamp, readiness: Readiness, logger: Logger,
         onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         try self.init(
-            .shared(shared, address: address), Ledger(), FollowersStore(leader: nil), configuration, wallClock,
+            .shared(shared, address: address), Ledger(), FollowersStore(leader: nil), configuration, gate, wallClock,
             readiness, logger, onListening)
     }
 
     private init(
         _ source: Source, _ ledger: Ledger, _ store: any LedgerStore, _ configuration: RPCServer.Configuration,
-        _ wallClock: Timestamp, _ readiness: Readiness, _ logger: Logger,
+        _ gate: Gate, _ wallClock: Timestamp, _ readiness: Readiness, _ logger: Logger,
         _ onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         self.source = source
@@ -65,8 +66,7 @@ package struct IPAMServer: Service {
         var ledger = ledger
         ledger.start(at: clock.now())
         writer = Writer(ledger, store: store, clock: clock, logger: logger)
-        rpc = try RPCServer(
-            configuration: configuration, services: [writer.ipamService, writer.poolsService, writer.nodesService])
+        rpc = try RPCServer(configuration: configuration, services: writer.services(gate))
         standing = Standing(readiness, rpc.health)
     }
 

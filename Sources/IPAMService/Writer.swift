@@ -26,6 +26,7 @@ package final class Writer: Sendable {
 
     private struct Waiting: Sendable {
         let command: Command
+        let caller: Caller
         let complete: Completion
     }
 
@@ -63,10 +64,10 @@ package final class Writer: Sendable {
 
     /// Answers through `complete`, on whatever thread leads then, once the command's changes are durable or it is refused.
     /// May run other callers' commands as well: it blocks for as long as commits take.
-    package func submit(_ command: Command, _ complete: @escaping Completion) {
+    package func submit(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
         let (refused, wake) = queue.withLock { queue in
             if queue.isClosed { return (true, false) }
-            queue.waiting.append(Waiting(command: command, complete: complete))
+            queue.waiting.append(Waiting(command: command, caller: caller, complete: complete))
             defer { queue.isDraining = true }
             return (false, !queue.isDraining)
         }
@@ -77,9 +78,10 @@ package final class Writer: Sendable {
         }
     }
 
+    /// What the server does by itself.
     package func submit(_ command: Command) async throws(IPAMError) -> Answer {
         try await withCheckedContinuation { continuation in
-            submit(command) { continuation.resume(returning: $0) }
+            submit(command, by: .server) { continuation.resume(returning: $0) }
         }.get()
     }
 
@@ -161,7 +163,10 @@ package final class Writer: Sendable {
             var results: [Result<Outcome, IPAMError>] = []
             results.reserveCapacity(batch.count)
             for waiting in batch where size.hasRoom(batching) {
-                results.append(Result { () throws(IPAMError) in try ledger.apply(waiting.command, at: now) })
+                results.append(
+                    Result { () throws(IPAMError) in
+                        try ledger.apply(waiting.command, by: waiting.caller, at: now)
+                    })
                 size.grow(to: ledger.pending)
             }
             return (results, ledger.pending, ledger.revision)

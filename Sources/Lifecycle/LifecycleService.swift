@@ -15,6 +15,7 @@ package struct LifecycleService: Service {
     private let lifecycle: Lifecycle
     private let leadership: AsyncStream<Bool>
     private let log: Logger
+    package let metrics = LifecycleMetrics()
 
     /// `instance` names this server in Events; `leadership` says whether it leads, whenever that changes. The client is shut
     /// down with the service.
@@ -27,7 +28,8 @@ package struct LifecycleService: Service {
         self.log = log
         events = EventRecorder(client: client, component: "holdfast-server", instance: instance, log: log)
         lifecycle = Lifecycle(
-            ipam: ipam, cluster: KubernetesCluster(client), events: events, pace: pace, log: log)
+            ipam: ipam, cluster: KubernetesCluster(client), events: events, pace: pace, log: log,
+            metrics: metrics)
     }
 
     package func run() async throws {

@@ -1,6 +1,7 @@
 import CNI
 package import Hummingbird
 package import Logging
+import Telemetry
 
 /// The agent's HTTP service for the plugin: POST /cni/add, and so for each verb but VERSION, with an `AgentRequest`.
 ///
@@ -11,11 +12,14 @@ package enum AgentServer {
 
     /// `onListening` is called once the socket answers.
     package static func application(
-        handler: AttachmentHandler, socket: String, log: Logger, onListening: @escaping @Sendable () -> Void
+        handler: AttachmentHandler, metrics: AgentMetrics = AgentMetrics(), socket: String, log: Logger,
+        onListening: @escaping @Sendable () -> Void
     ) -> some ApplicationProtocol {
         let router = Router()
         func on(_ verb: Invocation.Verb, _ serve: @escaping @Sendable (AgentRequest) async throws(CNIError) -> JSON) {
-            router.post(RouterPath(AgentRequest.path(of: verb))) { request, _ in await respond(to: request, serve) }
+            router.post(RouterPath(AgentRequest.path(of: verb))) { request, _ in
+                await respond(to: request, verb, metrics, serve)
+            }
         }
         func on(_ verb: Invocation.Verb, _ serve: @escaping @Sendable (AgentRequest) async throws(CNIError) -> Void) {
             on(verb) { (call) throws(CNIError) -> JSON in
@@ -33,13 +37,21 @@ package enum AgentServer {
             onServerRunning: { _ in onListening() }, logger: log)
     }
 
+    /// All that is done for the request, here and in the server, is of one trace: the runtime's, where it has one.
     private static func respond(
-        to request: Request, _ serve: (AgentRequest) async throws(CNIError) -> JSON
+        to request: Request, _ verb: Invocation.Verb, _ metrics: AgentMetrics,
+        _ serve: (AgentRequest) async throws(CNIError) -> JSON
     ) async -> Response {
+        let start = ContinuousClock.now
         do {
             let body = try await request.body.collect(upTo: maximumBody)
-            return response(.ok, try await serve(AgentRequest(parsing: Array(body.readableBytesView))))
+            let call = try AgentRequest(parsing: Array(body.readableBytesView))
+            let trace = call.environment[AgentRequest.traceVariable].flatMap(TraceContext.init(traceparent:))
+            let answer = try await TraceContext.$current.withValue(trace ?? TraceContext()) { try await serve(call) }
+            metrics.count(verb, nil, after: .now - start)
+            return response(.ok, answer)
         } catch let error as CNIError {
+            metrics.count(verb, error, after: .now - start)
             let status: HTTPResponse.Status = error.code == .tryAgainLater ? .serviceUnavailable : .unprocessableContent
             return response(status, error.json(version: CNIVersion.newest.rawValue))
         } catch {

@@ -118,12 +118,17 @@ struct HoldfastServer: AsyncParsableCommand {
             if let pools {
                 services.insert(try await PoolsFile(path: pools, writer: server.writer, logger: logger), at: 0)
             }
-            if let service = try lifecycle.service(for: server, logger: logger) { services.append(service) }
+            let followed = try lifecycle.service(for: server, logger: logger)
+            if let followed { services.append(followed) }
             if let address = try httpAddress {
                 services.insert(
                     HTTPServer(
                         host: address.host, port: Int(address.port), isOptional: http == nil, readiness: readiness,
-                        logger: logger, metrics: { server.exposition(version: Self.configuration.version) }), at: 0)
+                        logger: logger,
+                        metrics: {
+                            server.exposition(version: Self.configuration.version)
+                                + (followed?.metrics.exposition ?? "")
+                        }), at: 0)
             }
             try await ServiceGroup(
                 configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

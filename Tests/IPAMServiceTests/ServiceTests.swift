@@ -52,7 +52,7 @@ private final class Replies: Sendable {
             logger: logger)
         let server = try RPCServer(
             configuration: RPCServer.Configuration(listeners: [RPCServer.Listener("127.0.0.1:0")]),
-            services: [writer.ipamService, writer.poolsService, writer.nodesService])
+            services: writer.services(.open))
         let address = try #require(try server.start().first)
         let client = try IPAMClient(server: address)
         let prefix = try #require(IPPrefix("10.16.0.0/24"))

@@ -1,7 +1,7 @@
 """Several servers on etcd: a Deployment of three that follow one another."""
 
 import pytest
-from chart import VARIANTS, helm, merged, one, render, template, IMAGE
+from chart import IMAGE, VARIANTS, merged, one, render, template
 
 ETCD = VARIANTS["etcd"]
 
@@ -61,8 +61,8 @@ def test_followers_are_ready_so_that_rollouts_and_budgets_go_on():
 def test_the_network_policy_lets_the_server_out_to_etcd():
     def ports(values):
         return [[port["port"] for port in rule["ports"]] for rule in one(render(values), "NetworkPolicy")["spec"]["egress"]]
-    assert ports(ETCD) == [[443, 6443], [2379, 53, 53]]
-    assert ports(VARIANTS["etcd without anything"]) == [[2379, 53, 53]]
+    assert ports(ETCD) == [[443, 6443], [2379, 53, 53], ["grpc"]]
+    assert ports(VARIANTS["etcd without anything"]) == [[2379, 53, 53], ["grpc"]]
 
 
 @pytest.mark.parametrize("server, said", [
