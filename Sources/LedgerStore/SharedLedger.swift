@@ -29,10 +29,12 @@ package final class LedgerInHand: Sendable {
     package init(_ ledger: consuming Ledger) { self.ledger = Mutex(ledger) }
 
     /// Leaves an empty one.
-    package func take() -> Ledger { ledger.withLock { ledger in
-        defer { ledger = Ledger() }
-        return ledger
-     } }
+    package func take() -> Ledger {
+        ledger.withLock { ledger in
+            defer { ledger = Ledger() }
+            return ledger
+        }
+    }
 }
 
 /// The store of a server that follows: it tells who leads, and nothing else.

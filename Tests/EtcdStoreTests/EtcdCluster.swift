@@ -126,7 +126,8 @@ final class EtcdCluster: @unchecked Sendable {
         process.executableURL = URL(filePath: "/usr/bin/etcdctl")
         process.environment = ["ETCDCTL_API": "3"]
         process.arguments = [
-            "--endpoints", (endpoints ?? self.endpoints).map { "\(scheme)://\($0)" }.joined(separator: ","), "--command-timeout", "20s",
+            "--endpoints", (endpoints ?? self.endpoints).map { "\(scheme)://\($0)" }.joined(separator: ","),
+            "--command-timeout", "20s",
         ]
         if let certificates {
             process.arguments? += [
@@ -173,7 +174,9 @@ func eventually(within limit: Duration = .seconds(60), _ condition: () throws ->
     return false
 }
 
-func eventually(within limit: Duration = .seconds(60), _ condition: () async throws -> Bool) async rethrows -> Bool {
+func eventually(
+    within limit: Duration = .seconds(60), _ condition: () async throws -> Bool
+) async rethrows -> Bool {
     let deadline = ContinuousClock.now + limit
     while ContinuousClock.now < deadline {
         if try await condition() { return true }
