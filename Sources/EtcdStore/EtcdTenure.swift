@@ -1,3 +1,4 @@
+package import IPAMModel
 package import Ledger
 package import LedgerStore
 import RPC
@@ -44,6 +45,24 @@ package final class EtcdTenure: LedgerStore {
     package func load() throws(StoreError) -> Snapshot {
         do {
             return try EtcdReader(client: client, keys: keys).read().snapshot
+        } catch {
+            throw StoreError(etcd: error)
+        }
+    }
+
+    package func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] {
+        do {
+            return try EtcdReader(client: client, keys: keys).history(of: subject, before: revision, limit: limit)
+        } catch {
+            throw StoreError(etcd: error)
+        }
+    }
+
+    package func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
+        do {
+            return try EtcdReader(client: client, keys: keys).history(after: revision, limit: limit)
         } catch {
             throw StoreError(etcd: error)
         }

@@ -73,6 +73,10 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let storeUnavailable = Reason(rawValue: "STORE_UNAVAILABLE")
         /// Another server leads; metadata `leader` is its address, where one is known.
         package static let notLeader = Reason(rawValue: "NOT_LEADER")
+        package static let ledgerNotEmpty = Reason(rawValue: "LEDGER_NOT_EMPTY")
+        package static let backupUnreadable = Reason(rawValue: "BACKUP_UNREADABLE")
+        package static let backupMisfit = Reason(rawValue: "BACKUP_MISFIT")
+        package static let restoreBroken = Reason(rawValue: "RESTORE_BROKEN")
         package static let shuttingDown = Reason(rawValue: "SHUTTING_DOWN")
         /// The server did not answer, or what answered is no Holdfast server.
         package static let noAnswer = Reason(rawValue: "NO_ANSWER")

@@ -19,6 +19,6 @@ package struct Gate: Sendable {
 extension Writer {
     /// All that clients may call, behind `gate`.
     package func services(_ gate: Gate) -> [RPCService] {
-        [ipamService(gate), poolsService(gate), nodesService(gate)]
+        [ipamService(gate), poolsService(gate), nodesService(gate), Maintenance(self).service(gate)]
     }
 }

@@ -1,4 +1,5 @@
 import CMessages
+import Dispatch
 import IPAMAPI
 import IPAMModel
 import Ledger
@@ -85,6 +86,18 @@ extension Writer {
             encode: { (page: BindingPage, arena) in unsafe page.wire(in: arena) },
             complete: { listing, _, reply in
                 reply.complete { () throws(IPAMError) in try self.page(listing) }
+            })
+        // The history is the store's: read on a thread that may wait.
+        unsafe service.unary(
+            admit: gate.admit(.any),
+            decode: { (message: UnsafePointer<Wire.ListHistoryRequest>) throws(RPCStatus) in
+                try status { () throws(IPAMError) in try unsafe HistoryListing(message.pointee) }
+            },
+            encode: { (page: HistoryPage, arena) in unsafe page.wire(in: arena) },
+            complete: { listing, _, reply in
+                DispatchQueue.global().async {
+                    reply.complete { () throws(IPAMError) in try self.history(listing) }
+                }
             })
         unsafe service.serverStreaming(
             admit: gate.admit(.any),

@@ -43,7 +43,8 @@ package final class Writer: Sendable {
     /// Where the ledger is durable. Changed together with it, by who holds `lead`.
     private let store: Mutex<any LedgerStore>
     private let clock: Mutex<LedgerClock>
-    private let logger: Logger
+    let logger: Logger
+    private let audit: AuditLog?
     package let watches = WatchHub()
     let metrics = WriterMetrics()
     /// Why the store takes no changes, or nil once it does again; the newest only.
@@ -52,11 +53,14 @@ package final class Writer: Sendable {
     /// Changed by the thread that leads only.
     private let isFailing = Atomic(false)
 
-    package init(_ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger) {
+    package init(
+        _ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger, audit: AuditLog? = nil
+    ) {
         self.ledger = Mutex(ledger)
         self.store = Mutex(store)
         self.clock = Mutex(clock)
         self.logger = logger
+        self.audit = audit
         (storeStates, storeState) = AsyncStream.makeStream(of: String?.self, bufferingPolicy: .bufferingNewest(1))
     }
 
@@ -87,15 +91,43 @@ package final class Writer: Sendable {
     /// that is under way; ends all watches, whose revisions were the other ledger's.
     package func serve(_ handed: LedgerInHand, from store: any LedgerStore) {
         lead.withLock { _ in
-            var ledger = handed.take()
-            let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
-            ledger.start(at: clock.now())
-            self.clock.withLock { $0 = clock }
-            self.ledger.withLock { $0 = ledger }
+            begin(handed.take())
             self.store.withLock { $0 = store }
             if isFailing.exchange(false, ordering: .relaxed) { storeState.yield(nil) }
         }
         watches.endAll()
+    }
+
+    /// Puts another ledger in the place of this one, with the changes that make it so durably, in one commit; it knows nothing
+    /// of what was given after it was made. Returns from when on it gives addresses by its own choice. Blocks.
+    func replace<Value>(
+        _ make: (borrowing Ledger) throws(IPAMError) -> (next: Ledger, changes: [Change], value: Value)
+    ) throws(IPAMError) -> (choosesFrom: Timestamp, value: Value) {
+        let result = try lead.withLock { _ throws(IPAMError) in
+            try checkIsCurrent()
+            let (next, changes, value) = try ledger.withLock { ledger throws(IPAMError) in try make(ledger) }
+            do throws(StoreError) {
+                try commit(changes, next.committedRevision)
+            } catch { throw IPAMError(error) }
+            let choosesFrom = begin(next) { $0.holdUnknown(at: $1) }
+            return (choosesFrom, value)
+        }
+        watches.endAll()
+        return result
+    }
+
+    /// Reads and changes are of `ledger` from now on. Returns what `hold` does with it, and when that is.
+    @discardableResult
+    private func begin<Value>(
+        _ ledger: consuming Ledger, _ hold: (inout Ledger, Timestamp) -> Value = { _, _ in }
+    ) -> Value {
+        let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
+        let now = clock.now()
+        ledger.start(at: now)
+        let value = hold(&ledger, now)
+        self.clock.withLock { $0 = clock }
+        self.ledger.withLock { [ledger] in $0 = ledger }
+        return value
     }
 
     /// Throws NOT_LEADER where another server may have changed the ledger: then nothing is told of this one's.
@@ -104,6 +136,9 @@ package final class Writer: Sendable {
             try store.withLock { $0 }.checkIsCurrent()
         } catch { throw IPAMError(error) }
     }
+
+    /// Where the ledger is durable now.
+    var currentStore: any LedgerStore { store.withLock { $0 } }
 
     /// Reads the last committed state. `body` holds the ledger: it must be short.
     package func read<Value: Sendable, Failure: Error>(
@@ -117,6 +152,7 @@ package final class Writer: Sendable {
     package func close() {
         queue.withLock { $0.isClosed = true }
         lead.withLock { _ in }
+        audit?.close()
     }
 
     /// The thread that finds nobody at work leads: it runs its own command and, batch after batch, what others have left
@@ -155,6 +191,8 @@ package final class Writer: Sendable {
             return []
         }
         let now = clock.withLock { $0.now() }
+        // Where in the changes each command's end.
+        var ends: [Int] = []
         let (results, changes, revision) = ledger.withLock { ledger in
             var size = CommitSize()
             var results: [Result<Outcome, IPAMError>] = []
@@ -164,6 +202,7 @@ package final class Writer: Sendable {
                     Result { () throws(IPAMError) in
                         try ledger.apply(waiting.command, by: waiting.caller, at: now)
                     })
+                if audit != nil { ends.append(ledger.pending.count) }
                 size.grow(to: ledger.pending)
             }
             return (results, ledger.pending, ledger.revision)
@@ -188,7 +227,20 @@ package final class Writer: Sendable {
             return results.map { result in result.map { Answer($0, in: ledger, at: now) } }
         }
         for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
+        tell(batch, changes, ends, at: now)
         return rest
+    }
+
+    private func tell(_ batch: ArraySlice<Waiting>, _ changes: [Change], _ ends: [Int], at now: Timestamp) {
+        guard let audit, !changes.isEmpty else { return }
+        var start = 0
+        var deeds: [AuditLog.Deed] = []
+        for (waiting, end) in zip(batch, ends) where end > start {
+            deeds.append(
+                AuditLog.Deed(caller: waiting.caller.name, command: waiting.command, changes: changes[start..<end]))
+            start = end
+        }
+        audit.tell(deeds, at: now)
     }
 }
 
@@ -215,6 +267,13 @@ extension Writer {
         if isFailing.exchange(false, ordering: .relaxed) {
             logger.notice("the store takes changes again")
             storeState.yield(nil)
+        }
+    }
+
+    /// Makes the store forget what is too old, in one commit of its own. Blocks.
+    func forget(_ entries: [HistoryEntry]) throws(StoreError) {
+        try lead.withLock { _ throws(StoreError) in
+            try commit(entries.map(Change.removeHistory), ledger.withLock(\.committedRevision))
         }
     }
 

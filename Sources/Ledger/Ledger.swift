@@ -43,6 +43,7 @@ package struct Ledger: Sendable {
         _ command: Command, by caller: Caller = .server, at now: Timestamp
     ) throws(IPAMError) -> Outcome {
         try check(command, of: caller)
+        batch.caller = caller.name
         return switch command {
         case .allocate(let request): try allocate(request, at: now)
         case .release(let request): release(request, at: now)
@@ -95,6 +96,8 @@ struct Batch: Sendable {
     }
 
     var changes: [Change] = []
+    /// Whose command is applied.
+    var caller = ""
     var undo: [Undo] = []
     /// Where in `undo` a slot's committed binding is.
     var firstTouch: [Int: Int] = [:]

@@ -1,3 +1,4 @@
+package import IPAMModel
 package import Ledger
 
 /// Where a ledger is durable. One writer at a time; its calls block.
@@ -11,6 +12,10 @@ package protocol LedgerStore: AnyObject, Sendable {
     func checkIsCurrent() throws(StoreError)
     /// Makes a store that has no ledger yet that of `snapshot`, whole or not at all. Throws `.inUse` where there is one.
     func fill(_ snapshot: Snapshot) throws(StoreError)
+    /// What was of an address or an object, newest first; only of revisions before the given one. Holds up no commit.
+    func history(of subject: HistorySubject, before revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry]
+    /// What was of all, oldest first; only of revisions after the given one. Holds up no commit.
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry]
     /// What is put into one commit.
     var batching: Batching { get }
     /// Idempotent.
@@ -37,6 +42,18 @@ extension LedgerStore {
     package func checkIsCurrent() throws(StoreError) {}
     package var batching: Batching { Batching() }
 
+    /// All that is durable at one revision, the history up to it included.
+    package func loadWithHistory() throws(StoreError) -> Snapshot {
+        var snapshot = try load()
+        var last: UInt64 = 0
+        while true {
+            let page = try history(after: last, limit: 2000)
+            snapshot.history += page.lazy.filter { $0.revision <= snapshot.revision }
+            guard let newest = page.last?.revision, newest <= snapshot.revision else { return snapshot }
+            last = newest
+        }
+    }
+
     package func fill(_ snapshot: Snapshot) throws(StoreError) {
         let present = try load()
         guard present.revision == 0, present.pools.isEmpty, present.bindings.isEmpty, present.freed.isEmpty else {
@@ -50,6 +67,7 @@ extension Snapshot {
     /// What makes it of an empty ledger.
     package var changes: [Change] {
         pools.map(Change.putPool) + bindings.map(Change.putBinding) + freed.map(Change.putFreed)
+            + history.map(Change.putHistory)
     }
 }
 

@@ -1,3 +1,4 @@
+package import IPAMModel
 package import Ledger
 import Synchronization
 
@@ -44,6 +45,10 @@ package final class FollowersStore: LedgerStore {
 
     package func load() throws(StoreError) -> Snapshot { throw refusal }
     package func commit(_ changes: [Change], revision: UInt64) throws(StoreError) { throw refusal }
+    package func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { throw refusal }
+    package func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] { throw refusal }
     package func checkIsCurrent() throws(StoreError) { throw refusal }
     package func close() {}
 

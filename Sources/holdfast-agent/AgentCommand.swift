@@ -99,11 +99,11 @@ struct AgentCommand: AsyncParsableCommand {
         let guests = GuestService(
             ports: try GuestPorts(folder: try PortFolder(path: "\(stateDir)/ports"), log: log, metrics: metrics),
             answersByDefault: dhcp, announces: announce, log: log)
-        let application = AgentServer.application(
+        let application = AgentServer(
             handler: AttachmentHandler(
                 node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log,
                 outage: outage, metrics: metrics),
-            metrics: metrics, socket: socket, log: log
+            metrics: metrics, socket: socket
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }

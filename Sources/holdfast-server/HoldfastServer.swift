@@ -17,7 +17,7 @@ import UnixSignals
 enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
-            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise"]
+            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise", "audit"]
                 + EtcdOptions.variables + LifecycleOptions.variables + LogOptions.variables,
             repeatable: ["listen"], flags: ["insecure", "kubernetes"])
     }
@@ -53,6 +53,11 @@ struct HoldfastServer: AsyncParsableCommand {
 
     @Option(help: "YAML list of pools in the API's field names, applied at start and when the file changes.")
     var pools: String?
+
+    enum Switch: String, ExpressibleByArgument, CaseIterable { case on, off }
+
+    @Option(help: "on or off: a log line of level info for each change, from `audit`: who asked, what, for which owner.")
+    var audit = Switch.on
 
     @OptionGroup(title: "etcd") var etcd: EtcdOptions
 
@@ -100,18 +105,20 @@ struct HoldfastServer: AsyncParsableCommand {
                 for address in addresses { print("listening on \(address)") }
                 fflush(nil)
             }
+            let audit = audit == .on && logging.logLevel <= .info
+                ? AuditLog(isJSON: logging.logFormat == .json) { FileHandle.standardError.write(Data($0)) } : nil
             let server: IPAMServer
             switch store {
             case .sqlite(let path):
                 try makeFolder(of: path)
                 server = try IPAMServer(
                     store: try SQLiteStore(path: path), rpc: rpc, wallClock: wallClock, readiness: readiness,
-                    logger: logger, onListening: onListening)
+                    logger: logger, audit: audit, onListening: onListening)
             case .etcd(let urls):
                 server = try IPAMServer(
                     shared: try EtcdLedger(try etcd.configuration(urls: urls), logger: logger),
                     advertising: advertise, rpc: rpc, wallClock: wallClock, readiness: readiness, logger: logger,
-                    onListening: onListening)
+                    audit: audit, onListening: onListening)
             }
             // They end in the order from last to first.
             var services: [any Service] = [server, readiness]

@@ -1,5 +1,6 @@
 import Dispatch
 import EtcdStore
+import IPAMModel
 import Ledger
 import LedgerStore
 import Logging
@@ -45,6 +46,12 @@ final class LeadingStore: LedgerStore {
     func load() throws(StoreError) -> Snapshot { try tenure.load() }
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
         try tenure.commit(changes, revision: revision)
+    }
+    func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { try tenure.history(of: subject, before: revision, limit: limit) }
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
+        try tenure.history(after: revision, limit: limit)
     }
     func checkIsCurrent() throws(StoreError) { try tenure.checkIsCurrent() }
     var batching: Batching { tenure.batching }

@@ -30,6 +30,10 @@ private final class MoodyStore: LedgerStore {
         mood.withLock { $0.committed.append(changes) }
     }
 
+    func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { [] }
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] { [] }
     func close() {}
 }
 

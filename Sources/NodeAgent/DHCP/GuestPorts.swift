@@ -1,6 +1,7 @@
-package import DHCP
+import DHCP
 package import Logging
 import Synchronization
+package import Syscalls
 
 /// The ports of all guests on this node, served by one thread.
 package final class GuestPorts: Sendable {

@@ -1,19 +1,19 @@
 import Addresses
-import CNI
-import IPAMModel
+package import CNI
+package import IPAMModel
 
 /// The pool that a network's configuration describes by ranges, in whereabouts' keys or host-local's. The same
 /// configuration gives the same pool on every node.
 ///
 /// Upstream: whereabouts pkg/config/config.go and pkg/iphelpers/iphelpers.go; containernetworking/plugins
 /// plugins/ipam/host-local/backend/allocator. docs/annotations.md says what of it is read.
-struct InlinePool: Hashable, Sendable {
+package struct InlinePool: Hashable, Sendable {
     /// The network's name in the CNI configuration.
-    var network: String
-    var pool: Pool
+    package var network: String
+    package var pool: Pool
 
     /// Nil where the configuration has no ranges. Throws code 7 where they cannot be read, or ask for what no pool gives.
-    init?(_ network: NetworkConfiguration) throws(CNIError) {
+    package init?(_ network: NetworkConfiguration) throws(CNIError) {
         let reader = ConfigurationReader(network: network.name)
         guard let (path, ipam) = Self.ranges(in: network) else { return nil }
         let ranges = try reader.whereabouts(ipam, at: path) + reader.hostLocal(ipam, at: path)
