@@ -43,7 +43,8 @@ test-swift: setup
 # The faults of several servers, the long form: half an hour.
 chaos: setup
 	swift build --build-tests
-	HOLDFAST_CHAOS_KILLS=200 swift test --skip-build --no-parallel --filter FaultTests
+	HOLDFAST_CHAOS_KILLS=200 HOLDFAST_CHAOS_CUTS=10 swift test --skip-build --no-parallel \
+		--filter 'FaultTests|CutTests|ClockTests'
 
 test-outside: build
 	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/outside
@@ -56,7 +57,7 @@ bench: build-release
 	.build/release/holdfast-bench server --server .build/release/holdfast-server
 	.build/release/holdfast-bench node --server .build/release/holdfast-server --agent .build/release/holdfast-agent \
 		--plugin .build-static/release/holdfast-cni
-	.build/release/holdfast-bench-etcd --server .build/release/holdfast-server
+	.build/release/holdfast-bench-etcd --server .build/release/holdfast-server --bindings 1000000
 
 format:
 	swift format -i -r $(sources)

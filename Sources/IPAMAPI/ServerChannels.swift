@@ -1,3 +1,4 @@
+import Addresses
 import IPAMModel
 import RPC
 import Synchronization
@@ -77,7 +78,9 @@ final class ServerChannels: Sendable {
                 state.current = index
                 return (true, nil)
             }
-            guard let channel = try? Self.channel(leader, state.credentials) else { return (false, nil) }
+            guard let channel = try? Self.channel(leader, credentials(for: leader, in: state)) else {
+                return (false, nil)
+            }
             // One at most that was not given, so that old leaders do not pile up.
             var old: RPCChannel?
             if state.addresses.count > given { old = state.channels.removeValue(forKey: state.addresses.removeLast()) }
@@ -93,14 +96,15 @@ final class ServerChannels: Sendable {
     /// New calls go over new connections; those that are open end on the old ones.
     private func renew(_ state: inout State, with credentials: ChannelCredentials) {
         guard !state.isClosed else { return }
+        state.credentials = credentials
         var channels: [String: RPCChannel] = [:]
-        for address in state.addresses {
+        for (index, address) in state.addresses.enumerated() {
+            let credentials = index < given ? credentials : self.credentials(for: address, in: state)
             // What the core cannot use is tried again when it changes.
             channels[address] = (try? Self.channel(address, credentials)) ?? state.channels[address]
         }
         let old = state.channels.values.filter { old in !channels.values.contains { $0 === old } }
         state.channels = channels
-        state.credentials = credentials
         state.retiring += old
         for channel in old { Task { await retire(channel) } }
     }
@@ -110,6 +114,23 @@ final class ServerChannels: Sendable {
         await channel.close(cancelling: false)
         state.withLock { $0.retiring.removeAll { $0 === channel } }
     }
+
+    /// A leader that is named by its IP address, as a pod's is, which no certificate is for, shows that of the name that this
+    /// client was given, or of this machine where it speaks to a server on it.
+    private func credentials(for leader: String, in state: State) -> ChannelCredentials {
+        guard case .tls(let roots, let chain, let key, nil) = state.credentials, Self.address(of: leader) != nil,
+            let name = state.addresses.prefix(given).first(where: { Self.address(of: $0)?.isLoopback ?? true })
+        else { return state.credentials }
+        return .tls(roots: roots, certificateChain: chain, privateKey: key, serverName: Self.host(of: name))
+    }
+
+    /// Of HOST:PORT.
+    private static func host(of target: String) -> String {
+        let host = target.lastIndex(of: ":").map { target[..<$0] } ?? target[...]
+        return host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : String(host)
+    }
+
+    private static func address(of target: String) -> IPAddress? { IPAddress(host(of: target)) }
 
     func close() async {
         let channels = state.withLock { state in

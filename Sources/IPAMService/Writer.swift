@@ -43,8 +43,6 @@ package final class Writer: Sendable {
     /// Where the ledger is durable. Changed together with it, by who holds `lead`.
     private let store: Mutex<any LedgerStore>
     private let clock: Mutex<LedgerClock>
-    /// Where answers leave from while the next commit is under way, if commits take long.
-    private let answering = DispatchQueue(label: "holdfast.answers", qos: .userInitiated)
     let logger: Logger
     private let audit: AuditLog?
     package let watches = WatchHub()
@@ -154,7 +152,6 @@ package final class Writer: Sendable {
     package func close() {
         queue.withLock { $0.isClosed = true }
         lead.withLock { _ in }
-        answering.sync {}
         audit?.close()
     }
 
@@ -232,8 +229,7 @@ package final class Writer: Sendable {
             watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
             return results.map { result in result.map { Answer($0, in: ledger, at: now) } }
         }
-        let answer = { @Sendable in for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) } }
-        if batching.patience > 0 { answering.async(execute: answer) } else { answer() }
+        for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
         tell(batch, changes, ends, at: now)
         return rest
     }

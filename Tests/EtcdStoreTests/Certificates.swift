@@ -5,10 +5,10 @@ import RPC
 struct Certificates {
     private let folder: URL
 
-    init(in folder: URL) throws {
+    init(in folder: URL, names: String = "DNS:localhost,IP:127.0.0.1") throws {
         self.folder = folder
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        try Data("subjectAltName=DNS:localhost,IP:127.0.0.1\n".utf8).write(to: folder.appending(path: "names"))
+        try Data("subjectAltName=\(names)\n".utf8).write(to: folder.appending(path: "names"))
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
         try openssl("req -x509 \(key) -days 2 -subj /CN=ca -keyout ca.key -out ca.pem")
         for name in ["server", "client"] {

@@ -3,18 +3,20 @@ import IPAMAPI
 import IPAMModel
 import Testing
 
-/// Servers whose wall clocks differ by days, and jump while they work: Debian's `faketime` stands between them and the clock.
+/// Servers whose wall clocks differ by days, and jump while they work.
 @Suite(
     .serialized, .enabled(if: EtcdCluster.isInstalled),
-    .enabled(if: JumpingClock.library != nil, "needs libfaketime (Debian's faketime)"))
+    .enabled(if: JumpingClock.library != nil, "needs clang in PATH"))
 struct `Servers whose clocks jump` {
+    private static let (hour, day) = (3600, 24 * 3600)
+
     private let clocks: [JumpingClock]
     private let trial: Trial
     private var servers: Servers { trial.servers }
 
     init() throws {
         let cluster = try EtcdCluster(members: 3)
-        clocks = try ["+0", "+3d", "-3d"].map { try JumpingClock(in: cluster.folder, offset: $0) }
+        clocks = try [0, 3 * Self.day, -3 * Self.day].map { try JumpingClock(in: cluster.folder, .seconds($0)) }
         trial = Trial(cluster, try Servers(cluster, places: clocks.map { Servers.Place(environment: $0.environment) }))
     }
 
@@ -44,10 +46,11 @@ struct `Servers whose clocks jump` {
             _ = try await client.allocate(
                 AllocateRequest(owner: owner("first"), pool: "waiting"), timeout: .seconds(60))
             _ = try await client.release(.binding(owner("first")), timeout: .seconds(60))
-            for offset in ["+1h", "-1h", "+400d", "-400d", "+0"] {
+            for seconds in [Self.hour, -Self.hour, 400 * Self.day, -400 * Self.day, 0] {
+                let offset = Duration.seconds(seconds)
                 for clock in clocks { try clock.jump(to: offset) }
                 try trial.waitForAnswers(100, load)
-                try await look(after: offset)
+                try await look(after: "\(offset)")
                 // To one whose clock said something else when it began to follow.
                 let leader = try servers.waitForLeader()
                 servers.kill(leader, SIGTERM)
@@ -57,33 +60,83 @@ struct `Servers whose clocks jump` {
             }
         }
         await client.close()
+        // What the servers went by, as one that began 400 days ahead wrote it into its log.
+        let ahead = Date(timeIntervalSinceNow: Double(400 * Self.day)).formatted(.iso8601).prefix(4)
+        #expect(servers.logs.contains("\n\(ahead)-"))
     }
 }
 
-/// A wall clock of one process's own. Others, by which time is measured and not told, are the machine's.
+/// A wall clock of one process's own: a library between the program and the kernel adds what a file says. The clocks by which
+/// time is measured and not told are the machine's. (libfaketime changes timers as well, which in a real jump go on.)
 struct JumpingClock {
-    static let library: String? = {
-        let folder = "/usr/lib"
-        let triples = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-        return triples.map { "\(folder)/\($0)/faketime/libfaketimeMT.so.1" }.first {
-            FileManager.default.fileExists(atPath: $0)
+    private static let source = """
+        #define _GNU_SOURCE
+        #include <fcntl.h>
+        #include <stdlib.h>
+        #include <sys/mman.h>
+        #include <sys/syscall.h>
+        #include <sys/time.h>
+        #include <time.h>
+        #include <unistd.h>
+        static volatile long long *seconds;
+        __attribute__((constructor)) static void begin(void) {
+            int file = open(getenv("HOLDFAST_CLOCK"), O_RDONLY);
+            seconds = mmap(0, 8, PROT_READ, MAP_SHARED, file, 0);
+            close(file);
         }
+        int clock_gettime(clockid_t clock, struct timespec *time) {
+            int result = syscall(SYS_clock_gettime, clock, time);
+            if (clock == CLOCK_REALTIME && seconds) time->tv_sec += *seconds;
+            return result;
+        }
+        int gettimeofday(struct timeval *time, void *zone) {
+            struct timespec now;
+            clock_gettime(CLOCK_REALTIME, &now);
+            time->tv_sec = now.tv_sec, time->tv_usec = now.tv_nsec / 1000;
+            return 0;
+        }
+        time_t time(time_t *time) {
+            struct timespec now;
+            clock_gettime(CLOCK_REALTIME, &now);
+            if (time) *time = now.tv_sec;
+            return now.tv_sec;
+        }
+        """
+
+    /// Compiled, with the clang that every Swift has; nil where there is none.
+    static let library: URL? = {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-clock-\(UUID())")
+        let (code, library) = (folder.appending(path: "clock.c"), folder.appending(path: "clock.so"))
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = ["clang", "-shared", "-fPIC", "-O1", "-o", library.path, code.path]
+        do {
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            try Data(source.utf8).write(to: code)
+            try process.run()
+            process.waitUntilExit()
+            return process.terminationStatus == 0 ? library : nil
+        } catch { return nil }
     }()
 
     private let file: URL
 
-    init(in folder: URL, offset: String) throws {
+    init(in folder: URL, _ offset: Duration) throws {
         file = folder.appending(path: "clock-\(UUID())")
         try jump(to: offset)
     }
 
     var environment: [String: String] {
-        [
-            "LD_PRELOAD": Self.library ?? "", "FAKETIME_TIMESTAMP_FILE": file.path, "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1",
-        ]
+        ["LD_PRELOAD": Self.library?.path ?? "", "HOLDFAST_CLOCK": file.path]
     }
 
-    /// `+3d`, `-1h`: as far from the machine's.
-    func jump(to offset: String) throws { try Data("\(offset)\n".utf8).write(to: file, options: .atomic) }
+    /// As far from the machine's as that.
+    func jump(to offset: Duration) throws {
+        // In place: the program has it in its memory.
+        let bytes = withUnsafeBytes(of: offset.components.seconds.littleEndian) { Data($0) }
+        if !FileManager.default.fileExists(atPath: file.path) { try bytes.write(to: file) }
+        let handle = try FileHandle(forWritingTo: file)
+        try handle.write(contentsOf: bytes)
+        try handle.close()
+    }
 }

@@ -174,9 +174,20 @@ func eventually(within limit: Duration = .seconds(60), _ condition: () throws ->
     return false
 }
 
+func eventually(
+    within limit: Duration = .seconds(60), _ condition: () async throws -> Bool
+) async rethrows -> Bool {
+    let deadline = ContinuousClock.now + limit
+    while ContinuousClock.now < deadline {
+        if try await condition() { return true }
+        try? await Task.sleep(for: .milliseconds(5))
+    }
+    return false
+}
+
 /// A TCP port of loopback that nobody had a moment ago, and that no outgoing connection is given: a member that was
 /// killed wants it again.
-private func freePort() throws -> Int {
+func freePort() throws -> Int {
     for _ in 0..<200 {
         let port = UInt16.random(in: 20_000..<32_000)
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)

@@ -1,4 +1,5 @@
 import Foundation
+import IPAMAPI
 import IPAMModel
 import Ledger
 import LedgerStore
@@ -106,6 +107,27 @@ import Testing
         // Once users or roles have changed, every token is old.
         try etcd.ctl("role", "add", "another")
         _ = try client.range(from: prefix, timeout: .seconds(20))
+        await client.close()
+    }
+
+    /// As in Kubernetes: one certificate, for the Service's name; followers name the leader by its pod's address.
+    @Test func `is no hindrance to servers with one certificate, which name each other by address`() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let certificates = try Certificates(in: folder, names: "DNS:localhost")
+        let ports = try (0..<2).map { _ in try freePort() }
+        let environment = [
+            "HOLDFAST_TLS_CERT": certificates.path("server.pem"), "HOLDFAST_TLS_KEY": certificates.path("server.key"),
+        ]
+        let servers = try Servers(
+            try EtcdCluster(),
+            places: ports.map { Servers.Place(address: "127.0.0.1:\($0)", environment: environment) })
+        let leader = try servers.waitForLeader()
+        let credentials = ChannelCredentials.tls(roots: try certificates.pem("ca.pem"))
+        let client = try IPAMClient(server: "localhost:\(ports[1 - leader])", credentials: credentials)
+        #expect(
+            await eventually {
+                (try? await client.pools(timeout: .seconds(5)))?.isEmpty == false
+            }, "\(servers.logs)")
         await client.close()
     }
 }

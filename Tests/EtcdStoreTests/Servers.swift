@@ -57,13 +57,15 @@ final class Servers: @unchecked Sendable {
         let process = Process()
         let command = places[index].launcher + [Self.binary("holdfast-server").path]
         process.executableURL = URL(filePath: command[0])
-        process.environment = ProcessInfo.processInfo.environment.merging(places[index].environment) { $1 }
-        process.arguments =
-            command.dropFirst() + [
-                "--insecure", "--listen", address(index), "--http", "off", "--store", cluster.store, "--etcd-prefix",
-                "/holdfast/ha/",
-                "--etcd-lease", "2", "--pools", folder.appending(path: "pools.yaml").path, "--log-level", "info",
-            ]
+        let variables = [
+            "LISTEN": address(index), "INSECURE": "true", "HTTP": "off", "STORE": cluster.store,
+            "ETCD_PREFIX": "/holdfast/ha/", "ETCD_LEASE": "2", "POOLS": folder.appending(path: "pools.yaml").path,
+            "LOG_LEVEL": "info",
+        ]
+        process.environment = ProcessInfo.processInfo.environment.merging(
+            variables.map { ("HOLDFAST_" + $0, $1) } + Array(places[index].environment)
+        ) { $1 }
+        process.arguments = Array(command.dropFirst())
         let log = folder.appending(path: "\(index).log")
         if !FileManager.default.fileExists(atPath: log.path) { try Data().write(to: log) }
         let handle = try FileHandle(forWritingTo: log)

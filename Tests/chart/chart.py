@@ -59,6 +59,15 @@ VARIANTS = {
         "auth": {"enabled": False},
         "server": {"podDisruptionBudget": {"enabled": False}, "kubernetes": {"enabled": False}},
         "agent": {"install": {"enabled": False}, "nodeSelector": None, "tolerations": []}},
+    "etcd": {
+        **POOLS, "server": {"store": "etcd", "etcd": {
+            "endpoints": ["https://etcd-0.etcd.svc:2379", "https://192.0.2.7:2379"], "prefix": "/holdfast/prod/", "lease": 3,
+            "tlsSecret": "etcd-client", "clientCertificate": True, "credentialsSecret": "etcd-user"}}},
+    "etcd without anything": {
+        "tls": {"mode": "none"}, "networkPolicy": {"enabled": True},
+        "server": {
+            "store": "etcd", "listenAddress": "::", "kubernetes": {"enabled": False},
+            "etcd": {"endpoints": ["http://[2001:db8::1]:2379"]}, "affinity": {"nodeAffinity": {}}}},
     "other names": {"fullnameOverride": "ipam", "nameOverride": "addresses"},
 }
 

@@ -100,10 +100,12 @@ def test_every_selector_selects_the_pods_it_is_meant_for_and_no_others(variant):
         selector = {
             "Service": lambda: spec["selector"], "PodDisruptionBudget": lambda: spec["selector"]["matchLabels"],
             "NetworkPolicy": lambda: spec["podSelector"]["matchLabels"],
-            "StatefulSet": lambda: spec["selector"]["matchLabels"], "DaemonSet": lambda: spec["selector"]["matchLabels"],
+            "StatefulSet": lambda: spec["selector"]["matchLabels"],
+            "Deployment": lambda: spec["selector"]["matchLabels"], "DaemonSet": lambda: spec["selector"]["matchLabels"],
         }.get(it["kind"])
         if selector:
-            meant = "DaemonSet" if it["kind"] == "DaemonSet" else "StatefulSet"
+            server = "Deployment" if variant.startswith("etcd") else "StatefulSet"
+            meant = "DaemonSet" if it["kind"] == "DaemonSet" else server
             assert {kind for kind, its in labels.items() if selects(selector(), its)} == {meant}, it["kind"]
 
 
@@ -113,6 +115,8 @@ def test_every_object_that_a_pod_names_is_there():
         there = {(it["kind"], it["metadata"]["name"]) for it in objects}
         there |= {("Secret", it["spec"]["secretName"]) for it in objects if it["kind"] == "Certificate"}
         there |= {("Secret", name) for name in values.get("tls", {}).get("secrets", {}).values()}
+        etcd = values.get("server", {}).get("etcd", {})
+        there |= {("Secret", etcd.get(name)) for name in ("tlsSecret", "credentialsSecret")}
         for owner, pod, _ in pods(objects):
             wanted = {("ServiceAccount", pod["serviceAccountName"])} if "serviceAccountName" in pod else set()
             for volume in pod.get("volumes", []):

@@ -62,14 +62,16 @@ def test_nobody_may_read_secrets_or_write_anything_but_events_and_where_asked_fo
 @variants
 def test_only_pods_that_speak_with_the_api_server_get_a_token(variant):
     for owner, pod, _ in pods(render(VARIANTS[variant])):
-        speaks = {"DaemonSet": True, "StatefulSet": variant != "no extras", "Pod": False}
+        asks = not variant.startswith(("no extras", "etcd without"))
+        speaks = {"DaemonSet": True, "StatefulSet": asks, "Deployment": asks, "Pod": False}
         assert pod["automountServiceAccountToken"] == speaks[owner["kind"]]
 
 
 @variants
 def test_only_the_test_pod_may_be_evicted_for_others(variant):
     classes = {owner["kind"]: pod.get("priorityClassName") for owner, pod, _ in pods(render(VARIANTS[variant]))}
-    assert classes == {"StatefulSet": "system-cluster-critical", "DaemonSet": "system-node-critical", "Pod": None}
+    server = "Deployment" if variant.startswith("etcd") else "StatefulSet"
+    assert classes == {server: "system-cluster-critical", "DaemonSet": "system-node-critical", "Pod": None}
 
 
 def test_keys_are_mounted_only_where_they_are_needed():
