@@ -15,6 +15,10 @@ extension IPAMServer {
             "holdfast_leading", "1 on the server that serves the ledger, 0 on one that follows it.",
             [([], UInt64(isLeading ? 1 : 0))])
         writer.write(to: &exposition)
+        exposition.counter(
+            "grpc_server_connections_refused_total",
+            "Connections that were closed at once because there were too many.",
+            [([], rpc.refusedConnections)])
         exposition.write(rpc.statistics)
         return exposition.text
     }

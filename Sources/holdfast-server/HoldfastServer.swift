@@ -17,7 +17,9 @@ import UnixSignals
 enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
-            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise"]
+            variables: [
+                "http", "max-connections", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise",
+            ]
                 + EtcdOptions.variables + LifecycleOptions.variables + LogOptions.variables,
             repeatable: ["listen"], flags: ["insecure", "kubernetes"])
     }
@@ -41,6 +43,9 @@ struct HoldfastServer: AsyncParsableCommand {
             "Where /metrics, /healthz and /readyz are, or off. (default: \(defaultHTTP), unless it is taken)",
             valueName: "host:port"))
     var http: String?
+
+    @Option(help: "Clients that may be connected at once; a connection beyond is closed. Each takes about 20 KiB.")
+    var maxConnections = 4096
 
     @Option(help: "Where the ledger is durable: sqlite:PATH, or etcd:http://HOST:PORT,… which several servers share.")
     var store = StoreName.sqlite(path: "/var/lib/holdfast/ledger.sqlite")
@@ -67,6 +72,7 @@ struct HoldfastServer: AsyncParsableCommand {
             throw ValidationError("--listen \(first) is no address to find this server at: give --advertise HOST:PORT")
         }
         _ = try httpAddress
+        guard maxConnections > 0 else { throw ValidationError("--max-connections \(maxConnections): give 1 or more") }
         for address in listen where !isLocal(address) && tls.tlsCert == nil && !tls.insecure {
             throw ValidationError(
                 "--listen \(address) can be reached from outside: give --tls-cert and --tls-key, or say --insecure")
@@ -94,7 +100,8 @@ struct HoldfastServer: AsyncParsableCommand {
         do {
             let credentials = try tls.credentials
             let readiness = Readiness()
-            let rpc = RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) })
+            var rpc = RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) })
+            rpc.maxConnections = maxConnections
             let wallClock = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))
             let onListening = { @Sendable (addresses: [String]) in
                 for address in addresses { print("listening on \(address)") }
