@@ -4,7 +4,8 @@
 #
 # To get the same image twice, name bases by digest (`SWIFT=swift:6.3.1-bookworm@sha256:…`, `DEBIAN=…`) and the moment whose
 # Debian packages are meant (SNAPSHOT), and let BuildKit set the files' times: `--build-arg SOURCE_DATE_EPOCH=… --output
-# type=image,rewrite-timestamp=true`. Swift packages come by the version rules of Package.swift.
+# type=image,rewrite-timestamp=true`. Swift packages are those of Package.resolved, which a build leaves in your checkout and git
+# ignores: keep it. Without one they come by the version rules of Package.swift.
 ARG SWIFT=swift:6.3.1-bookworm
 ARG DEBIAN=debian:12-slim
 

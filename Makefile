@@ -72,6 +72,8 @@ lint: setup
 generate: setup
 	scripts/generate
 	.venv/bin/python Tests/chart/values_table.py
+	swift build
+	scripts/reference
 
 clean:
 	rm -rf .build .build-* .venv

@@ -46,6 +46,7 @@ let package = Package(
         .target(name: "CAccept"),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
+        .target(name: "Syscalls", swiftSettings: settings),
         .target(
             name: "HTTPLimits", dependencies: [.product(name: "NIOCore", package: "swift-nio")], swiftSettings: settings
         ),
@@ -68,13 +69,14 @@ let package = Package(
             swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
-        .target(name: "DHCP", dependencies: ["Addresses", "CLinux"], swiftSettings: settings),
+        .target(name: "DHCP", dependencies: ["Addresses", "CLinux", "Syscalls"], swiftSettings: settings),
 
         // Floor 3
         .target(
             name: "IPAMAPI",
             dependencies: [
-                "RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses", .product(name: "Yams", package: "Yams"),
+                "RPC", "CMessages", "CProtobufC", "IPAMModel", "Addresses", "Telemetry",
+                .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
         .target(
             name: "KubeVirt",
@@ -84,6 +86,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
+        // The pools that networks' configurations name, or describe by ranges.
+        .target(name: "NetworkPools", dependencies: ["CNI", "IPAMModel", "Addresses"], swiftSettings: settings),
         .target(
             name: "Ledger",
             dependencies: ["IPAMModel", "Addresses", .product(name: "DequeModule", package: "swift-collections")],
@@ -97,7 +101,9 @@ let package = Package(
         .target(
             name: "NodeAgent",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "KubernetesAPI", "CNI", "DHCP", "IPAMModel", "Addresses", "HTTPLimits",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "DHCP", "Syscalls", "IPAMModel",
+                "Addresses",
+                "Telemetry", "HTTPLimits",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -106,7 +112,7 @@ let package = Package(
         .target(
             name: "Lifecycle",
             dependencies: [
-                "IPAMAPI", "KubeVirt", "KubernetesAPI", "IPAMModel", "Addresses",
+                "IPAMAPI", "KubeVirt", "KubernetesAPI", "IPAMModel", "Addresses", "Telemetry",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
@@ -127,7 +133,7 @@ let package = Package(
         .target(
             name: "EtcdStore",
             dependencies: [
-                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses",
+                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses", "CLinux",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
 
@@ -135,7 +141,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
-                "RPC", "KubernetesAPI", "Addresses",
+                "RPC", "KubernetesAPI", "Addresses", "Telemetry",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
@@ -165,12 +171,12 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
-        .executableTarget(name: "holdfast-cni", dependencies: ["CNI", "CLinux"], swiftSettings: settings),
+        .executableTarget(name: "holdfast-cni", dependencies: ["CNI", "CLinux", "Syscalls"], swiftSettings: settings),
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "IPAMAPI", "Lifecycle", "KubernetesAPI", "IPAMModel", "Addresses", "RPC", "Program", "StoreOptions",
-                "EtcdStore",
+                "IPAMAPI", "Lifecycle", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "IPAMModel", "Addresses",
+                "RPC", "Program", "StoreOptions", "EtcdStore",
                 "LedgerStore", "Ledger",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -246,16 +252,17 @@ let package = Package(
         .testTarget(
             name: "HoldfastCLITests",
             dependencies: [
-                "holdfast", "Lifecycle", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMModel", "Addresses", "Program",
+                "holdfast", "Lifecycle", "KubernetesAPI", "KubeVirt", "LedgerStore", "Ledger", "IPAMAPI", "IPAMModel",
+                "Addresses", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Yams", package: "Yams"),
             ],
-            exclude: ["Golden"], swiftSettings: testSettings),
+            exclude: ["Golden", "Import"], swiftSettings: testSettings),
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "KubernetesAPI", "TestCluster", "IPAMAPI", "IPAMModel", "Addresses", "CNI",
-                "DHCP",
+                "NodeAgent", "KubeVirt", "KubernetesAPI", "NetworkPools", "TestCluster", "IPAMAPI", "IPAMModel",
+                "Addresses", "CNI", "DHCP", "Syscalls",
                 "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),

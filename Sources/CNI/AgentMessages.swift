@@ -13,10 +13,15 @@ package struct AgentRequest: Hashable, Sendable {
     /// Where a verb is posted: "/cni/add".
     package static func path(of verb: Invocation.Verb) -> String { "/cni/\(verb.rawValue.lowercased())" }
 
-    /// Of the environment only what CNI defines: the rest is the runtime's own business.
+    /// What a runtime that traces puts its trace into
+    /// (https://opentelemetry.io/docs/specs/otel/context/env-carriers/).
+    package static let traceVariable = "TRACEPARENT"
+
+    /// Of the environment only what CNI defines, and the trace: the rest is the runtime's own business.
     package var json: JSON {
         var variables = JSONObject()
-        for (name, value) in environment.sorted(by: { $0.key < $1.key }) where name.hasPrefix("CNI_") {
+        for (name, value) in environment.sorted(by: { $0.key < $1.key })
+        where name.hasPrefix("CNI_") || name == Self.traceVariable {
             variables[name] = .string(value)
         }
         return ["environment": .object(variables), "configuration": .object(configuration)]

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+package import Syscalls
 
 /// Tells of the interfaces in the network namespace of the thread that made it, and of every change. Never blocks.
 package final class LinkSocket: Sendable {

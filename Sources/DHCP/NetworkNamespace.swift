@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+package import Syscalls
 
 /// The kernel's network namespaces, entered by threads (setns(2)).
 package enum NetworkNamespace {
@@ -46,36 +47,4 @@ package enum NetworkNamespace {
 
     /// Unchecked: written by the thread, read after its end.
     private final class Visit<Value>: @unchecked Sendable { var outcome: Result<Value, SystemError>? }
-}
-
-/// A POSIX thread.
-package struct SystemThread: Sendable {
-    private let thread: pthread_t
-
-    package init(_ body: @escaping @Sendable () -> Void) throws(SystemError) {
-        var thread = pthread_t()
-        let box = unsafe Unmanaged.passRetained(Body(body))
-        let result = unsafe pthread_create(
-            &thread, nil,
-            { argument in
-                if let argument = unsafe argument {
-                    unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
-                }
-                return nil
-            }, box.toOpaque())
-        guard result == 0 else {
-            unsafe box.release()
-            errno = result
-            throw SystemError("start a thread")
-        }
-        self.thread = thread
-    }
-
-    /// Waits for its end; once for each thread.
-    package func join() { pthread_join(thread, nil) }
-
-    private final class Body: Sendable {
-        let run: @Sendable () -> Void
-        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
-    }
 }

@@ -1,5 +1,6 @@
 import Addresses
 import Glibc
+package import Syscalls
 
 /// A raw socket on one interface (packet(7)), in the network namespace of the thread that made it. Never blocks.
 package final class PacketSocket: Sendable {

@@ -40,6 +40,14 @@ struct CommitPlan {
             case .removeFreed(let address): add(.delete(keys.freed(address)), keys.freed(address))
             case .putPool(let pool): add(.put(keys.pool(pool.name), StoredRecord.bytes(pool)), keys.pool(pool.name))
             case .removePool(let name): add(.delete(keys.pool(name)), keys.pool(name))
+            case .putHistory(let entry):
+                let key = keys.history(entry.revision)
+                add(.put(key, StoredRecord.bytes(entry)), key)
+                for key in keys.historyIndex(entry) { add(.put(key, []), key) }
+            case .removeHistory(let entry):
+                let key = keys.history(entry.revision)
+                add(.delete(key), key)
+                for key in keys.historyIndex(entry) { add(.delete(key), key) }
             }
         }
         operations = order.compactMap { last[$0] }

@@ -4,7 +4,8 @@ import RPC
 import Synchronization
 
 /// The calls of etcd's that this project needs, to whichever member answers. They block the calling thread, up to
-/// `timeout`; a call that may have had its effect is not repeated here.
+/// `timeout`; a call that may have had its effect is not repeated here. One that an
+/// old token was refused for is, with a new token.
 @safe final class EtcdClient: Sendable {
     private struct State {
         /// Of `channels`: the member that is asked.
@@ -126,18 +127,23 @@ import Synchronization
         _ request: (borrowing MessageArena) -> UnsafeMutablePointer<Request>,
         _ response: (UnsafePointer<Response>) throws(RPCStatus) -> Output
     ) throws(RPCStatus) -> Output {
-        let (index, metadata) = try member(timeout: timeout)
-        do throws(RPCStatus) {
-            return unsafe try channels[index].waitingUnary(
-                service, (), encode: { _, arena in unsafe request(arena) }, decode: response, isStreaming: isStreaming,
-                metadata: metadata, timeout: timeout)
-        } catch {
-            switch error.code {
-            case .unavailable, .deadlineExceeded, .cancelled, .unknown, .internalError: turnAway(from: index)
-            case .unauthenticated: state.withLock { $0.token = nil }
-            default: break
+        var mayHaveOldToken = user != nil
+        while true {
+            let (index, metadata) = try member(timeout: timeout)
+            do throws(RPCStatus) {
+                return unsafe try channels[index].waitingUnary(
+                    service, (), encode: { _, arena in unsafe request(arena) }, decode: response,
+                    isStreaming: isStreaming, metadata: metadata, timeout: timeout)
+            } catch {
+                switch error.code {
+                case .unavailable, .deadlineExceeded, .cancelled, .unknown, .internalError: turnAway(from: index)
+                default: break
+                }
+                // Refused before anything happened. A token that was not used for some minutes is always old.
+                guard mayHaveOldToken, error.saysThatTheTokenIsOld else { throw error }
+                mayHaveOldToken = false
+                state.withLock { $0.token = nil }
             }
-            throw error
         }
     }
 
@@ -171,6 +177,14 @@ import Synchronization
         // rpctypes.TokenFieldNameGRPC
         if let token { metadata.append("token", token) }
         return (index, metadata)
+    }
+}
+
+extension RPCStatus {
+    /// etcd gives its users tokens that end (--auth-token-ttl), and takes none from before a change of its users or roles
+    /// (`ErrGRPCInvalidAuthToken`, `ErrGRPCAuthOldRevision` in its api/v3rpc/rpctypes/error.go).
+    fileprivate var saysThatTheTokenIsOld: Bool {
+        code == .unauthenticated || message.contains("revision of auth store is old")
     }
 }
 

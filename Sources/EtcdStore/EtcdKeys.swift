@@ -11,6 +11,9 @@ import LedgerStore
 /// PREFIX/binding/vm/default/testvm/vm-net/eth0        record
 /// PREFIX/address/10.16.0.15                           "vm default/testvm (vm-net/eth0)": who has it
 /// PREFIX/freed/10.16.0.16                             record
+/// PREFIX/history/00000000000000004711                 record: what was until this revision
+/// PREFIX/history-of/address/10.16.0.15/0…4711         empty: where that is, by address
+/// PREFIX/history-of/object/default/testvm/0…4711      empty: and by VM or pod
 /// PREFIX/journal/000001                               part of a commit that is too large for one transaction
 /// ```
 ///
@@ -26,6 +29,8 @@ struct EtcdKeys: Sendable {
     var addresses: String { prefix + "address/" }
     var freed: String { prefix + "freed/" }
     var journal: String { prefix + "journal/" }
+    var history: String { prefix + "history/" }
+    var historyIndex: String { prefix + "history-of/" }
 
     func pool(_ name: String) -> String { pools + Self.escaped(name) }
 
@@ -42,6 +47,36 @@ struct EtcdKeys: Sendable {
     func journal(_ part: Int) -> String {
         let number = String(part)
         return journal + String(repeating: "0", count: max(0, 6 - number.count)) + number
+    }
+
+    func history(_ revision: UInt64) -> String { history + Self.sortable(revision) }
+
+    /// The keys below which what was of it is found.
+    func historyIndex(_ subject: HistorySubject) -> String {
+        switch subject {
+        case .address(let address): "\(historyIndex)address/\(address)/"
+        case .object(let namespace, let name):
+            "\(historyIndex)object/\(Self.escaped(namespace))/\(Self.escaped(name))/"
+        }
+    }
+
+    /// Where an entry is found: by each of its addresses and by its owner.
+    func historyIndex(_ entry: HistoryEntry) -> [String] {
+        let owner = HistorySubject.object(namespace: entry.owner.namespace, name: entry.owner.name)
+        return (entry.addresses.map(HistorySubject.address) + [owner]).map {
+            historyIndex($0) + Self.sortable(entry.revision)
+        }
+    }
+
+    /// The revision at the end of a key of the history's.
+    func historyRevision(of key: String) -> UInt64? {
+        key.lastIndex(of: "/").flatMap { UInt64(key[key.index(after: $0)...]) }
+    }
+
+    /// As many digits as the largest number has.
+    private static func sortable(_ number: UInt64) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: 20 - digits.count) + digits
     }
 
     /// What a key below `bindings` says.

@@ -19,7 +19,7 @@ final class EtcdLease: Sendable {
     private let state: Mutex<State>
     /// Signalled once, when the lease is held no longer.
     private let lost = DispatchSemaphore(value: 0)
-    private let wake = DispatchSemaphore(value: 0)
+    private let wake = Bell()
 
     init(_ client: EtcdClient, id: Int64, length: Duration, since granted: ContinuousClock.Instant) {
         self.client = client
@@ -34,7 +34,7 @@ final class EtcdLease: Sendable {
     var patience: Duration { length / 4 }
 
     /// Between attempts.
-    func pause() { _ = wake.wait(timeout: .now() + .milliseconds(50)) }
+    func pause() { _ = wake.wait(.milliseconds(50)) }
 
     /// Renews it from now on.
     func keep() {
@@ -44,7 +44,7 @@ final class EtcdLease: Sendable {
                 if let seconds = try? client.keepAlive(lease: id, timeout: patience) {
                     if seconds <= 0 { break }
                     state.withLock { $0.end = max($0.end, sent + length) }
-                    _ = wake.wait(timeout: .now() + .milliseconds(Int(length / .milliseconds(4))))
+                    _ = wake.wait(length / 4)
                 } else {
                     pause()
                 }
@@ -61,7 +61,7 @@ final class EtcdLease: Sendable {
     /// Ends it.
     func giveUp() {
         state.withLock { $0.isGivenUp = true }
-        wake.signal()
+        wake.ring()
     }
 
     /// Returns once it is given up or lost, and etcd knows or cannot be told.

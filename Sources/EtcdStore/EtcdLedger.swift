@@ -23,7 +23,7 @@ package final class EtcdLedger: SharedLedger {
     private let lease: Duration
     private let logger: Logger
     private let state = Mutex(State())
-    private let wake = DispatchSemaphore(value: 0)
+    private let wake = Bell()
     private let ended = DispatchSemaphore(value: 0)
 
     /// Connects once it is started. Throws where the credentials cannot be used.
@@ -57,7 +57,7 @@ package final class EtcdLedger: SharedLedger {
         }
         guard waits else { return }
         tenure?.close()
-        wake.signal()
+        wake.ring()
         ended.wait()
         Task { [client] in await client.close() }
     }
@@ -66,7 +66,7 @@ package final class EtcdLedger: SharedLedger {
 
     /// Follows until nobody leads and this server is elected, and leads until its lease is lost.
     private func takeTurn(_ address: String) {
-        let follower = LedgerFollower(client, keys, logger: logger) { [wake] in wake.signal() }
+        let follower = LedgerFollower(client, keys, logger: logger) { [wake] in wake.ring() }
         follower.start()
         defer { follower.stop() }
         var told: LedgerFollower.Leader?
@@ -85,7 +85,7 @@ package final class EtcdLedger: SharedLedger {
                 serve(tenure)
                 return
             }
-            isQuiet = wake.wait(timeout: .now() + .milliseconds(Int(lease / .milliseconds(2)))) == .timedOut
+            isQuiet = !wake.wait(lease / 2)
         }
     }
 
@@ -96,7 +96,7 @@ package final class EtcdLedger: SharedLedger {
     }
 
     /// Nil where another was elected or etcd did not answer.
-    private func campaign(_ address: String, _ follower: LedgerFollower) -> (EtcdTenure, Ledger)? {
+    private func campaign(_ address: String, _ follower: LedgerFollower) -> (EtcdTenure, LedgerInHand)? {
         do {
             let won = try EtcdElection(client: client, keys: keys, lease: lease).run(for: address)
             do {
@@ -110,7 +110,7 @@ package final class EtcdLedger: SharedLedger {
             if (error as? StoreError)?.code != .notLeader {
                 logger.warning("no election", metadata: ["error": "\(StoreError(etcd: error))"])
                 usleep(100_000)
-                wake.signal()
+                wake.ring()
             }
             return nil
         }
@@ -118,7 +118,7 @@ package final class EtcdLedger: SharedLedger {
 
     private func takeOver(
         _ won: EtcdElection.Victory, _ follower: LedgerFollower
-    ) throws -> (EtcdTenure, Ledger) {
+    ) throws -> (EtcdTenure, LedgerInHand) {
         var warm: LedgerFollower.Warm
         let isWarm: Bool
         if let taken = follower.take(at: won.lastCommit, timeout: lease / 2) {
@@ -133,10 +133,10 @@ package final class EtcdLedger: SharedLedger {
         logger.notice(
             "leading",
             metadata: ["term": "\(won.term)", "warm": "\(isWarm)", "revision": "\(warm.ledger.committedRevision)"])
-        return (tenure, warm.ledger)
+        return (tenure, LedgerInHand(warm.ledger))
     }
 
-    private func serve(_ elected: (tenure: EtcdTenure, ledger: Ledger)) {
+    private func serve(_ elected: (tenure: EtcdTenure, ledger: LedgerInHand)) {
         let isClosed = state.withLock { state in
             state.tenure = elected.tenure
             return state.isClosed

@@ -7,7 +7,7 @@ import RPC
 /// Reads a whole ledger as it was at one revision of etcd's.
 struct EtcdReader {
     private static let pageSize = 4000
-    private static let timeout = Duration.seconds(10)
+    fileprivate static let timeout = Duration.seconds(10)
 
     let client: EtcdClient
     let keys: EtcdKeys
@@ -64,7 +64,7 @@ struct EtcdReader {
             leader: leader?.text)
     }
 
-    private func each(_ prefix: String, at revision: Int64, _ body: (EtcdEntry) throws -> Void) throws {
+    fileprivate func each(_ prefix: String, at revision: Int64, _ body: (EtcdEntry) throws -> Void) throws {
         var start = prefix
         while true {
             let page = try client.range(
@@ -78,7 +78,7 @@ struct EtcdReader {
 
     /// A copy into etcd writes the revision last: without it there is nothing, or not the whole.
     private func checkIsEmpty(at revision: Int64) throws {
-        for prefix in [keys.bindings, keys.addresses, keys.freed, keys.pools] {
+        for prefix in [keys.bindings, keys.addresses, keys.freed, keys.pools, keys.history, keys.historyIndex] {
             let found = try client.range(
                 from: prefix, to: EtcdKeys.end(of: prefix), limit: 1, revision: revision, timeout: Self.timeout)
             if let entry = found.entries.first {
@@ -89,5 +89,33 @@ struct EtcdReader {
                         + "--prefix \(keys.prefix)`, and copy again.")
             }
         }
+    }
+}
+
+// The history is read as it is now: an entry is never changed.
+extension EtcdReader {
+    /// Newest first.
+    func history(of subject: HistorySubject, before revision: UInt64, limit: Int) throws -> [HistoryEntry] {
+        var revisions: [UInt64] = []
+        // Revision 0 is etcd's newest.
+        try each(keys.historyIndex(subject), at: 0) { entry in
+            if let found = keys.historyRevision(of: entry.key), found < revision { revisions.append(found) }
+        }
+        var entries: [HistoryEntry] = []
+        for revision in revisions.suffix(limit).reversed() {
+            let key = keys.history(revision)
+            // One that is not there was trimmed meanwhile.
+            guard let found = try client.range(from: key, timeout: Self.timeout).entries.first else { continue }
+            entries.append(try StoredRecord.entry(found.value, at: key))
+        }
+        return entries
+    }
+
+    /// Oldest first.
+    func history(after revision: UInt64, limit: Int) throws -> [HistoryEntry] {
+        try client.range(
+            from: keys.history(revision) + "\0", to: EtcdKeys.end(of: keys.history), limit: limit,
+            timeout: Self.timeout
+        ).entries.map { try StoredRecord.entry($0.value, at: $0.key) }
     }
 }

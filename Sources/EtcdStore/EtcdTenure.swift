@@ -1,3 +1,4 @@
+package import IPAMModel
 package import Ledger
 package import LedgerStore
 import RPC
@@ -18,8 +19,9 @@ package final class EtcdTenure: LedgerStore {
         var held: HeldAddresses
     }
 
-    /// Commands that one transaction has room for: each may give away an address of each family, which are comparisons.
-    package let largestBatch = (EtcdTransaction.mostComparisons - 2) / 2
+    /// What one transaction has room for, each address being a comparison and each change a few operations. A transaction
+    /// is dear, whatever is in it, so that waiting for more to put into it pays.
+    package let batching = Batching(mostChanges: 500, mostAddresses: 96, patience: 0.25)
 
     let client: EtcdClient
     let keys: EtcdKeys
@@ -43,6 +45,24 @@ package final class EtcdTenure: LedgerStore {
     package func load() throws(StoreError) -> Snapshot {
         do {
             return try EtcdReader(client: client, keys: keys).read().snapshot
+        } catch {
+            throw StoreError(etcd: error)
+        }
+    }
+
+    package func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] {
+        do {
+            return try EtcdReader(client: client, keys: keys).history(of: subject, before: revision, limit: limit)
+        } catch {
+            throw StoreError(etcd: error)
+        }
+    }
+
+    package func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
+        do {
+            return try EtcdReader(client: client, keys: keys).history(after: revision, limit: limit)
         } catch {
             throw StoreError(etcd: error)
         }
@@ -260,6 +280,12 @@ extension RPCStatus {
 }
 
 extension RPCStatus {
+    /// `ErrGRPCAuthFailed` and `ErrGRPCUserEmpty` are invalid arguments to etcd (api/v3rpc/rpctypes/error.go).
+    fileprivate var saysThatNobodyIsLetIn: Bool {
+        code == .permissionDenied || code == .unauthenticated || message.contains("authentication failed")
+            || message.contains("user name is empty")
+    }
+
     /// etcd answers so also for the transaction that makes it full, which takes effect (`quotaApplierV3.Txn` in its
     /// server/etcdserver/apply.go).
     fileprivate var saysThatEtcdIsFull: Bool { message.contains("database space exceeded") }
@@ -275,8 +301,11 @@ extension StoreError {
                 .full,
                 "etcd's database is full (\(status.message)): nothing was changed. Compact and defragment it, then "
                     + "`etcdctl alarm disarm`; the server goes on by itself.")
-        case let status as RPCStatus where status.code == .permissionDenied || status.code == .unauthenticated:
-            self.init(.unwritable, "etcd does not let this server in: \(status.message)")
+        case let status as RPCStatus where status.saysThatNobodyIsLetIn:
+            self.init(
+                .unwritable,
+                "etcd does not let this server in (\(status.message)): look at --etcd-user and --etcd-password-file, and "
+                    + "that the user's role may read and write all keys of --etcd-prefix.")
         case let status as RPCStatus: self.init(.failed, "etcd does not answer as it should: \(status)")
         default: self.init(.failed, "\(error)")
         }

@@ -16,7 +16,7 @@ package final class IPAMClient: Sendable {
     /// Before the next attempt, where it is not known who leads.
     private static let pause = Duration.milliseconds(50)
 
-    private let servers: ServerChannels
+    let servers: ServerChannels
 
     /// `server` is HOST:PORT or unix:PATH, or several of them separated by commas. Connects with the first call; throws
     /// `unavailable` where no such channel can be made.
@@ -27,7 +27,7 @@ package final class IPAMClient: Sendable {
     /// Cancels the calls that are under way.
     package func close() async { await servers.close() }
 
-    private func call<Request: ProtobufMessage, Response: ProtobufMessage, Output: Sendable>(
+    func call<Request: ProtobufMessage, Response: ProtobufMessage, Output: Sendable>(
         _ service: UnsafePointer<ProtobufCServiceDescriptor>, timeout: Duration,
         _ request: @escaping @Sendable (borrowing MessageArena) -> UnsafeMutablePointer<Request>,
         _ response: @escaping @Sendable (Response) throws(IPAMError) -> Output
@@ -42,7 +42,7 @@ package final class IPAMClient: Sendable {
                     service, (), encode: { _, arena in unsafe request(arena) },
                     decode: { (message: UnsafePointer<Response>) throws(RPCStatus) in
                         try status { () throws(IPAMError) in try unsafe response(message.pointee) }
-                    }, timeout: servers.areSeveral ? min(left, Self.patience) : left)
+                    }, metadata: .ofTrace, timeout: servers.areSeveral ? min(left, Self.patience) : left)
             } catch {
                 let failure = IPAMError(error)
                 let isNamed = servers.turn(from: server.address, because: failure)
@@ -110,6 +110,14 @@ extension IPAMClient: IPAMCalls {
         return try unsafe await call(
             cmessages_holdfast_ipam_v1_ipam(), timeout: timeout, { arena in unsafe listing.wire(in: arena) },
             { (response: Wire.ListBindingsResponse) throws(IPAMError) in try unsafe BindingPage(response) })
+    }
+}
+
+extension IPAMClient: HistoryCalls {
+    package func history(_ listing: HistoryListing, timeout: Duration) async throws(IPAMError) -> HistoryPage {
+        try unsafe await call(
+            cmessages_holdfast_ipam_v1_ipam(), timeout: timeout, { arena in unsafe listing.wire(in: arena) },
+            { (response: Wire.ListHistoryResponse) throws(IPAMError) in try unsafe HistoryPage(response) })
     }
 }
 

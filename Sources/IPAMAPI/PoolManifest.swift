@@ -125,12 +125,14 @@ private struct Entry: Decodable {
     var isDefault: Bool
     var reuseDelay: String?
     var namespaceQuota: UInt32
+    var historyRetention: String?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case name, prefixes, namespaces, routes, dns
         case isDefault = "is_default"
         case reuseDelay = "reuse_delay"
         case namespaceQuota = "namespace_quota"
+        case historyRetention = "history_retention"
     }
 
     init(from decoder: any Decoder) throws {
@@ -143,6 +145,7 @@ private struct Entry: Decodable {
         isDefault = try container.decodeIfPresent(Bool.self, forKey: .isDefault) ?? false
         reuseDelay = try container.decodeIfPresent(String.self, forKey: .reuseDelay)
         namespaceQuota = try container.decodeIfPresent(UInt32.self, forKey: .namespaceQuota) ?? 0
+        historyRetention = try container.decodeIfPresent(String.self, forKey: .historyRetention)
     }
 
     func pool(_ path: String) throws(IPAMError) -> Pool {
@@ -166,6 +169,9 @@ private struct Entry: Decodable {
         }
         pool.dns = try dns.map { entry throws(IPAMError) in try entry.dns("\(path).dns") }
         if let reuseDelay { pool.reuseDelay = try Rules.delay(reuseDelay, "\(path).reuse_delay") }
+        if let historyRetention {
+            pool.historyRetention = try Rules.delay(historyRetention, "\(path).history_retention")
+        }
         try Rules.check(pool, path)
         return pool
     }

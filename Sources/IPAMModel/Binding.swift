@@ -71,6 +71,10 @@ package struct Binding: Hashable, Sendable {
     /// Nodes keep copies of it, or did once: it does not move to another owner or address while one may be used. Not on
     /// the wire.
     package var isCopied: Bool
+    /// Since when its owner has these addresses in this place: by its active pod, or by none. Not on the wire.
+    package var heldSince: Timestamp
+    /// Who asked for the change that made it so; empty where that is not known. Not on the wire.
+    package var heldBy: String
     package var revision: UInt64
     package var createdAt: Timestamp
     package var updatedAt: Timestamp
@@ -80,8 +84,7 @@ package struct Binding: Hashable, Sendable {
         active: Attachment? = nil, released: AttachmentID? = nil,
         target: Attachment? = nil, migrationUID: String = "", endedMigration: EndedMigration? = nil,
         newestAttachment: Timestamp? = nil, superseded: [AttachmentID] = [], isCopied: Bool = false,
-        revision: UInt64,
-        createdAt: Timestamp, updatedAt: Timestamp
+        heldSince: Timestamp? = nil, heldBy: String = "", revision: UInt64, createdAt: Timestamp, updatedAt: Timestamp
     ) {
         self.id = id
         self.owner = owner
@@ -96,6 +99,8 @@ package struct Binding: Hashable, Sendable {
         self.newestAttachment = newestAttachment
         self.superseded = superseded
         self.isCopied = isCopied
+        self.heldSince = heldSince ?? createdAt
+        self.heldBy = heldBy
         self.revision = revision
         self.createdAt = createdAt
         self.updatedAt = updatedAt

@@ -61,11 +61,24 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let defaultPoolExists = Reason(rawValue: "DEFAULT_POOL_EXISTS")
         package static let ledgerInconsistent = Reason(rawValue: "LEDGER_INCONSISTENT")
         package static let copiesOutstanding = Reason(rawValue: "COPIES_OUTSTANDING")
+        /// Neither token nor certificate came with the call.
+        package static let credentialsMissing = Reason(rawValue: "CREDENTIALS_MISSING")
+        package static let tokenRefused = Reason(rawValue: "TOKEN_REFUSED")
+        /// The keys that tokens are verified with cannot be had.
+        package static let tokenKeysUnavailable = Reason(rawValue: "TOKEN_KEYS_UNAVAILABLE")
+        package static let roleMissing = Reason(rawValue: "ROLE_MISSING")
+        /// Metadata `node` and `callerNode`.
+        package static let otherNode = Reason(rawValue: "OTHER_NODE")
+        package static let nodeUnknown = Reason(rawValue: "NODE_UNKNOWN")
         package static let storeUnavailable = Reason(rawValue: "STORE_UNAVAILABLE")
         /// Another server leads; metadata `leader` is its address, where one is known.
         package static let notLeader = Reason(rawValue: "NOT_LEADER")
         /// The server has more to do than it takes on: in a moment it may have less.
         package static let overloaded = Reason(rawValue: "OVERLOADED")
+        package static let ledgerNotEmpty = Reason(rawValue: "LEDGER_NOT_EMPTY")
+        package static let backupUnreadable = Reason(rawValue: "BACKUP_UNREADABLE")
+        package static let backupMisfit = Reason(rawValue: "BACKUP_MISFIT")
+        package static let restoreBroken = Reason(rawValue: "RESTORE_BROKEN")
         package static let shuttingDown = Reason(rawValue: "SHUTTING_DOWN")
         /// The server did not answer, or what answered is no Holdfast server.
         package static let noAnswer = Reason(rawValue: "NO_ANSWER")

@@ -12,14 +12,17 @@ package struct Pool: Hashable, Sendable {
     package var reuseDelay: Delay
     /// Bindings that one namespace may have here; 0: no limit.
     package var namespaceQuota: UInt32
+    /// How long is kept who had which of its addresses.
+    package var historyRetention: Delay
     package var revision: UInt64
 
     package static let defaultReuseDelay = Delay.seconds(60)
+    package static let defaultHistoryRetention = Delay.seconds(90 * 86_400)
 
     package init(
         name: String, prefixes: [PoolPrefix], namespaces: [String] = [], routes: [Route] = [], dns: DNS? = nil,
         isDefault: Bool = false, reuseDelay: Delay = Pool.defaultReuseDelay, namespaceQuota: UInt32 = 0,
-        revision: UInt64 = 0
+        historyRetention: Delay = Pool.defaultHistoryRetention, revision: UInt64 = 0
     ) {
         self.name = name
         self.prefixes = prefixes
@@ -29,6 +32,7 @@ package struct Pool: Hashable, Sendable {
         self.isDefault = isDefault
         self.reuseDelay = reuseDelay
         self.namespaceQuota = namespaceQuota
+        self.historyRetention = historyRetention
         self.revision = revision
     }
 }

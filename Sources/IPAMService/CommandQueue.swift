@@ -22,6 +22,7 @@ struct CommandQueue<Element: Sendable>: Sendable {
     private var batchSize = largestBatch
 
     var isEmpty: Bool { next.isEmpty }
+    var count: Int { next.count + countInLines }
 
     /// False where so many wait that this one is not taken in.
     mutating func append(_ element: Element, of namespace: @autoclosure () -> String) -> Bool {
@@ -56,4 +57,7 @@ struct CommandQueue<Element: Sendable>: Sendable {
         }
         return batch
     }
+
+    /// What a batch had no room for is the first of the next.
+    mutating func putBack(_ elements: [Element]) { next.insert(contentsOf: elements, at: 0) }
 }

@@ -10,10 +10,19 @@ extension IPAMServer {
         var exposition = Exposition()
         exposition.gauge(
             "holdfast_build_info", "The version that runs; always 1.", [([("version", version)], UInt64(1))])
-        let isLeading = (try? writer.checkIsCurrent()) != nil
+        var isLeading = true
+        var leader: String?
+        do throws(IPAMError) {
+            try writer.checkIsCurrent()
+        } catch {
+            (isLeading, leader) = (false, error.metadata["leader"])
+        }
         exposition.gauge(
             "holdfast_leading", "1 on the server that serves the ledger, 0 on one that follows it.",
             [([], UInt64(isLeading ? 1 : 0))])
+        exposition.gauge(
+            "holdfast_leader_info", "On a server that follows: where the one is that leads; always 1.",
+            leader.map { [([("leader", $0)], UInt64(1))] } ?? [])
         writer.write(to: &exposition)
         exposition.counter(
             "grpc_server_connections_refused_total",

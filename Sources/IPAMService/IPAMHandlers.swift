@@ -1,15 +1,17 @@
 import CMessages
+import Dispatch
 import IPAMAPI
 import IPAMModel
 import Ledger
-package import RPC
+import RPC
 
 /// The service holdfast.ipam.v1.IPAM: decode, hand to the writer or read, encode.
 extension Writer {
-    package var ipamService: RPCService {
+    func ipamService(_ gate: Gate) -> RPCService {
         var service = unsafe RPCService(cmessages_holdfast_ipam_v1_ipam())
         // Changes answer from the thread that leads the writer once their batch is durable.
         unsafe service.unary(
+            admit: gate.admit([.agent, .operator]),
             decode: { (message: UnsafePointer<Wire.AllocateRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe AllocateRequest(message.pointee) }
             },
@@ -19,8 +21,8 @@ extension Writer {
                 unsafe message.pointee.created = answer.1 ? 1 : 0
                 return unsafe message
             },
-            complete: { request, _, reply in
-                self.submit(.allocate(request)) { result in
+            complete: { request, caller, reply in
+                self.submit(.allocate(request), by: caller) { result in
                     switch result {
                     case .success(.binding(let binding?, let created)): reply.succeed((binding, created))
                     case .success: reply.fail(RPCStatus(.internalError, "an allocation without a binding"))
@@ -29,6 +31,7 @@ extension Writer {
                 }
             })
         unsafe service.unary(
+            admit: gate.admit([.agent, .operator]),
             decode: { (message: UnsafePointer<Wire.ReleaseRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe ReleaseRequest(message.pointee) }
             },
@@ -37,8 +40,8 @@ extension Writer {
                 if let answer { unsafe message.pointee.binding = answer.wire(in: arena) }
                 return unsafe message
             },
-            complete: { request, _, reply in
-                self.submit(.release(request)) { result in
+            complete: { request, caller, reply in
+                self.submit(.release(request), by: caller) { result in
                     switch result {
                     case .success(.binding(let binding, _)): reply.succeed(binding)
                     case .success: reply.fail(RPCStatus(.internalError, "a release without a binding"))
@@ -47,6 +50,7 @@ extension Writer {
                 }
             })
         unsafe service.unary(
+            admit: gate.admit([.agent, .operator]),
             decode: { (message: UnsafePointer<Wire.TransferRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe TransferRequest(message.pointee) }
             },
@@ -55,8 +59,8 @@ extension Writer {
                 unsafe message.pointee.binding = answer.wire(in: arena)
                 return unsafe message
             },
-            complete: { request, _, reply in
-                self.submit(.transfer(request)) { result in
+            complete: { request, caller, reply in
+                self.submit(.transfer(request), by: caller) { result in
                     switch result {
                     case .success(.binding(let binding?, _)): reply.succeed(binding)
                     case .success: reply.fail(RPCStatus(.internalError, "a transfer without a binding"))
@@ -66,6 +70,7 @@ extension Writer {
             })
         // Reads answer at once from the last committed state.
         unsafe service.unary(
+            admit: gate.admit(.any),
             decode: { (message: UnsafePointer<Wire.GetBindingRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe BindingQuery(message.pointee) }
             },
@@ -74,6 +79,7 @@ extension Writer {
                 reply.complete { () throws(IPAMError) in try self.binding(query) }
             })
         unsafe service.unary(
+            admit: gate.admit(.any),
             decode: { (message: UnsafePointer<Wire.ListBindingsRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe BindingListing(message.pointee) }
             },
@@ -81,7 +87,20 @@ extension Writer {
             complete: { listing, _, reply in
                 reply.complete { () throws(IPAMError) in try self.page(listing) }
             })
+        // The history is the store's: read on a thread that may wait.
+        unsafe service.unary(
+            admit: gate.admit(.any),
+            decode: { (message: UnsafePointer<Wire.ListHistoryRequest>) throws(RPCStatus) in
+                try status { () throws(IPAMError) in try unsafe HistoryListing(message.pointee) }
+            },
+            encode: { (page: HistoryPage, arena) in unsafe page.wire(in: arena) },
+            complete: { listing, _, reply in
+                DispatchQueue.global().async {
+                    reply.complete { () throws(IPAMError) in try self.history(listing) }
+                }
+            })
         unsafe service.serverStreaming(
+            admit: gate.admit(.any),
             decode: { (message: UnsafePointer<Wire.WatchBindingsRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe BindingFilter(message.pointee) }
             },

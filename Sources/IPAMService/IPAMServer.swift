@@ -19,50 +19,56 @@ package struct IPAMServer: Service {
     }
 
     package let writer: Writer
+    /// Whether this server leads, whenever that changes; the newest only. One that shares its ledger with nobody does.
+    package let leadership: AsyncStream<Bool>
+    private let leads: AsyncStream<Bool>.Continuation
     private let source: Source
     let rpc: RPCServer
     private let logger: Logger
+    private let audit: AuditLog?
     private let standing: Standing
     private let onListening: @Sendable ([String]) -> Void
 
     /// Loads the ledger and binds the listeners; answers only once it runs. `onListening` gets the bound addresses.
     package init(
-        store: any LedgerStore, rpc configuration: RPCServer.Configuration, wallClock: Timestamp, readiness: Readiness,
-        logger: Logger, onListening: @escaping @Sendable ([String]) -> Void
+        store: any LedgerStore, rpc configuration: RPCServer.Configuration, gate: Gate = .open, wallClock: Timestamp,
+        readiness: Readiness,
+        logger: Logger, audit: AuditLog? = nil, onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         let ledger = try Ledger(try store.load())
         logger.info("ledger loaded", metadata: ["revision": "\(ledger.committedRevision)"])
         try self.init(
-            .store(store), ledger, store, configuration, wallClock, readiness, logger, onListening)
+            .store(store), ledger, store, configuration, gate, wallClock, readiness, logger, audit, onListening)
     }
 
     /// Binds the listeners, and takes part in a ledger that several servers share once it runs.
     package init(
         shared: any SharedLedger, advertising address: String?, rpc configuration: RPCServer.Configuration,
-        wallClock: Timestamp, readiness: Readiness, logger: Logger,
+        gate: Gate = .open, wallClock: Timestamp, readiness: Readiness, logger: Logger, audit: AuditLog? = nil,
         onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         try self.init(
-            .shared(shared, address: address), Ledger(), FollowersStore(leader: nil), configuration, wallClock,
-            readiness, logger, onListening)
+            .shared(shared, address: address), Ledger(), FollowersStore(leader: nil), configuration, gate, wallClock,
+            readiness, logger, audit, onListening)
     }
 
     private init(
         _ source: Source, _ ledger: Ledger, _ store: any LedgerStore, _ configuration: RPCServer.Configuration,
-        _ wallClock: Timestamp, _ readiness: Readiness, _ logger: Logger,
-        _ onListening: @escaping @Sendable ([String]) -> Void
+        _ gate: Gate, _ wallClock: Timestamp, _ readiness: Readiness, _ logger: Logger,
+        _ audit: AuditLog?, _ onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         self.source = source
         self.logger = logger
+        self.audit = audit
         self.onListening = onListening
+        (leadership, leads) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingNewest(1))
         // The wall clock may have jumped since the last process, or be another machine's: what was freed before waits its
         // whole time again, and copies that were granted before are waited for.
         let clock = LedgerClock(wallClock: wallClock, notBefore: ledger.newestTime)
         var ledger = ledger
         ledger.start(at: clock.now())
-        writer = Writer(ledger, store: store, clock: clock, logger: logger)
-        rpc = try RPCServer(
-            configuration: configuration, services: [writer.ipamService, writer.poolsService, writer.nodesService])
+        writer = Writer(ledger, store: store, clock: clock, logger: logger, audit: audit)
+        rpc = try RPCServer(configuration: configuration, services: writer.services(gate))
         standing = Standing(readiness, rpc.health)
     }
 
@@ -74,18 +80,24 @@ package struct IPAMServer: Service {
             ledger.start(advertising: address ?? addresses.first ?? "")
         } else {
             standing.set(role: nil)
+            leads.yield(true)
         }
         onListening(addresses)
         // A server that cannot serve says so to who asks for its health.
         let health = Task { for await failure in writer.storeStates { standing.set(store: failure) } }
         let roles = Task { await followRoles() }
+        let keeper = Task { await HistoryKeeper(writer: writer, logger: logger).run() }
+        let auditing = Task { await audit?.run() }
         try? await gracefulShutdown()
         logger.info("shutting down")
         writer.watches.close()
         if await !rpc.shutdown(grace: Self.grace) {
             logger.error("calls that were never answered end with the process")
         }
+        keeper.cancel()
+        await keeper.value
         writer.close()
+        await auditing.value
         switch source {
         case .store(let store): store.close()
         case .shared(let ledger, _): ledger.close()
@@ -101,12 +113,16 @@ package struct IPAMServer: Service {
             case .leading(let ledger, let store):
                 writer.serve(ledger, from: store)
                 standing.set(role: nil)
+                leads.yield(true)
             case .following(let leader):
-                standing.set(role: leader.map { "the server at \($0) leads" } ?? "no server leads yet")
-                writer.serve(Ledger(), from: FollowersStore(leader: leader))
+                leads.yield(false)
+                standing.set(
+                    role: leader.map { "the server at \($0) leads" } ?? "no server leads yet", standsBy: leader != nil)
+                writer.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: leader))
             case .failing(let reason):
+                leads.yield(false)
                 standing.set(role: reason)
-                writer.serve(Ledger(), from: FollowersStore(leader: nil))
+                writer.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: nil))
             }
         }
     }

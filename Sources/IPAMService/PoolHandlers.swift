@@ -2,25 +2,30 @@ import CMessages
 import IPAMAPI
 import IPAMModel
 import Ledger
-package import RPC
+import RPC
 
 /// The service holdfast.ipam.v1.Pools.
 extension Writer {
-    package var poolsService: RPCService {
+    func poolsService(_ gate: Gate) -> RPCService {
         var service = unsafe RPCService(cmessages_holdfast_ipam_v1_pools())
         unsafe service.unary(
+            admit: gate.admit([.agent, .operator]),
             decode: { (message: UnsafePointer<Wire.CreatePoolRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe Pool(message.pointee.pool) }
             },
             encode: { (pool: DescribedPool, arena) in unsafe pool.wire(in: arena) },
-            complete: { pool, _, reply in self.submit(.createPool(pool)) { reply.complete(pool: $0) } })
+            complete: { pool, caller, reply in self.submit(.createPool(pool), by: caller) { reply.complete(pool: $0) } }
+        )
         unsafe service.unary(
+            admit: gate.admit([.agent, .operator]),
             decode: { (message: UnsafePointer<Wire.UpdatePoolRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe Pool(message.pointee.pool) }
             },
             encode: { (pool: DescribedPool, arena) in unsafe pool.wire(in: arena) },
-            complete: { pool, _, reply in self.submit(.updatePool(pool)) { reply.complete(pool: $0) } })
+            complete: { pool, caller, reply in self.submit(.updatePool(pool), by: caller) { reply.complete(pool: $0) } }
+        )
         unsafe service.unary(
+            admit: gate.admit(.any),
             decode: { (message: UnsafePointer<Wire.GetPoolRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe poolName(message.pointee.name) }
             },
@@ -29,6 +34,7 @@ extension Writer {
                 reply.complete { () throws(IPAMError) in try self.pool(named: name) }
             })
         unsafe service.unary(
+            admit: gate.admit(.any),
             decode: { (_: UnsafePointer<Wire.ListPoolsRequest>) in },
             encode: { (pools: [DescribedPool], arena) in
                 let message = unsafe arena.make(Wire.ListPoolsResponse.self)
@@ -40,12 +46,13 @@ extension Writer {
                 reply.complete { () throws(IPAMError) in try self.pools() }
             })
         unsafe service.unary(
+            admit: gate.admit(.operator),
             decode: { (message: UnsafePointer<Wire.DeletePoolRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe poolName(message.pointee.name) }
             },
             encode: { (_: Void, arena) in unsafe arena.make(Wire.DeletePoolResponse.self) },
-            complete: { name, _, reply in
-                self.submit(.deletePool(name: name)) { result in
+            complete: { name, caller, reply in
+                self.submit(.deletePool(name: name), by: caller) { result in
                     switch result {
                     case .success: reply.succeed(())
                     case .failure(let error): reply.fail(error.status)

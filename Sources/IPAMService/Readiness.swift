@@ -1,7 +1,7 @@
 import ServiceLifecycle
 import Synchronization
 
-/// Whether the server can take changes, and why not: what /readyz answers.
+/// Whether the server can take changes, or sends its callers to the one that does, and why not: what /readyz answers.
 ///
 /// As the last service of its group it is the first to be told of a graceful shutdown, and says so until the end.
 package final class Readiness: Service {

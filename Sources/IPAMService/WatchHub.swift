@@ -8,12 +8,12 @@ package indirect enum LedgerEvent: Sendable {
     /// The binding as it was, with the revision of its freeing.
     case removed(DescribedBinding)
 
-    /// Nil for changes of pools and freed addresses.
+    /// Nil for changes of anything but bindings.
     init?(_ change: Change, in ledger: borrowing Ledger) {
         switch change {
         case .putBinding(let binding): self = .put(ledger.described(binding))
         case .removeBinding(let binding): self = .removed(ledger.described(binding))
-        case .putFreed, .removeFreed, .putPool, .removePool: return nil
+        case .putFreed, .removeFreed, .putPool, .removePool, .putHistory, .removeHistory: return nil
         }
     }
 }

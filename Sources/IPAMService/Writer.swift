@@ -27,6 +27,7 @@ package final class Writer: Sendable {
 
     private struct Waiting: Sendable {
         let command: Command
+        let caller: Caller
         let complete: Completion
     }
 
@@ -39,11 +40,14 @@ package final class Writer: Sendable {
     private let ledger: Mutex<Ledger>
     private let queue = Mutex(Queue())
     /// Held by the thread that runs batches.
-    private let lead = Mutex(())
+    private let lead = Mutex(Gathering())
     /// Where the ledger is durable. Changed together with it, by who holds `lead`.
     private let store: Mutex<any LedgerStore>
     private let clock: Mutex<LedgerClock>
-    private let logger: Logger
+    /// Where answers leave from while the next commit is under way, if commits take long.
+    private let answering = DispatchQueue(label: "holdfast.answers", qos: .userInitiated)
+    let logger: Logger
+    private let audit: AuditLog?
     package let watches = WatchHub()
     let metrics = WriterMetrics()
     /// Why the store takes no changes, or nil once it does again; the newest only.
@@ -52,20 +56,23 @@ package final class Writer: Sendable {
     /// Changed by the thread that leads only.
     private let isFailing = Atomic(false)
 
-    package init(_ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger) {
+    package init(
+        _ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger, audit: AuditLog? = nil
+    ) {
         self.ledger = Mutex(ledger)
         self.store = Mutex(store)
         self.clock = Mutex(clock)
         self.logger = logger
+        self.audit = audit
         (storeStates, storeState) = AsyncStream.makeStream(of: String?.self, bufferingPolicy: .bufferingNewest(1))
     }
 
     /// Answers through `complete`, on whatever thread leads then, once the command's changes are durable or it is refused.
     /// May run other callers' commands as well: it blocks for as long as commits take.
-    package func submit(_ command: Command, _ complete: @escaping Completion) {
+    package func submit(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
         let (refusal, wake) = queue.withLock { queue -> (IPAMError?, Bool) in
             if queue.isClosed { return (.shuttingDown, false) }
-            let waiting = Waiting(command: command, complete: complete)
+            let waiting = Waiting(command: command, caller: caller, complete: complete)
             if !queue.waiting.append(waiting, of: command.namespace) { return (.tooManyWait(command.namespace), false) }
             defer { queue.isDraining = true }
             return (nil, !queue.isDraining)
@@ -78,25 +85,54 @@ package final class Writer: Sendable {
         }
     }
 
+    /// What the server does by itself.
     package func submit(_ command: Command) async throws(IPAMError) -> Answer {
         try await withCheckedContinuation { continuation in
-            submit(command) { continuation.resume(returning: $0) }
+            submit(command, by: .server) { continuation.resume(returning: $0) }
         }.get()
     }
 
     /// Serves another ledger from now on, out of another store: the server leads, or no longer does. Waits for the batch
     /// that is under way; ends all watches, whose revisions were the other ledger's.
-    package func serve(_ ledger: Ledger, from store: any LedgerStore) {
+    package func serve(_ handed: LedgerInHand, from store: any LedgerStore) {
         lead.withLock { _ in
-            var ledger = ledger
-            let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
-            ledger.start(at: clock.now())
-            self.clock.withLock { $0 = clock }
-            self.ledger.withLock { $0 = ledger }
+            begin(handed.take())
             self.store.withLock { $0 = store }
             if isFailing.exchange(false, ordering: .relaxed) { storeState.yield(nil) }
         }
         watches.endAll()
+    }
+
+    /// Puts another ledger in the place of this one, with the changes that make it so durably, in one commit; it knows nothing
+    /// of what was given after it was made. Returns from when on it gives addresses by its own choice. Blocks.
+    func replace<Value>(
+        _ make: (borrowing Ledger) throws(IPAMError) -> (next: Ledger, changes: [Change], value: Value)
+    ) throws(IPAMError) -> (choosesFrom: Timestamp, value: Value) {
+        let result = try lead.withLock { _ throws(IPAMError) in
+            try checkIsCurrent()
+            let (next, changes, value) = try ledger.withLock { ledger throws(IPAMError) in try make(ledger) }
+            do throws(StoreError) {
+                try commit(changes, next.committedRevision)
+            } catch { throw IPAMError(error) }
+            let choosesFrom = begin(next) { $0.holdUnknown(at: $1) }
+            return (choosesFrom, value)
+        }
+        watches.endAll()
+        return result
+    }
+
+    /// Reads and changes are of `ledger` from now on. Returns what `hold` does with it, and when that is.
+    @discardableResult
+    private func begin<Value>(
+        _ ledger: consuming Ledger, _ hold: (inout Ledger, Timestamp) -> Value = { _, _ in }
+    ) -> Value {
+        let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
+        let now = clock.now()
+        ledger.start(at: now)
+        let value = hold(&ledger, now)
+        self.clock.withLock { $0 = clock }
+        self.ledger.withLock { [ledger] in $0 = ledger }
+        return value
     }
 
     /// Throws NOT_LEADER where another server may have changed the ledger: then nothing is told of this one's.
@@ -105,6 +141,9 @@ package final class Writer: Sendable {
             try store.withLock { $0 }.checkIsCurrent()
         } catch { throw IPAMError(error) }
     }
+
+    /// Where the ledger is durable now.
+    var currentStore: any LedgerStore { store.withLock { $0 } }
 
     /// Reads the last committed state. `body` holds the ledger: it must be short.
     package func read<Value: Sendable, Failure: Error>(
@@ -118,39 +157,62 @@ package final class Writer: Sendable {
     package func close() {
         queue.withLock { $0.isClosed = true }
         lead.withLock { _ in }
+        answering.sync {}
+        audit?.close()
     }
 
     /// The thread that finds nobody at work leads: it runs its own command and, batch after batch, what others have left
     /// in the meantime. So a lone call needs no other thread, and the answers leave from a thread that polls.
     private func drain() {
-        lead.withLock { _ in while runNextBatch() {} }
+        lead.withLock { gathering in while runNextBatch(&gathering) {} }
     }
 
-    private func runNextBatch() -> Bool {
-        let size = store.withLock { $0.largestBatch }
+    private func runNextBatch(_ gathering: inout Gathering) -> Bool {
+        let batching = store.withLock { $0.batching }
+        gathering.wait { queue.withLock(\.waiting.count) }
         let batch = queue.withLock { queue in
             queue.isDraining = !queue.waiting.isEmpty
-            return queue.waiting.takeBatch(atMost: size)
+            return queue.waiting.takeBatch(atMost: batching.mostChanges)
         }
         if batch.isEmpty { return false }
-        run(batch)
+        let started = ContinuousClock.now
+        let rest = run(batch[...], batching)
+        let waiting = queue.withLock { queue in
+            queue.waiting.putBack(Array(rest))
+            return queue.waiting.count
+        }
+        gathering.expect(
+            waiting + batch.count - rest.count, within: (.now - started) * batching.patience)
         return true
     }
 
-    private func run(_ batch: [Waiting]) {
+    /// Returns what the commit has no room for.
+    private func run(_ batch: ArraySlice<Waiting>, _ batching: Batching) -> ArraySlice<Waiting> {
         do throws(IPAMError) {
             try checkIsCurrent()
         } catch {
             for waiting in batch { waiting.complete(.failure(error)) }
-            return
+            return []
         }
         let now = clock.withLock { $0.now() }
+        // Where in the changes each command's end.
+        var ends: [Int] = []
         let (results, changes, revision) = ledger.withLock { ledger in
-            let results = batch.map { waiting in
-                Result { () throws(IPAMError) in try ledger.apply(waiting.command, at: now) }
+            var size = CommitSize()
+            var results: [Result<Outcome, IPAMError>] = []
+            results.reserveCapacity(batch.count)
+            for waiting in batch where size.hasRoom(batching) {
+                results.append(
+                    Result { () throws(IPAMError) in
+                        try ledger.apply(waiting.command, by: waiting.caller, at: now)
+                    })
+                if audit != nil { ends.append(ledger.pending.count) }
+                size.grow(to: ledger.pending)
             }
             return (results, ledger.pending, ledger.revision)
         }
+        let rest = batch.dropFirst(results.count)
+        let batch = batch.prefix(results.count)
         do {
             if !changes.isEmpty {
                 metrics.commands.observe(Double(batch.count))
@@ -160,7 +222,7 @@ package final class Writer: Sendable {
             // Also those that were refused: what refused them may have been a change that is now undone.
             ledger.withLock { $0.rollback() }
             for waiting in batch { waiting.complete(.failure(IPAMError(error))) }
-            return
+            return rest
         }
         for (waiting, result) in zip(batch, results) { metrics.count(waiting.command, result) }
         let answers = ledger.withLock { ledger in
@@ -168,7 +230,22 @@ package final class Writer: Sendable {
             watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
             return results.map { result in result.map { Answer($0, in: ledger, at: now) } }
         }
-        for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
+        let answer = { @Sendable in for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) } }
+        if batching.patience > 0 { answering.async(execute: answer) } else { answer() }
+        tell(batch, changes, ends, at: now)
+        return rest
+    }
+
+    private func tell(_ batch: ArraySlice<Waiting>, _ changes: [Change], _ ends: [Int], at now: Timestamp) {
+        guard let audit, !changes.isEmpty else { return }
+        var start = 0
+        var deeds: [AuditLog.Deed] = []
+        for (waiting, end) in zip(batch, ends) where end > start {
+            deeds.append(
+                AuditLog.Deed(caller: waiting.caller.name, command: waiting.command, changes: changes[start..<end]))
+            start = end
+        }
+        audit.tell(deeds, at: now)
     }
 }
 
@@ -195,6 +272,13 @@ extension Writer {
         if isFailing.exchange(false, ordering: .relaxed) {
             logger.notice("the store takes changes again")
             storeState.yield(nil)
+        }
+    }
+
+    /// Makes the store forget what is too old, in one commit of its own. Blocks.
+    func forget(_ entries: [HistoryEntry]) throws(StoreError) {
+        try lead.withLock { _ throws(StoreError) in
+            try commit(entries.map(Change.removeHistory), ledger.withLock(\.committedRevision))
         }
     }
 

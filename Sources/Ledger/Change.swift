@@ -13,6 +13,9 @@ package enum Change: Hashable, Sendable {
     case removeFreed(IPAddress)
     case putPool(Pool)
     case removePool(name: String)
+    /// For the store only: nothing in the ledger's memory is about it.
+    case putHistory(HistoryEntry)
+    case removeHistory(HistoryEntry)
 }
 
 /// The whole of a ledger, as a store gives it back at start.
@@ -21,12 +24,18 @@ package struct Snapshot: Sendable {
     package var pools: [Pool]
     package var bindings: [Binding]
     package var freed: [FreedAddress]
+    /// Only of a copy of all that a store has: nothing is served from it.
+    package var history: [HistoryEntry]
 
-    package init(revision: UInt64 = 0, pools: [Pool] = [], bindings: [Binding] = [], freed: [FreedAddress] = []) {
+    package init(
+        revision: UInt64 = 0, pools: [Pool] = [], bindings: [Binding] = [], freed: [FreedAddress] = [],
+        history: [HistoryEntry] = []
+    ) {
         self.revision = revision
         self.pools = pools
         self.bindings = bindings
         self.freed = freed
+        self.history = history
     }
 }
 

@@ -159,7 +159,7 @@ extension Ledger {
                 chosen.append(address)
             } else if keeping.isEmpty {
                 guard let address = space.propose(family, for: owner, at: now) else {
-                    throw .poolExhausted(space.pool.name, family, nextReady: space.nextReady(family))
+                    throw .poolExhausted(space.pool.name, family, nextReady: space.nextReady(family, at: now))
                 }
                 chosen.append(address)
             }

@@ -15,11 +15,21 @@ extension Ledger {
         var binding = binding
         binding.revision = revision
         binding.updatedAt = now
-        if var old = slots[slot], old.owner.key != binding.owner.key {
-            // Under its old owner it is no more: stores and watches know a binding by its owner.
-            old.revision = revision
-            old.updatedAt = now
-            batch.changes.append(.removeBinding(old))
+        if var old = slots[slot] {
+            if let end = old.end(followedBy: binding) {
+                noteHistory(of: old, endedBy: end, revision: revision, at: now)
+                binding.heldSince = now
+                binding.heldBy = batch.caller
+            }
+            if old.owner.key != binding.owner.key {
+                // Under its old owner it is no more: stores and watches know a binding by its owner.
+                old.revision = revision
+                old.updatedAt = now
+                batch.changes.append(.removeBinding(old))
+            }
+        } else {
+            binding.heldSince = now
+            binding.heldBy = batch.caller
         }
         batch.changes.append(.putBinding(binding))
         noteUndo(ofSlot: slot)
@@ -37,6 +47,7 @@ extension Ledger {
     /// Takes a binding away and frees its addresses.
     mutating func free(slot: Int, revision: UInt64, at now: Timestamp) {
         guard var binding = slots[slot] else { return }
+        noteHistory(of: binding, endedBy: .freed, revision: revision, at: now)
         let owner = binding.owner
         let (pool, assignments) = (binding.pool, binding.assignments)
         binding.revision = revision
@@ -52,6 +63,18 @@ extension Ledger {
                     address: assignment.address, pool: pool, lastOwner: owner, freedAt: now, revision: revision,
                     notBefore: notBefore))
         }
+    }
+
+    /// The present of `binding` is past.
+    private mutating func noteHistory(
+        of binding: Binding, endedBy end: HistoryEntry.End, revision: UInt64, at now: Timestamp
+    ) {
+        var entry = HistoryEntry(binding)
+        entry.until = now
+        entry.end = end
+        entry.endedBy = batch.caller
+        entry.revision = revision
+        batch.changes.append(.putHistory(entry))
     }
 
     mutating func putFreed(_ freed: FreedAddress) {
@@ -201,6 +224,18 @@ extension PoolSpace {
 extension Binding {
     /// Whether a pod has it, or is about to.
     var isCarried: Bool { state != .reserved }
+
+    /// What of who had its addresses where came to an end when `next` took its place; nil: nothing.
+    fileprivate func end(followedBy next: Binding) -> HistoryEntry.End? {
+        if owner.key != next.owner.key || owner.isAnotherObject(than: next.owner.uid) { return .transferred }
+        if !assignments.lazy.map(\.address).elementsEqual(next.assignments.lazy.map(\.address)) { return .readdressed }
+        switch (active, next.active) {
+        case (nil, nil): return nil
+        case (_, nil): return .detached
+        case (nil, _): return .attached
+        case (let old?, let new?): return old.isSamePod(as: new) ? nil : .attached
+        }
+    }
 
     /// The containers of its attachments.
     fileprivate var containers: [String] {

@@ -29,7 +29,7 @@ extension Ledger {
             case .putFreed(let address): freed.append(address)
             case .removeFreed(let address):
                 if let index = spaceIndex(of: address) { spaces[index]?.removeFreed(address) }
-            case .putPool, .removePool: break
+            case .putPool, .removePool, .putHistory, .removeHistory: break
             }
         }
         for (slot, binding) in places {
@@ -84,7 +84,7 @@ extension Change {
     fileprivate var isOfPool: Bool {
         switch self {
         case .putPool, .removePool: true
-        case .putBinding, .removeBinding, .putFreed, .removeFreed: false
+        case .putBinding, .removeBinding, .putFreed, .removeFreed, .putHistory, .removeHistory: false
         }
     }
 }
@@ -104,6 +104,7 @@ extension Snapshot {
             case .removeFreed(let address): freed[address] = nil
             case .putPool(let pool): pools[pool.name] = pool
             case .removePool(let name): pools[name] = nil
+            case .putHistory, .removeHistory: break
             }
         }
         self.pools = Array(pools.values)

@@ -34,6 +34,7 @@ extension Ledger {
 
         let revision = nextRevision()
         space.pool.revision = revision
+        space.choosesFrom = old.choosesFrom
         for address in leaving { removeFreed(address) }
         if old.pool.prefixes == pool.prefixes, var kept = spaces[index] {
             kept.pool = space.pool

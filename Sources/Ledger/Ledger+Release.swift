@@ -21,13 +21,7 @@ extension Ledger {
     private mutating func releaseAttachment(
         _ id: AttachmentID, of owner: Owner?, network: String, at now: Timestamp
     ) -> Binding? {
-        let found: Int? =
-            if let owner {
-                slot(of: owner.key)
-            } else {
-                containers[id.containerID]?.first { slots[$0]?.isCarried(by: id, network: network) == true }
-            }
-        guard let slot = found, var binding = slots[slot] else { return nil }
+        guard let slot = slot(carriedBy: id, of: owner, network: network), var binding = slots[slot] else { return nil }
         if let target = binding.target, target.id.matches(id) {
             binding.releaseTarget()
         } else if binding.active?.id.matches(id) != true {
@@ -41,6 +35,12 @@ extension Ledger {
             binding.releaseActive()
         }
         return put(binding, in: slot, revision: nextRevision(), at: now)
+    }
+
+    /// The slot that the release of an attachment is about.
+    func slot(carriedBy id: AttachmentID, of owner: Owner?, network: String) -> Int? {
+        if let owner { return slot(of: owner.key) }
+        return containers[id.containerID]?.first { slots[$0]?.isCarried(by: id, network: network) == true }
     }
 }
 

@@ -38,9 +38,13 @@ package struct Ledger: Sendable {
         committedRevision = revision
     }
 
-    /// Applies one command to the open batch. `now` never goes back.
-    package mutating func apply(_ command: Command, at now: Timestamp) throws(IPAMError) -> Outcome {
-        switch command {
+    /// Applies one command of `caller` to the open batch. `now` never goes back.
+    package mutating func apply(
+        _ command: Command, by caller: Caller = .server, at now: Timestamp
+    ) throws(IPAMError) -> Outcome {
+        try check(command, of: caller)
+        batch.caller = caller.name
+        return switch command {
         case .allocate(let request): try allocate(request, at: now)
         case .release(let request): release(request, at: now)
         case .transfer(let request): .transferred(try transfer(request, at: now))
@@ -92,6 +96,8 @@ struct Batch: Sendable {
     }
 
     var changes: [Change] = []
+    /// Whose command is applied.
+    var caller = ""
     var undo: [Undo] = []
     /// Where in `undo` a slot's committed binding is.
     var firstTouch: [Int: Int] = [:]

@@ -8,6 +8,8 @@ struct PoolSpace: Sendable {
     /// Each binding's MAC, with its slot.
     var macs: [MACAddress: Int] = [:]
     var bindingsOfNamespace: [String: Int] = [:]
+    /// Before then no address is chosen for anybody: nobody knows who may still use one.
+    var choosesFrom: Timestamp?
 
     init(_ pool: Pool) {
         self.pool = pool
@@ -42,6 +44,7 @@ struct PoolSpace: Sendable {
             let had = prefixes.lazy.filter { $0.family == family }.compactMap { $0.lastFreed(of: owner) }
             if let last = had.max(by: { $0.revision < $1.revision }) { return last.address }
         }
+        if let choosesFrom, now < choosesFrom { return nil }
         for prefix in prefixes where prefix.family == family {
             if let address = prefix.propose(at: now, reuseDelay: pool.reuseDelay) { return address }
         }
@@ -49,8 +52,9 @@ struct PoolSpace: Sendable {
     }
 
     /// When the next quarantined address of `family` becomes free, if one is.
-    func nextReady(_ family: AddressFamily) -> Timestamp? {
-        prefixes.lazy.filter { $0.family == family }.compactMap { $0.nextReady(reuseDelay: pool.reuseDelay) }.min()
+    func nextReady(_ family: AddressFamily, at now: Timestamp) -> Timestamp? {
+        if let choosesFrom, now < choosesFrom { return choosesFrom }
+        return prefixes.lazy.filter { $0.family == family }.compactMap { $0.nextReady(reuseDelay: pool.reuseDelay) }.min()
     }
 
     /// A MAC that nobody has here, the same for the same owner while nobody else took it.

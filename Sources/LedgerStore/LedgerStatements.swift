@@ -25,6 +25,7 @@ enum LedgerStatements {
         for sql in [putBinding, removeBinding, putFreed, removeFreed, putPool, removePool, putRevision] {
             _ = try db.cachedStatement(sql: sql)
         }
+        try HistoryStatements.prepare(in: db)
     }
 
     static func run(_ change: Change, in db: Database) throws {
@@ -43,6 +44,8 @@ enum LedgerStatements {
         case .removeFreed(let address): try run(removeFreed, in: db, Data(address.bytes))
         case .putPool(let pool): try run(putPool, in: db, pool.name, Data(pool.record))
         case .removePool(let name): try run(removePool, in: db, name)
+        case .putHistory(let entry): try HistoryStatements.put(entry, in: db)
+        case .removeHistory(let entry): try HistoryStatements.remove(entry, in: db)
         }
     }
 
@@ -50,7 +53,7 @@ enum LedgerStatements {
         try run(putRevision, in: db, Int64(bitPattern: revision), Data(revision.record))
     }
 
-    private static func run(_ sql: String, in db: Database, _ values: (any DatabaseValueConvertible)?...) throws {
+    static func run(_ sql: String, in db: Database, _ values: (any DatabaseValueConvertible)?...) throws {
         try db.cachedStatement(sql: sql).execute(arguments: StatementArguments(values))
     }
 }

@@ -1,3 +1,4 @@
+package import IPAMModel
 package import Ledger
 
 /// Where a ledger is durable. One writer at a time; its calls block.
@@ -11,15 +12,47 @@ package protocol LedgerStore: AnyObject, Sendable {
     func checkIsCurrent() throws(StoreError)
     /// Makes a store that has no ledger yet that of `snapshot`, whole or not at all. Throws `.inUse` where there is one.
     func fill(_ snapshot: Snapshot) throws(StoreError)
-    /// How many commands one commit may be for.
-    var largestBatch: Int { get }
+    /// What was of an address or an object, newest first; only of revisions before the given one. Holds up no commit.
+    func history(of subject: HistorySubject, before revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry]
+    /// What was of all, oldest first; only of revisions after the given one. Holds up no commit.
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry]
+    /// What is put into one commit.
+    var batching: Batching { get }
     /// Idempotent.
     func close()
 }
 
+/// How commands are put together into commits of a store's.
+package struct Batching: Sendable {
+    /// A commit gets no more commands once it has so many changes, or gives so many addresses to bindings.
+    package var mostChanges: Int
+    package var mostAddresses: Int
+    /// Which part of a commit's time it is worth to wait for the callers that the last one has answered: many call again
+    /// at once. 0: not worth it.
+    package var patience: Double
+
+    package init(mostChanges: Int = .max, mostAddresses: Int = .max, patience: Double = 0) {
+        self.mostChanges = mostChanges
+        self.mostAddresses = mostAddresses
+        self.patience = patience
+    }
+}
+
 extension LedgerStore {
     package func checkIsCurrent() throws(StoreError) {}
-    package var largestBatch: Int { .max }
+    package var batching: Batching { Batching() }
+
+    /// All that is durable at one revision, the history up to it included.
+    package func loadWithHistory() throws(StoreError) -> Snapshot {
+        var snapshot = try load()
+        var last: UInt64 = 0
+        while true {
+            let page = try history(after: last, limit: 2000)
+            snapshot.history += page.lazy.filter { $0.revision <= snapshot.revision }
+            guard let newest = page.last?.revision, newest <= snapshot.revision else { return snapshot }
+            last = newest
+        }
+    }
 
     package func fill(_ snapshot: Snapshot) throws(StoreError) {
         let present = try load()
@@ -34,6 +67,7 @@ extension Snapshot {
     /// What makes it of an empty ledger.
     package var changes: [Change] {
         pools.map(Change.putPool) + bindings.map(Change.putBinding) + freed.map(Change.putFreed)
+            + history.map(Change.putHistory)
     }
 }
 

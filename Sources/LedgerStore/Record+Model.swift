@@ -24,7 +24,7 @@ extension Recordable {
 }
 
 extension Binding: Recordable {
-    static var recordFormat: UInt8 { 2 }
+    static var recordFormat: UInt8 { 3 }
 
     func write(to record: inout RecordWriter) {
         record.put(id)
@@ -51,6 +51,8 @@ extension Binding: Recordable {
         record.put(createdAt)
         record.put(updatedAt)
         record.put(UInt8(isCopied ? 1 : 0))
+        record.put(heldSince)
+        record.put(heldBy)
     }
 
     init(from record: inout RecordReader) throws(RecordError) {
@@ -75,6 +77,10 @@ extension Binding: Recordable {
             superseded: try record.array { (record) throws(RecordError) in try record.attachmentID() },
             revision: try record.unsigned(), createdAt: try record.timestamp(), updatedAt: try record.timestamp())
         if record.format >= 2 { isCopied = try record.byte() == 1 }
+        if record.format >= 3 {
+            heldSince = try record.timestamp()
+            heldBy = try record.string()
+        }
     }
 }
 
@@ -97,7 +103,7 @@ extension FreedAddress: Recordable {
 }
 
 extension Pool: Recordable {
-    static var recordFormat: UInt8 { 1 }
+    static var recordFormat: UInt8 { 2 }
 
     func write(to record: inout RecordWriter) {
         record.put(name)
@@ -125,6 +131,7 @@ extension Pool: Recordable {
         record.put(fixed: reuseDelay.nanoseconds, byteCount: 8)
         record.put(UInt64(namespaceQuota))
         record.put(revision)
+        record.put(fixed: historyRetention.nanoseconds, byteCount: 8)
     }
 
     init(from record: inout RecordReader) throws(RecordError) {
@@ -152,6 +159,37 @@ extension Pool: Recordable {
             },
             isDefault: try record.byte() == 1, reuseDelay: Delay(nanoseconds: try record.integer(byteCount: 8)),
             namespaceQuota: UInt32(truncatingIfNeeded: try record.unsigned()), revision: try record.unsigned())
+        if record.format >= 2 { historyRetention = Delay(nanoseconds: try record.integer(byteCount: 8)) }
+    }
+}
+
+extension HistoryEntry: Recordable {
+    static var recordFormat: UInt8 { 1 }
+
+    func write(to record: inout RecordWriter) {
+        record.put(owner)
+        record.put(pool)
+        record.put(addresses) { $0.put($1) }
+        record.put(fixed: mac.bits, byteCount: 6)
+        record.put(node)
+        record.put(pod)
+        record.put(since)
+        record.put(until) { $0.put($1) }
+        record.put(begunBy)
+        record.put(endedBy)
+        record.put(end?.rawValue ?? 0)
+        record.put(revision)
+    }
+
+    init(from record: inout RecordReader) throws(RecordError) {
+        self.init(
+            owner: try record.owner(), pool: try record.string(),
+            addresses: try record.array { (record) throws(RecordError) in try record.address() },
+            mac: MACAddress(bits: try record.integer(byteCount: 6)), node: try record.string(),
+            pod: try record.string(), since: try record.timestamp(),
+            until: try record.optional { (record) throws(RecordError) in try record.timestamp() },
+            begunBy: try record.string(), endedBy: try record.string(), end: End(rawValue: try record.byte()),
+            revision: try record.unsigned())
     }
 }
 

@@ -47,7 +47,8 @@ enum SQLiteSchema {
 
         CREATE VIEW readable_bindings AS
         SELECT namespace, name, \(textOfIPv4) AS ipv4, \(textOfIPv6) AS ipv6 FROM bindings;
-        """
+        """,
+        HistoryStatements.table,
     ]
 
     /// "10.16.0.15" of the BLOB in the column `ipv4`.

@@ -1,14 +1,16 @@
 import Foundation
 import GRDB
-import IPAMModel
+package import IPAMModel
 package import Ledger
 import Synchronization
 
 /// A ledger in one SQLite file: write-ahead log, synchronous FULL, one transaction and one fsync for each commit.
 package final class SQLiteStore: LedgerStore {
     private let path: String
-    /// One connection, on its own serial queue.
+    /// The connection that commits, on its own serial queue.
     let database: DatabaseQueue
+    /// Another, which sees a whole ledger as it was at one commit and holds up none.
+    private let reader: DatabaseQueue
     private let lock: Mutex<StoreLock?>
 
     /// Opens the ledger at `path`, or begins one where there is no file.
@@ -33,6 +35,7 @@ package final class SQLiteStore: LedgerStore {
                 try SQLiteSchema.migrate(db, path: path)
                 try LedgerStatements.prepare(in: db)
             }
+            reader = try DatabaseQueue(path: path, configuration: Self.readerConfiguration)
         } catch {
             throw StoreError(error, path: path)
         }
@@ -59,9 +62,31 @@ package final class SQLiteStore: LedgerStore {
         return configuration
     }
 
+    private static var readerConfiguration: Configuration {
+        var configuration = Configuration()
+        configuration.label = "holdfast.store.reader"
+        configuration.readonly = true
+        configuration.busyMode = .timeout(5)
+        return configuration
+    }
+
     package func load() throws(StoreError) -> Snapshot {
+        try read { db in try LedgerStatements.load(from: db) }
+    }
+
+    package func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] {
+        try read { db in try HistoryStatements.entries(of: subject, before: revision, limit: limit, in: db) }
+    }
+
+    package func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
+        try read { db in try HistoryStatements.entries(after: revision, limit: limit, in: db) }
+    }
+
+    private func read<Value>(_ body: (Database) throws -> Value) throws(StoreError) -> Value {
         do {
-            return try database.read { db in try LedgerStatements.load(from: db) }
+            return try reader.read(body)
         } catch {
             throw StoreError(error, path: path)
         }
@@ -84,6 +109,7 @@ package final class SQLiteStore: LedgerStore {
     package func close() {
         lock.withLock { lock in
             guard lock != nil else { return }
+            try? reader.close()
             // The last connection to close moves the log into the file. Where that fails, the next start does it.
             try? database.close()
             lock = nil

@@ -1,4 +1,6 @@
+package import IPAMModel
 package import Ledger
+import Synchronization
 
 /// A ledger that several servers share: one of them leads and serves it, the others follow.
 package protocol SharedLedger: AnyObject, Sendable {
@@ -13,11 +15,25 @@ package protocol SharedLedger: AnyObject, Sendable {
 
 package enum Role: Sendable {
     /// The ledger as it is now, and where its changes go until another leads.
-    case leading(Ledger, any LedgerStore)
-    /// Nil: none is known.
+    case leading(LedgerInHand, any LedgerStore)
+    /// Nil: none is known, or this one is not warm yet.
     case following(leader: String?)
     /// Why the ledger can be neither served nor followed, in words.
     case failing(String)
+}
+
+/// A ledger on its way to who serves it. Whoever takes it is its only owner: a copy of a large one, which the first change
+/// would make as long as there is another, takes seconds.
+package final class LedgerInHand: Sendable {
+    private let ledger: Mutex<Ledger>
+
+    package init(_ ledger: consuming Ledger) { self.ledger = Mutex(ledger) }
+
+    /// Leaves an empty one.
+    package func take() -> Ledger { ledger.withLock { ledger in
+        defer { ledger = Ledger() }
+        return ledger
+     } }
 }
 
 /// The store of a server that follows: it tells who leads, and nothing else.
@@ -27,6 +43,10 @@ package final class FollowersStore: LedgerStore {
 
     package func load() throws(StoreError) -> Snapshot { throw refusal }
     package func commit(_ changes: [Change], revision: UInt64) throws(StoreError) { throw refusal }
+    package func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { throw refusal }
+    package func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] { throw refusal }
     package func checkIsCurrent() throws(StoreError) { throw refusal }
     package func close() {}
 

@@ -5,6 +5,7 @@ package enum StoredRecord {
     package static func bytes(_ binding: Binding) -> [UInt8] { binding.record }
     package static func bytes(_ freed: FreedAddress) -> [UInt8] { freed.record }
     package static func bytes(_ pool: Pool) -> [UInt8] { pool.record }
+    package static func bytes(_ entry: HistoryEntry) -> [UInt8] { entry.record }
 
     /// `place` is where the record was, for the message.
     package static func binding(_ bytes: [UInt8], at place: String) throws(StoreError) -> Binding {
@@ -14,6 +15,9 @@ package enum StoredRecord {
         try value(bytes, place)
     }
     package static func pool(_ bytes: [UInt8], at place: String) throws(StoreError) -> Pool { try value(bytes, place) }
+    package static func entry(_ bytes: [UInt8], at place: String) throws(StoreError) -> HistoryEntry {
+        try value(bytes, place)
+    }
 
     private static func value<Value: Recordable>(_ bytes: [UInt8], _ place: String) throws(StoreError) -> Value {
         do throws(RecordError) {

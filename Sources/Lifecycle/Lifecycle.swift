@@ -25,15 +25,18 @@ package struct Lifecycle: Sendable {
     private let events: any LifecycleEvents
     private let pace: Pace
     private let log: Logger
+    private let metrics: LifecycleMetrics
 
     package init(
-        ipam: any IPAMCalls, cluster: any ClusterReads, events: any LifecycleEvents, pace: Pace, log: Logger
+        ipam: any IPAMCalls, cluster: any ClusterReads, events: any LifecycleEvents, pace: Pace, log: Logger,
+        metrics: LifecycleMetrics = LifecycleMetrics()
     ) {
         self.ipam = ipam
         self.cluster = cluster
         self.events = events
         self.pace = pace
         self.log = log
+        self.metrics = metrics
         repair = Repair(ipam: ipam, cluster: cluster)
     }
 
@@ -52,26 +55,34 @@ package struct Lifecycle: Sendable {
 
     /// Compares the whole ledger with the cluster. Returns how long to wait before the next time.
     package func compare(_ memory: inout Memory, at now: ContinuousClock.Instant) async -> Duration {
-        await attempt(&memory, "the ledger was not compared with the cluster, trying on") {
+        await attempt(.compare, &memory, "the ledger was not compared with the cluster, trying on") {
             (memory) throws(Repair.Failure) in
             let bindings = try await list(BindingFilter())
             let inventory = try await look { cluster throws(KubernetesError) in
                 try await cluster.inventory(of: .needed(for: bindings))
             }
-            let found = await act(on: memory.observations.compare(bindings, with: inventory, at: now), &memory)
+            let result = memory.observations.compare(bindings, with: inventory, at: now)
+            metrics.set(disagreements: result.found.count)
+            metrics.count(.compare, result.doubt == nil ? .complete : .doubted)
+            let found = await act(on: result, &memory)
             return found ? min(pace.grace, pace.interval) : pace.interval
         }
     }
 
     /// Ends migrations that have ended in the cluster, where no agent has done so. Returns as `compare` does.
     package func settleMigrations(_ memory: inout Memory, at now: ContinuousClock.Instant) async -> Duration {
-        await attempt(&memory, "open migrations were not looked at, trying on") { (memory) throws(Repair.Failure) in
+        await attempt(.migrations, &memory, "open migrations were not looked at, trying on") {
+            (memory) throws(Repair.Failure) in
             let open = try await list(BindingFilter(state: .migrating))
-            if !open.isEmpty {
+            if open.isEmpty {
+                metrics.count(.migrations, .complete)
+            } else {
                 let inventory = try await look { cluster throws(KubernetesError) in
                     try await cluster.migrations(of: open)
                 }
-                _ = await act(on: memory.observations.compare(open, with: inventory, at: now), &memory)
+                let result = memory.observations.compare(open, with: inventory, at: now)
+                metrics.count(.migrations, result.doubt == nil ? .complete : .doubted)
+                _ = await act(on: result, &memory)
             }
             return pace.migrationInterval
         }
@@ -90,7 +101,7 @@ package struct Lifecycle: Sendable {
         } catch {
             if !Task.isCancelled {
                 log.warning(
-                    "a deleted VM's addresses not released yet", metadata: ["vm": "\(name)", "error": "\(error)"])
+                    "a deleted VM's addresses not released yet", metadata: ["owner": "vm \(name)", "error": "\(error)"])
             }
             return false
         }
@@ -122,9 +133,12 @@ package struct Lifecycle: Sendable {
             "owner": "\(binding.owner.key)", "uid": "\(binding.owner.uid)", "why": "\(disagreement.reason)",
             "addresses": "\(binding.assignments.map(\.address.description).joined(separator: ","))",
         ]
+        if let active = binding.active { (metadata["pod"], metadata["node"]) = ("\(active.pod)", "\(active.node)") }
+        if binding.target != nil { metadata["migration"] = "\(binding.migrationUID)" }
         switch try await repair.carryOut(disagreement) {
         case .done:
             log.info("\(disagreement.remedy.event)", metadata: metadata)
+            metrics.count(disagreement.remedy)
             events.mended(disagreement)
             return true
         case .notNeeded(let reason):
@@ -135,7 +149,7 @@ package struct Lifecycle: Sendable {
     }
 
     private func attempt(
-        _ memory: inout Memory, _ complaint: Logger.Message,
+        _ pass: LifecycleMetrics.Pass, _ memory: inout Memory, _ complaint: Logger.Message,
         _ body: (inout Memory) async throws(Repair.Failure) -> Duration
     ) async -> Duration {
         do {
@@ -145,6 +159,7 @@ package struct Lifecycle: Sendable {
         } catch {
             if !Task.isCancelled {
                 log.log(level: memory.isFailing ? .debug : .warning, complaint, metadata: ["error": "\(error)"])
+                if !error.isOfFollower { metrics.count(pass, .failed) }
             }
             memory.isFailing = true
             defer { memory.backOff = min(memory.backOff * 2, .seconds(60)) }
@@ -168,6 +183,13 @@ package struct Lifecycle: Sendable {
         } catch {
             throw .cluster(error)
         }
+    }
+}
+
+extension Repair.Failure {
+    /// Another server leads: its lifecycle is at work.
+    fileprivate var isOfFollower: Bool {
+        if case .ledger(let error) = self { error.reason == .notLeader } else { false }
     }
 }
 

@@ -5,38 +5,58 @@ package import Logging
 import ServiceLifecycle
 import Synchronization
 
-/// Runs the lifecycle until shutdown: follows deletions as the API server tells them, and compares from time to time.
+/// Runs the lifecycle while its server leads, until shutdown: follows deletions as the API server tells them, and compares
+/// from time to time.
 package struct LifecycleService: Service {
     private static let tick = Duration.milliseconds(250)
 
     private let client: KubernetesClient
     private let events: EventRecorder
     private let lifecycle: Lifecycle
+    private let leadership: AsyncStream<Bool>
     private let log: Logger
+    package let metrics = LifecycleMetrics()
 
-    /// `instance` names this server in Events. The client is shut down with the service.
+    /// `instance` names this server in Events; `leadership` says whether it leads, whenever that changes. The client is shut
+    /// down with the service.
     package init(
-        client: KubernetesClient, ipam: any IPAMCalls, instance: String, pace: Lifecycle.Pace, log: Logger
+        client: KubernetesClient, ipam: any IPAMCalls, instance: String, leadership: AsyncStream<Bool>,
+        pace: Lifecycle.Pace, log: Logger
     ) {
         self.client = client
+        self.leadership = leadership
         self.log = log
         events = EventRecorder(client: client, component: "holdfast-server", instance: instance, log: log)
         lifecycle = Lifecycle(
-            ipam: ipam, cluster: KubernetesCluster(client), events: events, pace: pace, log: log)
+            ipam: ipam, cluster: KubernetesCluster(client), events: events, pace: pace, log: log,
+            metrics: metrics)
     }
 
     package func run() async throws {
         await cancelWhenGracefulShutdown {
-            let soon = Soon()
-            await withDiscardingTaskGroup { tasks in
-                tasks.addTask { await events.run() }
-                tasks.addTask { await repeatedly(soon) { await lifecycle.compare(&$0, at: .now) } }
-                tasks.addTask { await repeatedly(nil) { await lifecycle.settleMigrations(&$0, at: .now) } }
-                tasks.addTask { await follow(Lean<VirtualMachine>.self, .virtualMachines, soon) }
-                tasks.addTask { await follow(Lean<VirtualMachineInstance>.self, .virtualMachineInstances, soon) }
+            var changes = leadership.makeAsyncIterator()
+            while let leads = await changes.next() {
+                guard leads else { continue }
+                await withDiscardingTaskGroup { tasks in
+                    addActivities(to: &tasks)
+                    log.debug("following the cluster")
+                    while await changes.next() == true {}
+                    tasks.cancelAll()
+                }
+                log.debug("following the cluster no longer")
             }
         }
         await client.shutDown()
+    }
+
+    /// All that a term consists of. Nothing is remembered from one to the next: what has been missing must be so anew.
+    private func addActivities(to tasks: inout DiscardingTaskGroup) {
+        let soon = Soon()
+        tasks.addTask { await events.run() }
+        tasks.addTask { await repeatedly(soon) { await lifecycle.compare(&$0, at: .now) } }
+        tasks.addTask { await repeatedly(nil) { await lifecycle.settleMigrations(&$0, at: .now) } }
+        tasks.addTask { await follow(Lean<VirtualMachine>.self, .virtualMachines, soon) }
+        tasks.addTask { await follow(Lean<VirtualMachineInstance>.self, .virtualMachineInstances, soon) }
     }
 
     /// That a comparison is wanted earlier than planned.

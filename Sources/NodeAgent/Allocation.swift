@@ -3,6 +3,7 @@ import CNI
 import IPAMAPI
 import IPAMModel
 import KubeVirt
+import NetworkPools
 
 /// What one ADD asks the service for, and in what order.
 struct Allocation: Sendable {

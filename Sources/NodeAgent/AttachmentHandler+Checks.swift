@@ -3,6 +3,7 @@ package import CNI
 import IPAMAPI
 import IPAMModel
 import KubeVirt
+import NetworkPools
 
 // The verbs that change nothing.
 extension AttachmentHandler {

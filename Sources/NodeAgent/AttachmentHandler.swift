@@ -20,13 +20,14 @@ package struct AttachmentHandler: Sendable {
     let log: Logger
     /// Nil: nothing is done without the server.
     let outage: Outage?
+    let metrics: AgentMetrics
     /// Whether some VM could be attached now if the server could not be reached.
     let servesKnownMachines: @Sendable () -> Bool
 
     /// `cluster`: where people are told of addresses. `servesKnownMachines` nil: where there are copies that may be used.
     package init(
         node: String, ipam: any IPAMCalls & PoolCalls, source: any ObjectSource, cluster: ClusterNotes? = nil,
-        guests: GuestService? = nil, log: Logger, outage: Outage? = nil,
+        guests: GuestService? = nil, log: Logger, outage: Outage? = nil, metrics: AgentMetrics = AgentMetrics(),
         servesKnownMachines: (@Sendable () -> Bool)? = nil
     ) {
         self.node = node
@@ -37,6 +38,7 @@ package struct AttachmentHandler: Sendable {
         self.guests = guests
         self.log = log
         self.outage = outage
+        self.metrics = metrics
         self.servesKnownMachines = servesKnownMachines ?? { outage?.servesKnownMachines ?? false }
     }
 
@@ -75,12 +77,12 @@ package struct AttachmentHandler: Sendable {
                 }
             try guests?.attach(described, to: nic, network, invocation, annotations: metadata.annotations)
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
-            log.info(
-                identity.migration == nil ? "attached" : "migration target attached",
-                metadata: [
-                    "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
-                    "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
-                ])
+            var facts: Logger.Metadata = [
+                "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
+                "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
+            ]
+            if let migration = identity.migration { facts["migration"] = "\(migration.uid)" }
+            log.info(identity.migration == nil ? "attached" : "migration target attached", metadata: facts)
             cluster?.attached(identity, invocation.interface, described.binding)
             let result = CNIResult(described, hasDefaultRoute: nic.hasDefaultRoute)
             return AddAnswer(result: result, mac: described.binding.mac).json(version: network.version)
@@ -88,7 +90,10 @@ package struct AttachmentHandler: Sendable {
             let refusal = Self.cniError(error)
             log.warning(
                 "ADD refused",
-                metadata: ["owner": "\(owner.key)", "pod": "\(metadata.name)", "error": "\(refusal.message)"])
+                metadata: [
+                    "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
+                    "error": "\(refusal.message)",
+                ])
             cluster?.refused(identity, owner.network, refusal)
             throw refusal
         }
@@ -150,6 +155,10 @@ package struct AttachmentHandler: Sendable {
                 TransferRequest(owner: open.owner, migrationUID: open.migrationUID, phase: .commit(targetOwner: nil)),
                 timeout: deadline.remaining)
         } catch {
+            // Only its own nodes may end it, and they do so soon.
+            if error.reason == .otherNode {
+                throw IPAMError(.unavailable, error.reason, error.message, metadata: error.metadata)
+            }
             // Another agent came first: what it did stands.
             guard error.code == .failedPrecondition || error.code == .notFound else { throw error }
         }

@@ -1,6 +1,7 @@
 import IPAMAPI
 import IPAMModel
 import Logging
+import NetworkPools
 import Synchronization
 
 /// Makes the pools that network configurations describe, when they are first used.

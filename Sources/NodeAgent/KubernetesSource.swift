@@ -73,6 +73,15 @@ package final class KubernetesSource: ObjectSource, Service {
         return Reading(objects: objects, isComplete: isComplete, isCurrent: false)
     }
 
+    package var watches: [WatchHealth] {
+        [health("pods", pods), health("instances", running), health("arriving_instances", coming)]
+    }
+
+    private func health<Object>(_ name: String, _ watch: ObjectWatch<Object>) -> WatchHealth {
+        let copy = watch.copy
+        return WatchHealth(name: name, isSynced: copy.isSynced, silence: copy.confirmedAt.map { .now - $0 })
+    }
+
     /// How many objects are held, for those who watch over this process's memory.
     package var heldObjects: Int { pods.copy.count + running.copy.count + coming.copy.count + migrations.count }
 }

@@ -13,6 +13,9 @@ package protocol ObjectSource: Sendable {
 
     /// Returns when `read` may show something new, and after `interval` in any case.
     func change(within interval: Duration) async
+
+    /// How what it follows stands; empty where it follows nothing.
+    var watches: [WatchHealth] { get }
 }
 
 extension ObjectSource {
@@ -21,6 +24,8 @@ extension ObjectSource {
     ) async throws(IdentityError) -> PodIdentity {
         try await read().objects.identity(ofPod: name, in: namespace, uid: uid)
     }
+
+    package var watches: [WatchHealth] { [] }
 
     /// What cannot tell is looked at often.
     package func change(within interval: Duration) async {

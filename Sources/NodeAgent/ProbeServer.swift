@@ -7,8 +7,8 @@ import NIOCore
 import ServiceLifecycle
 import Synchronization
 
-/// What the kubelet's probes ask of the agent over HTTP: /healthz, and /readyz, which is 200 where a new pod can be served
-/// because the server answers. An agent that cannot serve the plugin's socket ends, so of that nothing is said.
+/// What the kubelet's probes and Prometheus ask of the agent over HTTP: /healthz, /metrics, and /readyz, which is 200 where a
+/// new pod can be served because the server answers. An agent that cannot serve the plugin's socket ends, so of that nothing is said.
 package struct ProbeServer: Service {
     /// Less than a probe waits.
     private static let patience = Duration.seconds(3)
@@ -17,12 +17,14 @@ package struct ProbeServer: Service {
     private let host: String
     private let port: Int
     private let question: ServerQuestion
+    private let metrics: AgentExposition
     private let logger: Logger
 
-    package init(host: String, port: Int, ipam: any PoolCalls, log: Logger) {
+    package init(host: String, port: Int, ipam: any PoolCalls, metrics: AgentExposition, log: Logger) {
         self.host = host
         self.port = port
         question = ServerQuestion(ipam, patience: Self.patience)
+        self.metrics = metrics
         logger = log
     }
 
@@ -53,12 +55,13 @@ package struct ProbeServer: Service {
             }
             return Self.response(.ok, "ok\n")
         }
+        router.get("/metrics") { [metrics] _, _ in Self.response(.ok, metrics.text, format: "; version=0.0.4") }
         return router
     }
 
-    private static func response(_ status: HTTPResponse.Status, _ text: String) -> Response {
+    private static func response(_ status: HTTPResponse.Status, _ text: String, format: String = "") -> Response {
         Response(
-            status: status, headers: [.contentType: "text/plain; charset=utf-8"],
+            status: status, headers: [.contentType: "text/plain\(format); charset=utf-8"],
             body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
     }
 }

@@ -19,6 +19,7 @@ package struct Reconciliation: Sendable {
     private let cluster: ClusterNotes?
     private let guests: GuestService?
     private let log: Logger
+    private let metrics: AgentMetrics
 
     private var commits: CommitWatch
     private var deletions = DeletionWatch()
@@ -34,7 +35,7 @@ package struct Reconciliation: Sendable {
     /// `cluster`: where people are told of migrations.
     package init(
         node: String, ipam: any IPAMCalls, source: any ObjectSource, cluster: ClusterNotes? = nil,
-        guests: GuestService? = nil, log: Logger
+        guests: GuestService? = nil, log: Logger, metrics: AgentMetrics = AgentMetrics()
     ) {
         self.node = node
         self.ipam = ipam
@@ -42,6 +43,7 @@ package struct Reconciliation: Sendable {
         self.cluster = cluster
         self.guests = guests
         self.log = log
+        self.metrics = metrics
         commits = CommitWatch(node: node)
     }
 
@@ -69,6 +71,7 @@ package struct Reconciliation: Sendable {
         var failure: IPAMError?
         do throws(IPAMError) {
             let open = try await bindings(matching: BindingFilter(node: node, state: .migrating))
+            metrics.set(openMigrations: open.count)
             for ended in commits.observe(open) { try await announce(ended) }
             for binding in open {
                 do throws(IPAMError) {
@@ -123,7 +126,7 @@ package struct Reconciliation: Sendable {
             if case .commit = verdict, let target = binding.target, target.node == node {
                 guests?.committed(binding.owner, to: target)
             }
-        } catch  where error.code == .failedPrecondition || error.code == .notFound {
+        } catch  where [.failedPrecondition, .notFound].contains(error.code) || error.reason == .otherNode {
             // Another agent, a newer migration or the VM's deletion came first: what it did stands.
             metadata["error"] = "\(error.message)"
             log.info("migration ended otherwise", metadata: metadata)
@@ -146,7 +149,7 @@ package struct Reconciliation: Sendable {
                 if Task.isCancelled { return }
                 log.warning(
                     "a deleted VM's addresses not released",
-                    metadata: ["vm": "\(machine.namespace)/\(machine.name)", "error": "\(error.message)"])
+                    metadata: ["owner": "vm \(machine.namespace)/\(machine.name)", "error": "\(error.message)"])
             }
         }
         if isDone { deletionBackOff.succeeded() } else { deletionBackOff.failed(at: now) }

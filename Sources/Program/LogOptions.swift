@@ -1,6 +1,7 @@
 public import ArgumentParser
 import Foundation
 public import Logging
+import Telemetry
 
 /// `--log-level` and `--log-format`, the same for every program that runs on.
 package struct LogOptions: ParsableArguments {
@@ -20,12 +21,19 @@ package struct LogOptions: ParsableArguments {
     package func logger(_ label: String) -> Logger {
         var logger = Logger(label: label) { label in
             switch logFormat {
-            case .text: StreamLogHandler.standardError(label: label)
-            case .json: JSONLogHandler()
+            case .text: StreamLogHandler.standardError(label: label, metadataProvider: .trace)
+            case .json: JSONLogHandler(metadataProvider: .trace)
             }
         }
         logger.logLevel = logLevel
         return logger
+    }
+}
+
+extension Logger.MetadataProvider {
+    /// `trace_id`, in whatever is logged for a request.
+    package static let trace = Logger.MetadataProvider {
+        TraceContext.current.map { ["trace_id": "\($0.traceID)"] } ?? [:]
     }
 }
 
@@ -35,6 +43,9 @@ extension Logger.Level: @retroactive ExpressibleByArgument {}
 struct JSONLogHandler: LogHandler {
     var logLevel = Logger.Level.info
     var metadata = Logger.Metadata()
+    var metadataProvider: Logger.MetadataProvider?
+
+    init(metadataProvider: Logger.MetadataProvider? = nil) { self.metadataProvider = metadataProvider }
 
     subscript(metadataKey key: String) -> Logger.MetadataValue? {
         get { metadata[key] }
@@ -42,7 +53,8 @@ struct JSONLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        var record = metadata.merging(event.metadata ?? [:]) { $1 }.mapValues { "\($0)" }
+        let provided = metadataProvider?.get() ?? [:]
+        var record = metadata.merging(provided) { $1 }.merging(event.metadata ?? [:]) { $1 }.mapValues { "\($0)" }
         record["time"] = Date().formatted(.iso8601.time(includingFractionalSeconds: true))
         record["level"] = event.level.rawValue
         record["message"] = "\(event.message)"

@@ -27,6 +27,8 @@ package final class RPCServer: Sendable {
         package var maxConnections: Int
         /// What connections and their messages may take in memory before the core ends idle connections and large calls.
         package var maxBufferBytes: Int
+        /// Who may ask for what the services look like; nil: they are not told.
+        package var reflection: (@Sendable (ServerCall) -> Admission<Void>)? = { _ in .admitted(()) }
 
         package init(
             listeners: [Listener], pollingThreads: Int = 2, maxMessageBytes: Int = 1 << 20, maxOpenCalls: Int = 4096,
@@ -63,9 +65,10 @@ package final class RPCServer: Sendable {
     /// Throws where a method of a service has no handler, or a handler no method.
     package init(configuration: Configuration, services: [RPCService]) throws(RPCError) {
         let health = HealthService(services: services.map(\.name))
-        let all =
-            services + [health.service()]
-            + ReflectionService.services(besides: services.map(\.name) + ["grpc.health.v1.Health"])
+        var all = services + [health.service()]
+        if let reflection = configuration.reflection {
+            all += ReflectionService.services(besides: all.map(\.name), admit: reflection)
+        }
         let problems = all.flatMap { service in
             service.strays.map { "no such method: \($0)" } + service.missing.map { "no handler for \($0.path)" }
         }

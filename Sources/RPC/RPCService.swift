@@ -37,18 +37,31 @@ package import CMessages
         encode: @escaping @Sendable (Output, borrowing MessageArena) -> UnsafeMutablePointer<R>,
         complete: @escaping @Sendable (Input, ServerCall, Reply<Output>) -> Void
     ) {
+        unsafe unary(admit: { .admitted($0) }, decode: decode, encode: encode, complete: complete)
+    }
+
+    /// The completion form of a method that not everybody may call: what `admit` refuses is not decoded.
+    package mutating func unary<
+        Q: ProtobufMessage, R: ProtobufMessage, Input: Sendable, Output: Sendable, Caller: Sendable
+    >(
+        admit: @escaping @Sendable (ServerCall) -> Admission<Caller>,
+        decode: @escaping @Sendable (UnsafePointer<Q>) throws(RPCStatus) -> Input,
+        encode: @escaping @Sendable (Output, borrowing MessageArena) -> UnsafeMutablePointer<R>,
+        complete: @escaping @Sendable (Input, Caller, Reply<Output>) -> Void
+    ) {
         let decoder = MessageDecoder<Q>()
         let encoder: @Sendable (Output) -> OutgoingMessage = { output in
             unsafe OutgoingMessage { arena in unsafe encode(output, arena) }
         }
-        add(.unary, Q.self, R.self) { call in
+        let answer: @Sendable (ServerCall, Caller) -> Void = { call, caller in
             do throws(RPCStatus) {
                 let input = unsafe try decoder.decode(try call.takeRequest(), decode)
-                complete(input, call, Reply(call, encoder))
+                complete(input, caller, Reply(call, encoder))
             } catch {
                 call.finish(.failure(error))
             }
         }
+        add(.unary, Q.self, R.self) { call in call.admit(admit(call), answer) }
     }
 
     /// The form with an async function, whose task is cancelled when nobody waits for the answer any more.
@@ -78,27 +91,41 @@ package import CMessages
         encode: @escaping @Sendable (Output, borrowing MessageArena) -> UnsafeMutablePointer<R>,
         handle: @escaping @Sendable (Input, ServerCall, ResponseWriter<Output>) async throws(RPCStatus) -> Void
     ) {
+        unsafe serverStreaming(admit: { .admitted($0) }, decode: decode, encode: encode, handle: handle)
+    }
+
+    /// The same of a method that not everybody may call.
+    package mutating func serverStreaming<
+        Q: ProtobufMessage, R: ProtobufMessage, Input: Sendable, Output: Sendable, Caller: Sendable
+    >(
+        admit: @escaping @Sendable (ServerCall) -> Admission<Caller>,
+        decode: @escaping @Sendable (UnsafePointer<Q>) throws(RPCStatus) -> Input,
+        encode: @escaping @Sendable (Output, borrowing MessageArena) -> UnsafeMutablePointer<R>,
+        handle: @escaping @Sendable (Input, Caller, ResponseWriter<Output>) async throws(RPCStatus) -> Void
+    ) {
         let decoder = MessageDecoder<Q>()
-        add(.serverStreaming, Q.self, R.self) { call in
+        let answer: @Sendable (ServerCall, Caller) -> Void = { call, caller in
             do throws(RPCStatus) {
                 let input = unsafe try decoder.decode(try call.takeRequest(), decode)
                 call.run { () async throws(RPCStatus) -> OutgoingMessage? in
-                    unsafe try await handle(input, call, ResponseWriter(call, encode))
+                    unsafe try await handle(input, caller, ResponseWriter(call, encode))
                     return nil
                 }
             } catch {
                 call.finish(.failure(error))
             }
         }
+        add(.serverStreaming, Q.self, R.self) { call in call.admit(admit(call), answer) }
     }
 
     /// As many answers as requests, each made at once on the polling thread: what reflection needs. Handles the one
     /// bidirectional method, whatever its messages are called.
     mutating func conversation<Q: ProtobufMessage, R: ProtobufMessage>(
+        admit: @escaping @Sendable (ServerCall) -> Admission<Void>,
         _ answer: @escaping @Sendable (UnsafePointer<Q>, borrowing MessageArena) -> UnsafeMutablePointer<R>
     ) {
         let decoder = MessageDecoder<Q>()
-        add(methods.first { $0.kind == .bidirectional }, "bidirectional") { call in
+        let begin: @Sendable (ServerCall, Void) -> Void = { call, _ in
             call.converse { request in
                 do throws(RPCStatus) {
                     return unsafe .success(
@@ -110,6 +137,7 @@ package import CMessages
                 }
             }
         }
+        add(methods.first { $0.kind == .bidirectional }, "bidirectional") { call in call.admit(admit(call), begin) }
     }
 
     private mutating func add<Q: ProtobufMessage, R: ProtobufMessage>(

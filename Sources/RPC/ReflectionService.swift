@@ -10,14 +10,16 @@ struct ReflectionService: Sendable {
     private let names: [String]
 
     /// Both versions. Their messages are the same on the wire, so both are read as v1's.
-    static func services(besides names: [String]) -> [RPCService] {
+    static func services(
+        besides names: [String], admit: @escaping @Sendable (ServerCall) -> Admission<Void>
+    ) -> [RPCService] {
         var services = unsafe [
             RPCService(cmessages_grpc_reflection_v1_server_reflection()),
             RPCService(cmessages_grpc_reflection_v1alpha_server_reflection()),
         ]
         let reflection = ReflectionService(names: names + services.map(\.name))
         for index in services.indices {
-            unsafe services[index].conversation { (request: UnsafePointer<Request>, arena) in
+            unsafe services[index].conversation(admit: admit) { (request: UnsafePointer<Request>, arena) in
                 unsafe reflection.answer(request, arena)
             }
         }

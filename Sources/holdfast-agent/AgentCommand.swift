@@ -59,7 +59,7 @@ struct AgentCommand: AsyncParsableCommand {
     @Flag(help: "Tell the network by gratuitous ARP and neighbour advertisements when a migration to this node ends.")
     var announce = false
 
-    @Option(help: ArgumentHelp("Where /healthz and /readyz are; else nowhere.", valueName: "host:port"))
+    @Option(help: ArgumentHelp("Where /metrics, /healthz and /readyz are; else nowhere.", valueName: "host:port"))
     var http: HostPort?
 
     @OptionGroup(title: "TLS") var tls: ClientTLSOptions
@@ -73,7 +73,8 @@ struct AgentCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let log = logging.logger("holdfast-agent")
+        var log = logging.logger("holdfast-agent")
+        log[metadataKey: "node"] = "\(node)"
         // Socket and state are for root alone; whoever reaches the socket can have any pod's address.
         umask(0o077)
         try prepareDirectories()
@@ -94,20 +95,26 @@ struct AgentCommand: AsyncParsableCommand {
         let client = try IPAMClient(server: server, credentials: try tls.credentials)
         let ipam = ObservedIPAM(client, reach: outage.reach)
         let sight = try sight(log)
+        let metrics = AgentMetrics()
         let guests = GuestService(
-            ports: try GuestPorts(folder: try PortFolder(path: "\(stateDir)/ports"), log: log),
+            ports: try GuestPorts(folder: try PortFolder(path: "\(stateDir)/ports"), log: log, metrics: metrics),
             answersByDefault: dhcp, announces: announce, log: log)
-        let application = AgentServer.application(
+        let application = AgentServer(
             handler: AttachmentHandler(
                 node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log,
-                outage: outage),
-            socket: socket, log: log
+                outage: outage, metrics: metrics),
+            metrics: metrics, socket: socket
         ) { [socket] in
             FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
         }
         let reconciliation = Reconciliation(
-            node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log)
-        let probes = http.map { ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, log: log) }
+            node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log,
+            metrics: metrics)
+        let exposition = AgentExposition(
+            version: ProgramVersion.current, metrics: metrics, outage: outage, source: sight.source)
+        let probes = http.map {
+            ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, metrics: exposition, log: log)
+        }
         let services = ServiceGroup(
             services: sight.services + outage.services(node: node, ipam: ipam, log: log)
                 + [guests, ReconciliationService(reconciliation), application] + (probes.map { [$0] } ?? []),

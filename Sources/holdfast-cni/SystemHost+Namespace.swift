@@ -1,6 +1,7 @@
 import CLinux
 import CNI
 import Glibc
+import Syscalls
 
 extension SystemHost {
     /// Longer than any delegate takes, and shorter than runtimes wait.

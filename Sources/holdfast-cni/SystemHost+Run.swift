@@ -1,5 +1,6 @@
 import CNI
 import Glibc
+import Syscalls
 
 extension SystemHost {
     /// Standard error is this process's own: a plugin's log lines go where the runtime looks for them.

@@ -1,5 +1,6 @@
 import CNI
 import Glibc
+import Syscalls
 
 /// The real world: this process's environment and streams, the agent's socket, other plugins' processes.
 struct SystemHost: PluginHost {

@@ -19,6 +19,7 @@ enum Main {
         await HoldfastServer.runProgram(
             variables: [
                 "http", "max-connections", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise",
+                "audit",
             ]
                 + EtcdOptions.variables + LifecycleOptions.variables + LogOptions.variables,
             repeatable: ["listen"], flags: ["insecure", "kubernetes"])
@@ -58,6 +59,11 @@ struct HoldfastServer: AsyncParsableCommand {
 
     @Option(help: "YAML list of pools in the API's field names, applied at start and when the file changes.")
     var pools: String?
+
+    enum Switch: String, ExpressibleByArgument, CaseIterable { case on, off }
+
+    @Option(help: "on or off: a log line of level info for each change, from `audit`: who asked, what, for which owner.")
+    var audit = Switch.on
 
     @OptionGroup(title: "etcd") var etcd: EtcdOptions
 
@@ -107,30 +113,37 @@ struct HoldfastServer: AsyncParsableCommand {
                 for address in addresses { print("listening on \(address)") }
                 fflush(nil)
             }
+            let audit = audit == .on && logging.logLevel <= .info
+                ? AuditLog(isJSON: logging.logFormat == .json) { FileHandle.standardError.write(Data($0)) } : nil
             let server: IPAMServer
             switch store {
             case .sqlite(let path):
                 try makeFolder(of: path)
                 server = try IPAMServer(
                     store: try SQLiteStore(path: path), rpc: rpc, wallClock: wallClock, readiness: readiness,
-                    logger: logger, onListening: onListening)
+                    logger: logger, audit: audit, onListening: onListening)
             case .etcd(let urls):
                 server = try IPAMServer(
                     shared: try EtcdLedger(try etcd.configuration(urls: urls), logger: logger),
                     advertising: advertise, rpc: rpc, wallClock: wallClock, readiness: readiness, logger: logger,
-                    onListening: onListening)
+                    audit: audit, onListening: onListening)
             }
             // They end in the order from last to first.
             var services: [any Service] = [server, readiness]
             if let pools {
                 services.insert(try await PoolsFile(path: pools, writer: server.writer, logger: logger), at: 0)
             }
-            if let service = try lifecycle.service(for: server.writer, logger: logger) { services.append(service) }
+            let followed = try lifecycle.service(for: server, logger: logger)
+            if let followed { services.append(followed) }
             if let address = try httpAddress {
                 services.insert(
                     HTTPServer(
                         host: address.host, port: Int(address.port), isOptional: http == nil, readiness: readiness,
-                        logger: logger, metrics: { server.exposition(version: Self.configuration.version) }), at: 0)
+                        logger: logger,
+                        metrics: {
+                            server.exposition(version: Self.configuration.version)
+                                + (followed?.metrics.exposition ?? "")
+                        }), at: 0)
             }
             try await ServiceGroup(
                 configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

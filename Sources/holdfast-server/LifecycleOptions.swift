@@ -48,10 +48,10 @@ struct LifecycleOptions: ParsableArguments {
     private var instance: String { ProcessInfo.processInfo.hostName }
 
     /// Nil without `--kubernetes`. Throws `Failure`.
-    func service(for writer: Writer, logger: Logger) throws -> LifecycleService? {
+    func service(for server: IPAMServer, logger: Logger) throws -> LifecycleService? {
         guard kubernetes else { return nil }
         return LifecycleService(
-            client: KubernetesClient(try api.configuration, log: logger), ipam: writer, instance: instance,
-            pace: try pace, log: logger)
+            client: KubernetesClient(try api.configuration, log: logger), ipam: server.writer, instance: instance,
+            leadership: server.leadership, pace: try pace, log: logger)
     }
 }

@@ -84,7 +84,8 @@ extension DescribedPool {
             "namespaces": .nonEmpty(pool.namespaces), "routes": .nonEmpty(pool.routes.map(\.document)),
             "dns": pool.dns?.document, "isDefault": .onlyTrue(pool.isDefault),
             "reuseDelay": .string(pool.reuseDelay.text), "namespaceQuota": .nonZero(pool.namespaceQuota),
-            "revision": .nonZero(pool.revision), "usage": .nonEmpty(usage.map(\.document)),
+            "historyRetention": .string(pool.historyRetention.text), "revision": .nonZero(pool.revision),
+            "usage": .nonEmpty(usage.map(\.document)),
         ])
     }
 }

@@ -15,8 +15,8 @@ struct Holdfast: AsyncParsableCommand {
             usage.
             """,
         subcommands: [
-            PoolCommand.self, BindingCommand.self, Reserve.self, Release.self, TransferCommand.self, Check.self,
-            Watch.self, StoreCommand.self, Version.self,
+            PoolCommand.self, BindingCommand.self, ImportCommand.self, Reserve.self, Release.self, TransferCommand.self,
+            Check.self, Watch.self, History.self, Backup.self, Restore.self, StoreCommand.self, Version.self,
         ])
 }
 

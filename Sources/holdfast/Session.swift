@@ -5,7 +5,7 @@ import IPAMModel
 import Program
 
 /// The server's calls as the commands use them.
-protocol ServiceCalls: IPAMCalls, PoolCalls {
+protocol ServiceCalls: IPAMCalls, PoolCalls, HistoryCalls, MaintenanceCalls {
     associatedtype Events: AsyncSequence where Events.Element == BindingEvent
     func watch(_ filter: BindingFilter) -> Events
 }

@@ -46,21 +46,22 @@ struct StoreCopy: AsyncParsableCommand {
         do throws(StoreError) {
             let source = try open(from)
             defer { source.close() }
-            let snapshot = try source.load()
+            let snapshot = try source.loadWithHistory()
             do throws(IPAMError) {
                 _ = try Ledger(snapshot)
             } catch { throw StoreError(.damaged, error.message) }
             let target = try open(to)
             defer { target.close() }
             try target.fill(snapshot)
-            let copy = try target.load()
+            let copy = try target.loadWithHistory()
             guard Contents(copy) == Contents(snapshot) else {
                 throw StoreError(
                     .failed, "the copy is not what was copied: do not use it. The source is as it was.")
             }
             print(
                 "copied and compared: \(copy.pools.count) pools, \(copy.bindings.count) bindings, "
-                    + "\(copy.freed.count) freed addresses, revision \(copy.revision)")
+                    + "\(copy.freed.count) freed addresses, \(copy.history.count) entries of history, revision "
+                    + "\(copy.revision)")
         } catch {
             throw Failure("\(error)")
         }
@@ -85,11 +86,13 @@ private struct Contents: Equatable {
     let pools: Set<Pool>
     let bindings: Set<Binding>
     let freed: Set<FreedAddress>
+    let history: Set<HistoryEntry>
 
     init(_ snapshot: Snapshot) {
         revision = snapshot.revision
         pools = Set(snapshot.pools)
         bindings = Set(snapshot.bindings)
         freed = Set(snapshot.freed)
+        history = Set(snapshot.history)
     }
 }

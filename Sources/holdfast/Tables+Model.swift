@@ -64,6 +64,7 @@ extension Table {
         ]
         if pool.namespaceQuota > 0 { facts.append(("Quota", "\(pool.namespaceQuota) bindings a namespace")) }
         facts.append(("Reuse delay", pool.reuseDelay.text))
+        facts.append(("History kept", pool.historyRetention.days))
         for route in pool.routes {
             facts.append(("Route", "\(route.destination)" + (route.gateway.map { " via \($0)" } ?? "")))
         }
@@ -116,6 +117,14 @@ extension DescribedPool {
             let (total, overflow) = sum.addingReportingOverflow(prefix[keyPath: path])
             return overflow ? .max : total
         }.countText
+    }
+}
+
+extension Delay {
+    /// "90d", where it is so many whole days; else in seconds.
+    fileprivate var days: String {
+        let day: Int64 = 86_400_000_000_000
+        return nanoseconds > 0 && nanoseconds % day == 0 ? "\(nanoseconds / day)d" : text
     }
 }
 

@@ -19,9 +19,19 @@ final class EtcdCluster: @unchecked Sendable {
     let folder: URL
     private(set) var members: [Member]
     private let flags: [String]
+    /// Where they listen.
+    private let host: String
+    /// With TLS to clients: they want its client's certificate.
+    let certificates: Certificates?
+    /// `NAME:PASSWORD`, for `ctl` once authentication is on.
+    var user: String?
 
     /// Starts them and returns once all answer.
-    init(members count: Int = 1, flags: [String] = []) throws {
+    init(
+        members count: Int = 1, host: String = "127.0.0.1", certificates: Certificates? = nil, flags: [String] = []
+    ) throws {
+        self.host = host
+        self.certificates = certificates
         folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-etcd-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         self.flags = flags
@@ -38,11 +48,14 @@ final class EtcdCluster: @unchecked Sendable {
     }
 
     func configuration(_ prefix: String = "/holdfast/test/", lease: Duration = .seconds(2)) -> EtcdConfiguration {
-        EtcdConfiguration(endpoints: members.map { "127.0.0.1:\($0.client)" }, prefix: prefix, lease: lease)
+        EtcdConfiguration(endpoints: endpoints, prefix: prefix, lease: lease)
     }
 
+    var endpoints: [String] { members.map { "\(host):\($0.client)" } }
+    private var scheme: String { certificates == nil ? "http" : "https" }
+
     /// For `--store`.
-    var store: String { "etcd:" + members.map { "http://127.0.0.1:\($0.client)" }.joined(separator: ",") }
+    var store: String { "etcd:" + endpoints.map { "\(scheme)://\($0)" }.joined(separator: ",") }
 
     func start(_ index: Int) throws {
         let member = members[index]
@@ -51,13 +64,19 @@ final class EtcdCluster: @unchecked Sendable {
         process.arguments =
             [
                 "--name", member.name, "--data-dir", folder.appending(path: member.name).path,
-                "--listen-client-urls", "http://127.0.0.1:\(member.client)",
-                "--advertise-client-urls", "http://127.0.0.1:\(member.client)",
+                "--listen-client-urls", "\(scheme)://\(host):\(member.client)",
+                "--advertise-client-urls", "\(scheme)://\(host):\(member.client)",
                 "--listen-peer-urls", "http://127.0.0.1:\(member.peer)",
                 "--initial-advertise-peer-urls", "http://127.0.0.1:\(member.peer)",
                 "--initial-cluster", members.map { "\($0.name)=http://127.0.0.1:\($0.peer)" }.joined(separator: ","),
                 "--log-level", "error",
             ] + flags
+        if let certificates {
+            process.arguments? += [
+                "--cert-file", certificates.path("server.pem"), "--key-file", certificates.path("server.key"),
+                "--trusted-ca-file", certificates.path("ca.pem"), "--client-cert-auth",
+            ]
+        }
         let log = folder.appending(path: "\(member.name).log")
         if !FileManager.default.fileExists(atPath: log.path) { try Data().write(to: log) }
         let handle = try FileHandle(forWritingTo: log)
@@ -100,34 +119,36 @@ final class EtcdCluster: @unchecked Sendable {
 
     /// What `etcdctl` prints.
     @discardableResult
-    func ctl(_ arguments: String...) throws -> String {
+    func ctl(_ arguments: String...) throws -> String { try ctl(arguments).text }
+
+    func ctl(_ arguments: [String], at endpoints: [String]? = nil) throws -> (status: Int32, text: String) {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/etcdctl")
         process.environment = ["ETCDCTL_API": "3"]
-        let endpoints = members.map { "127.0.0.1:\($0.client)" }.joined(separator: ",")
-        process.arguments = ["--endpoints", endpoints, "--command-timeout", "20s"] + arguments
+        process.arguments = [
+            "--endpoints", (endpoints ?? self.endpoints).map { "\(scheme)://\($0)" }.joined(separator: ","), "--command-timeout", "20s",
+        ]
+        if let certificates {
+            process.arguments? += [
+                "--cacert", certificates.path("ca.pem"), "--cert", certificates.path("client.pem"),
+                "--key", certificates.path("client.key"),
+            ]
+        }
+        if let user { process.arguments? += ["--user", user] }
+        process.arguments? += arguments
         let output = Pipe()
         process.standardOutput = output
         process.standardError = output
         try process.run()
         let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
-        return text
+        return (process.terminationStatus, text)
     }
 
     private func waitUntilHealthy(_ index: Int) throws {
         let deadline = ContinuousClock.now + .seconds(60)
-        let url = "127.0.0.1:\(members[index].client)"
         while true {
-            let process = Process()
-            process.executableURL = URL(filePath: "/usr/bin/etcdctl")
-            process.environment = ["ETCDCTL_API": "3"]
-            process.arguments = ["--endpoints", url, "endpoint", "health"]
-            process.standardOutput = FileHandle.nullDevice
-            process.standardError = FileHandle.nullDevice
-            try process.run()
-            process.waitUntilExit()
-            if process.terminationStatus == 0 { return }
+            if try ctl(["endpoint", "health"], at: [endpoints[index]]).status == 0 { return }
             if ContinuousClock.now > deadline {
                 let log = try String(contentsOf: folder.appending(path: "\(members[index].name).log"), encoding: .utf8)
                 throw Failure("etcd does not start: \(log.suffix(2000))")

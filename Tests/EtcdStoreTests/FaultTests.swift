@@ -5,30 +5,13 @@ import Testing
 
 /// Three servers on three etcd members, under a load whose history is checked. Processes are killed and stopped for real.
 @Suite(.serialized, .enabled(if: EtcdCluster.isInstalled)) struct `Several servers` {
-    private static let seed = UInt64.random(in: 0 ... .max)
-
-    private let cluster: EtcdCluster
-    private let servers: Servers
+    private let trial: Trial
+    private var cluster: EtcdCluster { trial.cluster }
+    private var servers: Servers { trial.servers }
 
     init() throws {
-        cluster = try EtcdCluster(members: 3)
-        servers = try Servers(cluster)
-    }
-
-    private func underLoad(_ fault: (Load) throws -> Void) async throws {
-        try await servers.waitUntilServing()
-        let load = try Load(servers.list, seed: Self.seed)
-        try waitForAnswers(200, load)
-        try fault(load)
-        try waitForAnswers(200, load)
-        let faults = try await load.finish(servers: servers.list)
-        #expect(faults == [], "seed \(Self.seed); \(servers.logs)")
-    }
-
-    /// As many more answers: the servers serve.
-    private func waitForAnswers(_ count: Int, _ load: Load) throws {
-        let goal = load.answers + count
-        guard eventually({ load.answers >= goal }) else { throw Failure("calls are not answered: \(servers.logs)") }
+        let cluster = try EtcdCluster(members: 3)
+        trial = Trial(cluster, try Servers(cluster))
     }
 
     @Test func `are one leader, and others that name it`() async throws {
@@ -50,17 +33,17 @@ import Testing
     @Test func `lose nothing and give nothing twice when leaders are killed`() async throws {
         let kills = ProcessInfo.processInfo.environment["HOLDFAST_CHAOS_KILLS"].flatMap { Int($0) } ?? 3
         var pauses: [Duration] = []
-        try await underLoad { load in
+        try await trial.underLoad { load in
             for _ in 0..<kills {
                 let leader = try servers.waitForLeader()
                 let killed = ContinuousClock.now
                 servers.kill(leader)
                 // What it had said before still arrives.
                 usleep(50_000)
-                try waitForAnswers(1, load)
+                try trial.waitForAnswers(1, load)
                 pauses.append(.now - killed)
                 try servers.start(leader)
-                try waitForAnswers(50, load)
+                try trial.waitForAnswers(50, load)
             }
         }
         pauses.sort()
@@ -73,12 +56,12 @@ import Testing
         async throws
     {
         let leader = try servers.waitForLeader()
-        try await underLoad { load in
+        try await trial.underLoad { load in
             servers.send(SIGSTOP, to: leader)
             _ = try servers.waitForLeader(other: leader)
-            try waitForAnswers(100, load)
+            try trial.waitForAnswers(100, load)
             servers.send(SIGCONT, to: leader)
-            try waitForAnswers(100, load)
+            try trial.waitForAnswers(100, load)
         }
         // Again, without a load: what was changed meanwhile is known to whoever asks the one that wakes up.
         let sleeper = try servers.waitForLeader()
@@ -96,27 +79,27 @@ import Testing
     }
 
     @Test func `go on without one etcd member, and after two were away`() async throws {
-        try await underLoad { load in
+        try await trial.underLoad { load in
             cluster.kill(0)
-            try waitForAnswers(100, load)
+            try trial.waitForAnswers(100, load)
             cluster.kill(1)
             usleep(500_000)
             try cluster.start(0)
             try cluster.start(1)
-            try waitForAnswers(100, load)
+            try trial.waitForAnswers(100, load)
         }
     }
 
     @Test func `are followed through a compaction, and by a leader that ends in order`() async throws {
-        try await underLoad { load in
+        try await trial.underLoad { load in
             let leader = try servers.waitForLeader()
             let status = try cluster.ctl("get", "nothing", "-w", "json")
             let revision = status.split(separator: "\"revision\":").last?.prefix { $0.isNumber } ?? ""
             try cluster.ctl("compact", String(revision))
-            try waitForAnswers(50, load)
+            try trial.waitForAnswers(50, load)
             servers.kill(leader, SIGTERM)
             _ = try servers.waitForLeader(other: leader)
-            try waitForAnswers(50, load)
+            try trial.waitForAnswers(50, load)
             try servers.start(leader)
         }
     }

@@ -1,5 +1,6 @@
 import Dispatch
 import EtcdStore
+import IPAMModel
 import Ledger
 import LedgerStore
 import Logging
@@ -23,7 +24,7 @@ final class LeadingStore: LedgerStore {
             for await role in roles {
                 switch role {
                 case .leading(let ledger, let store):
-                    elected.withLock { $0 = (ledger, store) }
+                    elected.withLock { $0 = (ledger.take(), store) }
                     isDone.signal()
                     return
                 case .failing(let reason):
@@ -46,8 +47,14 @@ final class LeadingStore: LedgerStore {
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
         try tenure.commit(changes, revision: revision)
     }
+    func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { try tenure.history(of: subject, before: revision, limit: limit) }
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
+        try tenure.history(after: revision, limit: limit)
+    }
     func checkIsCurrent() throws(StoreError) { try tenure.checkIsCurrent() }
-    var largestBatch: Int { tenure.largestBatch }
+    var batching: Batching { tenure.batching }
     func close() { ledger.close() }
 }
 

@@ -29,16 +29,20 @@ final class Load: Sendable {
     private let state = Mutex(State())
     private let tasks: Mutex<[Task<Void, Never>]> = Mutex([])
 
-    init(_ servers: String, workers: Int = 4, seed: UInt64) throws {
+    /// `firstPod`: beyond all of an earlier load's on the same ledger, whose pods are older.
+    init(_ servers: String, workers: Int = 4, firstPod: Int = 0, seed: UInt64) throws {
         for worker in 0..<workers {
             let client = try IPAMClient(server: servers)
             let task = Task { [self] in
-                await work(worker, client, seed: seed &+ UInt64(worker))
+                await work(worker, client, firstPod: firstPod, seed: seed &+ UInt64(worker))
                 await client.close()
             }
             tasks.withLock { $0.append(task) }
         }
     }
+
+    /// Who was told to have which address so far, and surely had it; once it has finished.
+    var holdings: [Holding] { state.withLock(\.holdings) }
 
     /// Calls that were answered so far.
     var answers: Int { state.withLock(\.answers) }
@@ -73,10 +77,10 @@ final class Load: Sendable {
         return found
     }
 
-    private func work(_ worker: Int, _ client: IPAMClient, seed: UInt64) async {
+    private func work(_ worker: Int, _ client: IPAMClient, firstPod: Int, seed: UInt64) async {
         var random = SeededGenerator(seed: seed)
         var held: [Int: Holding] = [:]
-        var pods = 0
+        var pods = firstPod
         while !state.withLock(\.isStopped) {
             let number = Int.random(in: 0..<12, using: &random)
             let name = "vm-\(worker)-\(number)"

@@ -5,20 +5,34 @@ import IPAMModel
 /// Several real holdfast-servers on one etcd, each a process of its own on a unix socket.
 final class Servers: @unchecked Sendable {
     // @unchecked: `processes` is changed by the test's one thread.
+    /// Where a server runs, other than on a unix socket as the test does.
+    struct Place {
+        /// HOST:PORT.
+        var address: String?
+        /// What its program is the argument of.
+        var launcher: [String] = []
+        var environment: [String: String] = [:]
+    }
+
     private let cluster: EtcdCluster
     let folder: URL
-    let count: Int
+    private let places: [Place]
+    var count: Int { places.count }
     private var processes: [Int: Process] = [:]
+    /// `waiting` has one address, which is not given again while a test runs.
     private let pools = """
         - name: vm-net
           is_default: true
           reuse_delay: 0s
           prefixes: [{prefix: 10.16.0.0/22, gateway: 10.16.0.1}]
+        - name: waiting
+          reuse_delay: 30m
+          prefixes: [{prefix: 10.17.0.0/30, gateway: 10.17.0.1}]
         """
 
-    init(_ cluster: EtcdCluster, count: Int = 3) throws {
+    init(_ cluster: EtcdCluster, places: [Place] = [Place(), Place(), Place()]) throws {
         self.cluster = cluster
-        self.count = count
+        self.places = places
         folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-ha-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         try Data(pools.utf8).write(to: folder.appending(path: "pools.yaml"))
@@ -30,7 +44,7 @@ final class Servers: @unchecked Sendable {
         try? FileManager.default.removeItem(at: folder)
     }
 
-    func address(_ index: Int) -> String { "unix:\(folder.path)/\(index).sock" }
+    func address(_ index: Int) -> String { places[index].address ?? "unix:\(folder.path)/\(index).sock" }
 
     /// For `--server`.
     var list: String { (0..<count).map(address).joined(separator: ",") }
@@ -41,9 +55,11 @@ final class Servers: @unchecked Sendable {
 
     func start(_ index: Int) throws {
         let process = Process()
-        process.executableURL = Self.binary("holdfast-server")
-        process.arguments = [
-            "--listen", address(index), "--http", "off", "--store", cluster.store, "--etcd-prefix", "/holdfast/ha/",
+        let command = places[index].launcher + [Self.binary("holdfast-server").path]
+        process.executableURL = URL(filePath: command[0])
+        process.environment = ProcessInfo.processInfo.environment.merging(places[index].environment) { $1 }
+        process.arguments = command.dropFirst() + [
+            "--insecure", "--listen", address(index), "--http", "off", "--store", cluster.store, "--etcd-prefix", "/holdfast/ha/",
             "--etcd-lease", "2", "--pools", folder.appending(path: "pools.yaml").path, "--log-level", "info",
         ]
         let log = folder.appending(path: "\(index).log")

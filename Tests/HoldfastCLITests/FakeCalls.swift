@@ -13,14 +13,24 @@ final class FakeCalls: ServiceCalls {
     let refusal: IPAMError?
     /// How often an allocation is refused before: a node has a copy.
     let copies: Mutex<Int>
+    /// Newest first.
+    let history: [HistoryEntry]
+    /// The pieces of what a backup sends.
+    let backup: [[UInt8]]
+    let restored = Mutex<[UInt8]>([])
     private let changes = Mutex<[String]>([])
     var noted: [String] { changes.withLock { $0 } }
 
-    init(pools: [DescribedPool] = [], bindings: [DescribedBinding] = [], refusal: IPAMError? = nil, copies: Int = 0) {
+    init(
+        pools: [DescribedPool] = [], bindings: [DescribedBinding] = [], refusal: IPAMError? = nil, copies: Int = 0,
+        history: [HistoryEntry] = [], backup: [[UInt8]] = []
+    ) {
         self.pools = pools
         self.bindings = bindings
         self.refusal = refusal
         self.copies = Mutex(copies)
+        self.history = history
+        self.backup = backup
     }
 
     private func note(_ change: String) throws(IPAMError) {
@@ -79,6 +89,38 @@ final class FakeCalls: ServiceCalls {
         let end = min(start + 2, matching.count)
         return BindingPage(
             bindings: Array(matching[start..<end]), nextPageToken: end < matching.count ? "\(end)" : nil)
+    }
+
+    func history(_ listing: HistoryListing, timeout: Duration) async throws(IPAMError) -> HistoryPage {
+        if let refusal { throw refusal }
+        let matching = history.filter { entry in
+            switch listing.subject {
+            case .address(let address): entry.addresses.contains(address)
+            case .object(let namespace, let name): entry.owner.namespace == namespace && entry.owner.name == name
+            }
+        }.filter { $0.overlaps(from: listing.from, through: listing.through) && $0.revision < listing.before ?? .max }
+        // Two a page.
+        return HistoryPage(
+            entries: Array(matching.prefix(2)), before: matching.count > 2 ? matching[1].revision : nil)
+    }
+
+    func backup(withoutHistory: Bool, _ take: ([UInt8]) async throws -> Void) async throws {
+        if let refusal { throw refusal }
+        for piece in backup { try await take(piece) }
+    }
+
+    func restore(_ piece: RestorePiece, timeout: Duration) async throws(IPAMError) -> RestoreOutcome {
+        if let refusal { throw refusal }
+        let received = restored.withLock { restored in
+            restored += piece.data
+            return restored.count
+        }
+        guard piece.offset + UInt64(piece.data.count) == UInt64(received) else {
+            throw IPAMError(.failedPrecondition, .restoreBroken, "another piece was expected")
+        }
+        var outcome = RestoreOutcome()
+        if piece.finishes { (outcome.revision, outcome.bindings) = (7, 3) }
+        return outcome
     }
 
     func watch(_ filter: BindingFilter) -> AsyncStream<BindingEvent> {

@@ -21,11 +21,11 @@ import Testing
         let servers = try [first, second].map { writer in
             try RPCServer(
                 configuration: .init(listeners: [.init("127.0.0.1:0")]),
-                services: [writer.ipamService, writer.poolsService, writer.nodesService])
+                services: writer.services(.open))
         }
         let addresses = try servers.map { try #require(try $0.start().first) }
-        first.serve(Ledger(), from: FollowersStore(leader: addresses[1]))
-        second.serve(Ledger(), from: FollowersStore(leader: addresses[0]))
+        first.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: addresses[1]))
+        second.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: addresses[0]))
         let client = try IPAMClient(server: addresses.joined(separator: ","))
         let owner = Owner(kind: .pod, namespace: "a", name: "b", uid: "c", network: "n")
         let error = await #expect(throws: IPAMError.self) { try await client.binding(of: owner, timeout: .seconds(1)) }

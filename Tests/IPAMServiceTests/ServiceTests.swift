@@ -30,6 +30,10 @@ private final class MoodyStore: LedgerStore {
         mood.withLock { $0.committed.append(changes) }
     }
 
+    func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { [] }
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] { [] }
     func close() {}
 }
 
@@ -52,7 +56,7 @@ private final class Replies: Sendable {
             logger: logger)
         let server = try RPCServer(
             configuration: RPCServer.Configuration(listeners: [RPCServer.Listener("127.0.0.1:0")]),
-            services: [writer.ipamService, writer.poolsService, writer.nodesService])
+            services: writer.services(.open))
         let address = try #require(try server.start().first)
         let client = try IPAMClient(server: address)
         let prefix = try #require(IPPrefix("10.16.0.0/24"))

@@ -56,6 +56,7 @@ import Testing
             case .removeFreed(let address): last["\(address)"] = change
             case .putPool(let pool): last["pool \(pool.name)"] = change
             case .removePool(let name): last["pool \(name)"] = change
+            case .putHistory(let entry), .removeHistory(let entry): last["history \(entry.revision)"] = change
             }
         }
         return Array(last.values)

@@ -189,6 +189,8 @@ extension Snapshot {
             pools.removeAll { $0.name == pool.name }
             pools.append(pool)
         case .removePool(let name): pools.removeAll { $0.name == name }
+        case .putHistory(let entry): history.append(entry)
+        case .removeHistory(let entry): history.removeAll { $0.revision == entry.revision }
         }
     }
 }
@@ -198,6 +200,8 @@ extension Binding {
     fileprivate var plain: Binding {
         var copy = self
         copy.superseded = []
+        // `HistoryTests` has these.
+        (copy.heldSince, copy.heldBy) = (createdAt, "")
         return copy
     }
 }

@@ -154,11 +154,11 @@ import Testing
         try bench.transfer(vm("a"), "m", .prepare(target: sandbox("b-1")))
         let commit = TransferRequest(owner: vm("a"), migrationUID: "m", phase: .commit(targetOwner: vm("b")))
         _ = try bench.ledger.apply(.transfer(commit), at: bench.now)
-        let owners = bench.ledger.pending.map { change in
+        let owners = bench.ledger.pending.compactMap { change -> String? in
             switch change {
             case .removeBinding(let binding): "-\(binding.owner.name)"
             case .putBinding(let binding): "+\(binding.owner.name)"
-            default: "?"
+            default: nil
             }
         }
         #expect(owners == ["-a", "+b"])

@@ -20,7 +20,7 @@ struct ServiceTests {
     /// Runs `body` beside the service, which compares every 50 ms with a grace time of 200 ms.
     private func withService(
         _ ledger: Writer, _ cluster: TestCluster, interval: Duration = .milliseconds(50),
-        _ body: () async throws -> Void
+        leadership: AsyncStream<Bool> = AsyncStream { $0.yield(true) }, _ body: () async throws -> Void
     ) async throws {
         var pace = Lifecycle.Pace()
         pace.grace = .milliseconds(200)
@@ -29,7 +29,7 @@ struct ServiceTests {
         pace.migrationGrace = .milliseconds(100)
         let service = LifecycleService(
             client: KubernetesClient(cluster.configuration, log: quiet), ipam: ledger, instance: "test",
-            pace: pace, log: quiet)
+            leadership: leadership, pace: pace, log: quiet)
         let group = ServiceGroup(configuration: .init(services: [.init(service: service)], logger: quiet))
         let outcome = try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }
@@ -58,6 +58,31 @@ struct ServiceTests {
                 cluster.endWatches(inMidLine: true)
                 try cluster.delete(.virtualMachineInstances, name: "c")
                 try await eventually("c is freed") { try await ledger.all.map(\.owner.name) == ["b"] }
+            }
+        }
+    }
+
+    @Test func `only a leader looks at the cluster, in each of its terms`() async throws {
+        let ledger = try await makeLedger()
+        for owner in ["a", "b"] { try await ledger.bind(vm(owner)) }
+        let (leadership, leads) = AsyncStream.makeStream(of: Bool.self)
+        try await TestCluster.run { cluster in
+            try cluster.put(machine("a"))
+            try await withService(ledger, cluster, interval: .seconds(3600), leadership: leadership) {
+                leads.yield(false)
+                for expected in ["a", ""] {
+                    leads.yield(true)
+                    try await eventually("two watches") { cluster.watchCount == 2 }
+                    try await eventually("freed") { try await ledger.all.map(\.owner.name).joined() == expected }
+                    leads.yield(false)
+                    try await eventually("no watch") { cluster.watchCount == 0 }
+                    let count = cluster.requests.count
+                    // Without a leader nobody is told.
+                    if expected == "a" { try cluster.delete(.virtualMachines, name: "a") }
+                    try cluster.put(machine("c"))
+                    try await Task.sleep(for: .milliseconds(300))
+                    #expect(cluster.requests.count == count)
+                }
             }
         }
     }

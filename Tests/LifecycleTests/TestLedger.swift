@@ -28,6 +28,10 @@ func makeLedger() async throws -> Writer {
 private final class NoStore: LedgerStore {
     func load() throws(StoreError) -> Snapshot { Snapshot() }
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {}
+    func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { [] }
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] { [] }
     func close() {}
 }
 

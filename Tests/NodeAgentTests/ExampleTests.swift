@@ -3,6 +3,7 @@ import CNI
 import Foundation
 import IPAMModel
 import KubeVirt
+import NetworkPools
 import Testing
 
 @testable import NodeAgent

@@ -4,6 +4,7 @@ import Foundation
 import IPAMAPI
 import IPAMModel
 import Ledger
+import NetworkPools
 import Testing
 
 @testable import NodeAgent

@@ -40,9 +40,9 @@ final class NodeFixture: Sendable {
         var log = Logger(label: "agent")
         log.logLevel = .error
         let (listening, continuation) = AsyncStream.makeStream(of: Void.self)
-        let application = AgentServer.application(
+        let application = AgentServer(
             handler: AttachmentHandler(node: node, ipam: ipam, source: fixture.source, log: log),
-            socket: fixture.socket, log: log, onListening: { continuation.finish() })
+            socket: fixture.socket, onListening: { continuation.finish() })
         let group = ServiceGroup(configuration: .init(services: [.init(service: application)], logger: log))
         let outcome = try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }

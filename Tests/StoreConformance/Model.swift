@@ -8,6 +8,8 @@ package struct Model {
     package private(set) var pools: [String: Pool] = [:]
     package private(set) var bindings: [OwnerKey: Binding] = [:]
     package private(set) var freed: [IPAddress: FreedAddress] = [:]
+    /// By revision.
+    package private(set) var history: [UInt64: HistoryEntry] = [:]
 
     package init() {}
 
@@ -19,6 +21,8 @@ package struct Model {
         case .removeFreed(let address): freed[address] = nil
         case .putPool(let pool): pools[pool.name] = pool
         case .removePool(let name): pools[name] = nil
+        case .putHistory(let entry): history[entry.revision] = entry
+        case .removeHistory(let entry): history[entry.revision] = nil
         }
     }
 
@@ -28,6 +32,11 @@ package struct Model {
         return difference(of: snapshot.pools, from: pools, by: \.name)
             ?? difference(of: snapshot.bindings, from: bindings, by: \.owner.key)
             ?? difference(of: snapshot.freed, from: freed, by: \.address)
+    }
+
+    /// The same with the history.
+    package func differenceWithHistory(from snapshot: Snapshot) -> String? {
+        difference(from: snapshot) ?? difference(of: snapshot.history, from: history, by: \.revision)
     }
 
     private func difference<Key: Hashable, Value: Equatable>(

@@ -21,6 +21,7 @@ package struct SeededGenerator: RandomNumberGenerator {
 package struct RandomHistory {
     package private(set) var model = Model()
     private var lastID: UInt64 = 0
+    private var lastRevision: UInt64 = 0
     package init() {}
 
     package mutating func batch(using random: inout some RandomNumberGenerator) -> [Change] {
@@ -29,12 +30,12 @@ package struct RandomHistory {
             if let change { model.apply(change) }
             return change
         }
-        model.revision += UInt64(changes.count) + 1
+        model.revision = max(model.revision + UInt64(changes.count) + 1, lastRevision)
         return changes
     }
 
     private mutating func change(using random: inout some RandomNumberGenerator) -> Change? {
-        switch Int.random(in: 0..<10, using: &random) {
+        switch Int.random(in: 0..<13, using: &random) {
         case 0..<5:
             var binding = Example.binding(using: &random)
             lastID += 1
@@ -43,6 +44,10 @@ package struct RandomHistory {
         case 5..<7: return model.bindings.values.randomElement(using: &random).map { .removeBinding($0) }
         case 7: return .putFreed(Example.freed(using: &random))
         case 8: return model.freed.keys.randomElement(using: &random).map { .removeFreed($0) }
+        case 9..<12:
+            lastRevision += .random(in: 1...3, using: &random)
+            return .putHistory(Example.entry(revision: lastRevision, using: &random))
+        case 12: return model.history.values.randomElement(using: &random).map { .removeHistory($0) }
         default:
             let pool = Example.pool(using: &random)
             return Bool.random(using: &random) ? .putPool(pool) : .removePool(name: pool.name)
@@ -103,7 +108,7 @@ package enum Example {
                     released: Bool.random(using: &random) ? attachment(using: &random).id : nil) : nil,
             newestAttachment: Bool.random(using: &random) ? time(using: &random) : nil,
             superseded: (0..<Int.random(in: 0..<3, using: &random)).map { _ in attachment(using: &random).id },
-            isCopied: Bool.random(using: &random),
+            isCopied: Bool.random(using: &random), heldSince: time(using: &random), heldBy: text(using: &random),
             revision: .random(in: 0 ... .max, using: &random), createdAt: time(using: &random),
             updatedAt: time(using: &random))
     }
@@ -113,6 +118,17 @@ package enum Example {
             address: address(Bool.random(using: &random) ? .ipv4 : .ipv6, using: &random), pool: "blue",
             lastOwner: owner(using: &random), freedAt: time(using: &random),
             revision: .random(in: 0 ... .max, using: &random))
+    }
+
+    static func entry(revision: UInt64, using random: inout some RandomNumberGenerator) -> HistoryEntry {
+        HistoryEntry(
+            owner: owner(using: &random), pool: "blue",
+            addresses: [.ipv4, .ipv6].filter { _ in Bool.random(using: &random) }.map { address($0, using: &random) },
+            mac: MACAddress(bits: .random(in: 0..<1 << 48, using: &random)), node: text(using: &random),
+            pod: text(using: &random), since: time(using: &random),
+            until: Bool.random(using: &random) ? time(using: &random) : nil, begunBy: text(using: &random),
+            endedBy: text(using: &random), end: HistoryEntry.End.allCases.randomElement(using: &random),
+            revision: revision)
     }
 
     static func pool(using random: inout some RandomNumberGenerator) -> Pool {
@@ -137,6 +153,7 @@ package enum Example {
             isDefault: Bool.random(using: &random),
             reuseDelay: Delay(nanoseconds: .random(in: 0 ... .max, using: &random)),
             namespaceQuota: .random(in: 0 ... .max, using: &random),
+            historyRetention: Delay(nanoseconds: .random(in: 0 ... .max, using: &random)),
             revision: .random(in: 0 ... .max, using: &random))
     }
 

@@ -40,12 +40,42 @@ package struct StoreConformance: Sendable {
                 store = try open()
             }
             if Int.random(in: 0..<4, using: &random) == 0 || batch == batches - 1 {
-                try check(try store.load(), equals: history.model, "seed \(seed), batch \(batch)")
+                try check(try store.loadWithHistory(), equals: history.model, "seed \(seed), batch \(batch)")
+                try checkHistory(of: store, equals: history.model, "seed \(seed), batch \(batch)")
             }
         }
         store.close()
         store = try open()
-        try check(try store.load(), equals: history.model, "seed \(seed), at the end")
+        try check(try store.loadWithHistory(), equals: history.model, "seed \(seed), at the end")
+
+        let other = try newStorage()()
+        defer { other.close() }
+        try other.fill(try store.loadWithHistory())
+        try check(try other.loadWithHistory(), equals: history.model, "seed \(seed), filled")
+    }
+
+    /// Each address and each object finds its own, newest first, in pages.
+    private func checkHistory(of store: any LedgerStore, equals model: Model, _ context: String) throws {
+        let entries = model.history.values.sorted { $0.revision > $1.revision }
+        let addresses = Set(entries.flatMap(\.addresses)).map(HistorySubject.address)
+        let objects = Set(
+            entries.map { HistorySubject.object(namespace: $0.owner.namespace, name: $0.owner.name) })
+        for subject in addresses + objects {
+            let expected = entries.filter { entry in
+                switch subject {
+                case .address(let address): entry.addresses.contains(address)
+                case .object(let namespace, let name):
+                    entry.owner.namespace == namespace && entry.owner.name == name
+                }
+            }
+            var found: [HistoryEntry] = []
+            while true {
+                let page = try store.history(of: subject, before: found.last?.revision ?? .max, limit: 3)
+                found += page
+                if page.count < 3 { break }
+            }
+            if found != expected { throw Failure(description: "\(context): \(subject) has \(found), not \(expected)") }
+        }
     }
 
     /// One batch in which an address is freed and given again, twice over: the last word counts.
@@ -109,7 +139,9 @@ package struct StoreConformance: Sendable {
     }
 
     private func check(_ found: Snapshot, equals expected: Model, _ context: String) throws {
-        if let difference = expected.difference(from: found) {
+        if let difference = found.history.isEmpty && expected.history.isEmpty
+            ? expected.difference(from: found) : expected.differenceWithHistory(from: found)
+        {
             throw Failure(description: "\(context): \(difference)")
         }
     }

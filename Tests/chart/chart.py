@@ -20,7 +20,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 RELEASE, NAMESPACE = "holdfast", "holdfast-system"
 IMAGE = {"image": {"repository": "registry.example/holdfast"}}
 POOLS = {"pools": yaml.safe_load((REPOSITORY / "examples/pools.yaml").read_text())}
-MONITORING = {"monitoring": {name: {"enabled": True} for name in ("serviceMonitor", "prometheusRule", "dashboard")}}
+MONITORING = {"monitoring": {name: {"enabled": True} for name in ("serviceMonitor", "podMonitor", "prometheusRule", "dashboard")}}
 NETWORKS = {"networks": [
     {"name": "vm-net", "namespace": "default", "pool": "vm-net", "delegate": {"type": "bridge", "bridge": "br-vm"}}]}
 

@@ -12,7 +12,8 @@ import pytest
 from chart import POOLS, merged, one, render
 from processes import DEADLINE, binaries, environment, wait_until
 
-MODES = {"TLS with client certificates": {}, "TLS": {"tls": {"clientCertificates": False}}, "no TLS": {"tls": {"mode": "none"}}}
+MODES = {"TLS with client certificates": {}, "TLS": {"tls": {"clientCertificates": False}}, "no TLS": {"tls": {"mode": "none"}},
+         "agents read by Prometheus": {"monitoring": {"podMonitor": {"enabled": True}}}}
 
 # As a container's root is one who has none of root's powers. Who is not root has none anyway.
 WITHOUT_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if os.geteuid() == 0 else []
@@ -52,6 +53,7 @@ class Node:
         text = text.replace("/etc/holdfast/tls", f"{self.folder}/{role}/etc/holdfast/tls")
         for place in ("/etc/holdfast/pools", "/var/lib/holdfast", "/run/holdfast", "/host/cni/bin"):
             text = text.replace(place, f"{self.folder}{place}")
+        text = text.replace("[$(HOST_IP)]", "127.0.0.1")
         for port, mine in self.ports.items():
             for host in ("0.0.0.0", "127.0.0.1", "holdfast-server.holdfast-system.svc"):
                 text = text.replace(f"{host}:{port}", f"127.0.0.1:{mine}")

@@ -1,12 +1,14 @@
 """What the documents say, against the code and the programs."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
 
 import pytest
 from client import Client
-from processes import REPOSITORY, Server, run
+from processes import REPOSITORY, Server, binaries, run
 
 README = (REPOSITORY / "README.md").read_text()
 # (language, text)
@@ -33,6 +35,28 @@ def test_every_target_has_its_place():
     targets = {name for name in names if (REPOSITORY / "Sources" / name).is_dir()}
     explained = set(re.findall(r"`([\w-]+)`", (REPOSITORY / "docs/architecture.md").read_text()))
     assert targets >= {"RPC", "Ledger", "CGRPC", "holdfast-cni"} and sorted(targets - explained) == []
+
+
+def test_the_reference_is_what_the_programs_say():
+    result = subprocess.run(
+        [REPOSITORY / "scripts/reference", "--check"], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "HOLDFAST_BIN": str(binaries())})
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_options_that_documents_show_are_there():
+    chapters = dict(re.findall(
+        r"^## (holdfast-\w+)$(.*?)(?=^## |\Z)", (REPOSITORY / "docs/reference.md").read_text(), re.M | re.S))
+    shown = 0
+    for document in [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]:
+        if document.name == "reference.md":
+            continue
+        for block in re.findall(r"^```\w*\n(.*?)^```$", document.read_text(), re.M | re.S):
+            for program, line in re.findall(r"^(?:sudo )?(holdfast-\w+)((?: .*)?)$", block.replace("\\\n", " "), re.M):
+                for option in re.findall(r"(?<!\S)\[?(--[a-z-]+)", line.split("#")[0]):
+                    assert f"  {option}" in chapters[program] or f", {option}" in chapters[program], f"{document.name}: {option}"
+                    shown += 1
+    assert shown > 10
 
 
 def test_links_lead_somewhere():

@@ -31,4 +31,5 @@ static inline const ProtobufCServiceDescriptor *cmessages_grpc_reflection_v1alph
 static inline const ProtobufCServiceDescriptor *cmessages_holdfast_ipam_v1_ipam(void) { return &holdfast__ipam__v1__ipam__descriptor; }
 static inline const ProtobufCServiceDescriptor *cmessages_holdfast_ipam_v1_nodes(void) { return &holdfast__ipam__v1__nodes__descriptor; }
 static inline const ProtobufCServiceDescriptor *cmessages_holdfast_ipam_v1_pools(void) { return &holdfast__ipam__v1__pools__descriptor; }
+static inline const ProtobufCServiceDescriptor *cmessages_holdfast_ipam_v1_maintenance(void) { return &holdfast__ipam__v1__maintenance__descriptor; }
 #endif

@@ -33,6 +33,13 @@ package enum Wire {
     package typealias ListPoolsResponse = Holdfast__Ipam__V1__ListPoolsResponse
     package typealias DeletePoolRequest = Holdfast__Ipam__V1__DeletePoolRequest
     package typealias DeletePoolResponse = Holdfast__Ipam__V1__DeletePoolResponse
+    package typealias HistoryEntry = Holdfast__Ipam__V1__HistoryEntry
+    package typealias ListHistoryRequest = Holdfast__Ipam__V1__ListHistoryRequest
+    package typealias ListHistoryResponse = Holdfast__Ipam__V1__ListHistoryResponse
+    package typealias BackupRequest = Holdfast__Ipam__V1__BackupRequest
+    package typealias BackupPiece = Holdfast__Ipam__V1__BackupPiece
+    package typealias RestoreRequest = Holdfast__Ipam__V1__RestoreRequest
+    package typealias RestoreResponse = Holdfast__Ipam__V1__RestoreResponse
     package typealias Timestamp = Google__Protobuf__Timestamp
     package typealias Duration = Google__Protobuf__Duration
 }

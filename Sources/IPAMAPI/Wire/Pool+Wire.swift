@@ -18,6 +18,8 @@ extension Pool {
             isDefault: unsafe message.is_default != 0,
             reuseDelay: try unsafe Delay.read(message.reuse_delay, "\(path).reuse_delay") ?? Pool.defaultReuseDelay,
             namespaceQuota: unsafe message.namespace_quota,
+            historyRetention: try unsafe Delay.read(message.history_retention, "\(path).history_retention")
+                ?? Pool.defaultHistoryRetention,
             revision: unsafe message.revision)
         for (index, text) in unsafe strings(message.n_namespaces, message.namespaces).enumerated() {
             namespaces.append(try Rules.namespace(text, "\(path).namespaces[\(index)]"))
@@ -84,6 +86,7 @@ extension DescribedPool {
         unsafe message.pointee.is_default = pool.isDefault ? 1 : 0
         unsafe message.pointee.reuse_delay = pool.reuseDelay.wire(in: arena)
         unsafe message.pointee.namespace_quota = pool.namespaceQuota
+        unsafe message.pointee.history_retention = pool.historyRetention.wire(in: arena)
         unsafe message.pointee.revision = pool.revision
         unsafe message.pointee.n_usage = usage.count
         unsafe message.pointee.usage = arena.array(usage.count) { unsafe usage[$0].wire(in: arena) }

@@ -1,5 +1,6 @@
 import Addresses
 import DHCP
+import Syscalls
 
 /// The place where one guest's frames are heard and answered: the taps beside the pod's interface.
 ///

@@ -1,6 +1,7 @@
-package import DHCP
+import DHCP
 package import Logging
 import Synchronization
+package import Syscalls
 
 /// The ports of all guests on this node, served by one thread.
 package final class GuestPorts: Sendable {
@@ -23,10 +24,14 @@ package final class GuestPorts: Sendable {
     private let waiting: Waiting
     private let folder: PortFolder
     private let log: Logger
+    private let metrics: AgentMetrics
 
-    package init(folder: PortFolder, log: Logger) throws(SystemError) {
+    package init(
+        folder: PortFolder, log: Logger, metrics: AgentMetrics = AgentMetrics()
+    ) throws(SystemError) {
         self.folder = folder
         self.log = log
+        self.metrics = metrics
         waiting = try Waiting()
     }
 
@@ -129,12 +134,13 @@ package final class GuestPorts: Sendable {
     }
 
     private func tell(_ event: Responder.Event, of owner: String, isNew: Bool) {
+        metrics.count(event)
         var metadata: Logger.Metadata = ["owner": "\(owner)"]
         let message: Logger.Message
         var level = Logger.Level.warning
         switch event {
         case .leased(let address):
-            metadata["address"] = "\(address)"
+            metadata["addresses"] = "\(address)"
             (message, level) = ("guest has its address by DHCP", .info)
         case .refused(let address):
             metadata["asked"] = "\(address)"
@@ -143,7 +149,7 @@ package final class GuestPorts: Sendable {
             metadata["mac"] = "\(mac)"
             message = "a guest asks with a MAC that is not its binding's; not answered"
         case .declined(let address):
-            metadata["address"] = "\(address)"
+            metadata["addresses"] = "\(address)"
             message = "a guest declines its address: somebody else seems to use it"
         }
         log.log(level: isNew ? level : .debug, message, metadata: metadata)

@@ -6,6 +6,7 @@ import IPAMModel
 import KubeVirt
 package import Logging
 import ServiceLifecycle
+import Syscalls
 
 /// What this node does for guests beside giving them addresses: answers their DHCP, and tells the network where they are.
 package struct GuestService: Service {

@@ -80,6 +80,7 @@ extension AttachmentHandler {
                 IPAMError(.unavailable, .noAnswer, "the server does not answer"),
                 whatTheCopySays(of: wanted, in: outage))
         }
+        metrics.countAttachedFromCopy()
         log.notice(
             "the server is away: attached from this node's copy",
             metadata: ["owner": "\(wanted.owner.key)", "pod": "\(wanted.attachment.pod)"])

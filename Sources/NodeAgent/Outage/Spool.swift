@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Glibc
 package import IPAMModel
 package import Logging
 import Synchronization
@@ -24,6 +25,8 @@ package final class Spool: Sendable {
     package struct Item: Hashable, Sendable, Codable {
         package var number: UInt64
         package var entry: Entry
+        /// In seconds since 1970, by the wall clock; nil where an older agent wrote it.
+        package var addedAt: Int64?
     }
 
     /// A line of the file.
@@ -48,16 +51,22 @@ package final class Spool: Sendable {
     /// Yields when there is something to tell, at once.
     package let wakes: AsyncStream<Void>
     private let wake: AsyncStream<Void>.Continuation
+    private let wallClock: @Sendable () -> Int64
 
-    package init(path: String, log: Logger) throws(JournalError) {
+    /// `wallClock`: seconds since 1970, for the entries' ages only.
+    package init(
+        path: String, log: Logger, wallClock: @escaping @Sendable () -> Int64 = { Int64(time(nil)) }
+    ) throws(JournalError) {
         self.log = log
+        self.wallClock = wallClock
         (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         var lines: [[UInt8]] = []
         file = try JournalFile(path: path, log: log, lines: &lines)
         var state = State()
         for line in lines {
             switch try? JSONDecoder().decode(Line.self, from: Data(line)) {
-            case .added(let item):
+            case .added(var item):
+                item.addedAt = item.addedAt ?? wallClock()
                 state.items.append(item)
                 state.lastNumber = max(state.lastNumber, item.number)
             case .done(let number):
@@ -80,6 +89,12 @@ package final class Spool: Sendable {
     package var items: [Item] { state.withLock { $0.items } }
     package var isEmpty: Bool { state.withLock { $0.items.isEmpty } }
 
+    /// How many entries there are, and how old the oldest is, in seconds; 0 where there is none or the clock went back.
+    package var extent: (count: Int, oldest: Int64) {
+        let (count, oldest) = state.withLock { ($0.items.count, $0.items.compactMap(\.addedAt).min()) }
+        return (count, oldest.map { max(0, wallClock() - $0) } ?? 0)
+    }
+
     /// Whether a pod of this owner was attached of which the server does not know yet.
     package func hasAttachment(of owner: OwnerKey) -> Bool {
         state.withLock { state in
@@ -94,7 +109,7 @@ package final class Spool: Sendable {
         try state.withLock { state throws(JournalError) in
             let subjects = entry.subjects
             if state.items.last(where: { !$0.entry.subjects.isDisjoint(with: subjects) })?.entry == entry { return }
-            let item = Item(number: state.lastNumber + 1, entry: entry)
+            let item = Item(number: state.lastNumber + 1, entry: entry, addedAt: wallClock())
             try file.append(Self.encode(.added(item)), isDurable: true)
             state.lastNumber = item.number
             state.items.append(item)

@@ -498,3 +498,45 @@ extension Holdfast__Ipam__V1__DeletePoolResponse: @unsafe ProtobufMessage {
         unsafe holdfast__ipam__v1__delete_pool_response__init(message)
     }
 }
+
+extension Holdfast__Ipam__V1__HistoryEntry: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__history_entry__init(message)
+    }
+}
+
+extension Holdfast__Ipam__V1__ListHistoryRequest: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__list_history_request__init(message)
+    }
+}
+
+extension Holdfast__Ipam__V1__ListHistoryResponse: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__list_history_response__init(message)
+    }
+}
+
+extension Holdfast__Ipam__V1__BackupRequest: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__backup_request__init(message)
+    }
+}
+
+extension Holdfast__Ipam__V1__BackupPiece: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__backup_piece__init(message)
+    }
+}
+
+extension Holdfast__Ipam__V1__RestoreRequest: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__restore_request__init(message)
+    }
+}
+
+extension Holdfast__Ipam__V1__RestoreResponse: @unsafe ProtobufMessage {
+    package static func initialize(_ message: UnsafeMutablePointer<Self>) {
+        unsafe holdfast__ipam__v1__restore_response__init(message)
+    }
+}

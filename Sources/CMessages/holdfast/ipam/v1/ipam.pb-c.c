@@ -1402,6 +1402,321 @@ void   holdfast__ipam__v1__delete_pool_response__free_unpacked
   assert(message->base.descriptor == &holdfast__ipam__v1__delete_pool_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   holdfast__ipam__v1__history_entry__init
+                     (Holdfast__Ipam__V1__HistoryEntry         *message)
+{
+  static const Holdfast__Ipam__V1__HistoryEntry init_value = HOLDFAST__IPAM__V1__HISTORY_ENTRY__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__history_entry__get_packed_size
+                     (const Holdfast__Ipam__V1__HistoryEntry *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__history_entry__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__history_entry__pack
+                     (const Holdfast__Ipam__V1__HistoryEntry *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__history_entry__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__history_entry__pack_to_buffer
+                     (const Holdfast__Ipam__V1__HistoryEntry *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__history_entry__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__HistoryEntry *
+       holdfast__ipam__v1__history_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__HistoryEntry *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__history_entry__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__history_entry__free_unpacked
+                     (Holdfast__Ipam__V1__HistoryEntry *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__history_entry__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__ipam__v1__list_history_request__init
+                     (Holdfast__Ipam__V1__ListHistoryRequest         *message)
+{
+  static const Holdfast__Ipam__V1__ListHistoryRequest init_value = HOLDFAST__IPAM__V1__LIST_HISTORY_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__list_history_request__get_packed_size
+                     (const Holdfast__Ipam__V1__ListHistoryRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__list_history_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__list_history_request__pack
+                     (const Holdfast__Ipam__V1__ListHistoryRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__list_history_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__list_history_request__pack_to_buffer
+                     (const Holdfast__Ipam__V1__ListHistoryRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__list_history_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__ListHistoryRequest *
+       holdfast__ipam__v1__list_history_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__ListHistoryRequest *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__list_history_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__list_history_request__free_unpacked
+                     (Holdfast__Ipam__V1__ListHistoryRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__list_history_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__ipam__v1__list_history_response__init
+                     (Holdfast__Ipam__V1__ListHistoryResponse         *message)
+{
+  static const Holdfast__Ipam__V1__ListHistoryResponse init_value = HOLDFAST__IPAM__V1__LIST_HISTORY_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__list_history_response__get_packed_size
+                     (const Holdfast__Ipam__V1__ListHistoryResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__list_history_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__list_history_response__pack
+                     (const Holdfast__Ipam__V1__ListHistoryResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__list_history_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__list_history_response__pack_to_buffer
+                     (const Holdfast__Ipam__V1__ListHistoryResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__list_history_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__ListHistoryResponse *
+       holdfast__ipam__v1__list_history_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__ListHistoryResponse *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__list_history_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__list_history_response__free_unpacked
+                     (Holdfast__Ipam__V1__ListHistoryResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__list_history_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__ipam__v1__backup_request__init
+                     (Holdfast__Ipam__V1__BackupRequest         *message)
+{
+  static const Holdfast__Ipam__V1__BackupRequest init_value = HOLDFAST__IPAM__V1__BACKUP_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__backup_request__get_packed_size
+                     (const Holdfast__Ipam__V1__BackupRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__backup_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__backup_request__pack
+                     (const Holdfast__Ipam__V1__BackupRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__backup_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__backup_request__pack_to_buffer
+                     (const Holdfast__Ipam__V1__BackupRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__backup_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__BackupRequest *
+       holdfast__ipam__v1__backup_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__BackupRequest *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__backup_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__backup_request__free_unpacked
+                     (Holdfast__Ipam__V1__BackupRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__backup_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__ipam__v1__backup_piece__init
+                     (Holdfast__Ipam__V1__BackupPiece         *message)
+{
+  static const Holdfast__Ipam__V1__BackupPiece init_value = HOLDFAST__IPAM__V1__BACKUP_PIECE__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__backup_piece__get_packed_size
+                     (const Holdfast__Ipam__V1__BackupPiece *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__backup_piece__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__backup_piece__pack
+                     (const Holdfast__Ipam__V1__BackupPiece *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__backup_piece__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__backup_piece__pack_to_buffer
+                     (const Holdfast__Ipam__V1__BackupPiece *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__backup_piece__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__BackupPiece *
+       holdfast__ipam__v1__backup_piece__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__BackupPiece *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__backup_piece__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__backup_piece__free_unpacked
+                     (Holdfast__Ipam__V1__BackupPiece *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__backup_piece__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__ipam__v1__restore_request__init
+                     (Holdfast__Ipam__V1__RestoreRequest         *message)
+{
+  static const Holdfast__Ipam__V1__RestoreRequest init_value = HOLDFAST__IPAM__V1__RESTORE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__restore_request__get_packed_size
+                     (const Holdfast__Ipam__V1__RestoreRequest *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__restore_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__restore_request__pack
+                     (const Holdfast__Ipam__V1__RestoreRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__restore_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__restore_request__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RestoreRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__restore_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__RestoreRequest *
+       holdfast__ipam__v1__restore_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__RestoreRequest *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__restore_request__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__restore_request__free_unpacked
+                     (Holdfast__Ipam__V1__RestoreRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__restore_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   holdfast__ipam__v1__restore_response__init
+                     (Holdfast__Ipam__V1__RestoreResponse         *message)
+{
+  static const Holdfast__Ipam__V1__RestoreResponse init_value = HOLDFAST__IPAM__V1__RESTORE_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t holdfast__ipam__v1__restore_response__get_packed_size
+                     (const Holdfast__Ipam__V1__RestoreResponse *message)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__restore_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t holdfast__ipam__v1__restore_response__pack
+                     (const Holdfast__Ipam__V1__RestoreResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__restore_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t holdfast__ipam__v1__restore_response__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RestoreResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &holdfast__ipam__v1__restore_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Holdfast__Ipam__V1__RestoreResponse *
+       holdfast__ipam__v1__restore_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Holdfast__Ipam__V1__RestoreResponse *)
+     protobuf_c_message_unpack (&holdfast__ipam__v1__restore_response__descriptor,
+                                allocator, len, data);
+}
+void   holdfast__ipam__v1__restore_response__free_unpacked
+                     (Holdfast__Ipam__V1__RestoreResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &holdfast__ipam__v1__restore_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 static const ProtobufCFieldDescriptor holdfast__ipam__v1__owner__field_descriptors[5] =
 {
   {
@@ -3207,7 +3522,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__prefix_usage__descriptor =
   (ProtobufCMessageInit) holdfast__ipam__v1__prefix_usage__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__ipam__v1__pool__field_descriptors[10] =
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__pool__field_descriptors[11] =
 {
   {
     "name",
@@ -3329,9 +3644,22 @@ static const ProtobufCFieldDescriptor holdfast__ipam__v1__pool__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "history_retention",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__Pool, history_retention),
+    &google__protobuf__duration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__ipam__v1__pool__field_indices_by_name[] = {
   4,   /* field[4] = dns */
+  10,   /* field[10] = history_retention */
   5,   /* field[5] = is_default */
   0,   /* field[0] = name */
   7,   /* field[7] = namespace_quota */
@@ -3345,7 +3673,7 @@ static const unsigned holdfast__ipam__v1__pool__field_indices_by_name[] = {
 static const ProtobufCIntRange holdfast__ipam__v1__pool__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor holdfast__ipam__v1__pool__descriptor =
 {
@@ -3355,7 +3683,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__pool__descriptor =
   "Holdfast__Ipam__V1__Pool",
   "holdfast.ipam.v1",
   sizeof(Holdfast__Ipam__V1__Pool),
-  10,
+  11,
   holdfast__ipam__v1__pool__field_descriptors,
   holdfast__ipam__v1__pool__field_indices_by_name,
   1,  holdfast__ipam__v1__pool__number_ranges,
@@ -3588,6 +3916,610 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__delete_pool_response__descr
   (ProtobufCMessageInit) holdfast__ipam__v1__delete_pool_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__history_entry__field_descriptors[12] =
+{
+  {
+    "owner",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, owner),
+    &holdfast__ipam__v1__owner__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pool",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, pool),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "addresses",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, n_addresses),
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, addresses),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mac",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, mac),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "node",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, node),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pod",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, pod),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "since",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, since),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "until",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, until),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "begun_by",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, begun_by),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "ended_by",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, ended_by),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "end",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, end),
+    &holdfast__ipam__v1__history_end__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revision",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__HistoryEntry, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__history_entry__field_indices_by_name[] = {
+  2,   /* field[2] = addresses */
+  8,   /* field[8] = begun_by */
+  10,   /* field[10] = end */
+  9,   /* field[9] = ended_by */
+  3,   /* field[3] = mac */
+  4,   /* field[4] = node */
+  0,   /* field[0] = owner */
+  5,   /* field[5] = pod */
+  1,   /* field[1] = pool */
+  11,   /* field[11] = revision */
+  6,   /* field[6] = since */
+  7,   /* field[7] = until */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__history_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 12 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__history_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.HistoryEntry",
+  "HistoryEntry",
+  "Holdfast__Ipam__V1__HistoryEntry",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__HistoryEntry),
+  12,
+  holdfast__ipam__v1__history_entry__field_descriptors,
+  holdfast__ipam__v1__history_entry__field_indices_by_name,
+  1,  holdfast__ipam__v1__history_entry__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__history_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__list_history_request__field_descriptors[7] =
+{
+  {
+    "address",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__ListHistoryRequest, address),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "namespace",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__ListHistoryRequest, namespace_),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "name",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__ListHistoryRequest, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "from",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__ListHistoryRequest, from),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "through",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__ListHistoryRequest, through),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_size",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__ListHistoryRequest, page_size),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_token",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__ListHistoryRequest, page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__list_history_request__field_indices_by_name[] = {
+  0,   /* field[0] = address */
+  3,   /* field[3] = from */
+  2,   /* field[2] = name */
+  1,   /* field[1] = namespace */
+  5,   /* field[5] = page_size */
+  6,   /* field[6] = page_token */
+  4,   /* field[4] = through */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__list_history_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__list_history_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.ListHistoryRequest",
+  "ListHistoryRequest",
+  "Holdfast__Ipam__V1__ListHistoryRequest",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__ListHistoryRequest),
+  7,
+  holdfast__ipam__v1__list_history_request__field_descriptors,
+  holdfast__ipam__v1__list_history_request__field_indices_by_name,
+  1,  holdfast__ipam__v1__list_history_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__list_history_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__list_history_response__field_descriptors[2] =
+{
+  {
+    "entries",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Holdfast__Ipam__V1__ListHistoryResponse, n_entries),
+    offsetof(Holdfast__Ipam__V1__ListHistoryResponse, entries),
+    &holdfast__ipam__v1__history_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "next_page_token",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__ListHistoryResponse, next_page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__list_history_response__field_indices_by_name[] = {
+  0,   /* field[0] = entries */
+  1,   /* field[1] = next_page_token */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__list_history_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__list_history_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.ListHistoryResponse",
+  "ListHistoryResponse",
+  "Holdfast__Ipam__V1__ListHistoryResponse",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__ListHistoryResponse),
+  2,
+  holdfast__ipam__v1__list_history_response__field_descriptors,
+  holdfast__ipam__v1__list_history_response__field_indices_by_name,
+  1,  holdfast__ipam__v1__list_history_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__list_history_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__backup_request__field_descriptors[1] =
+{
+  {
+    "without_history",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__BackupRequest, without_history),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__backup_request__field_indices_by_name[] = {
+  0,   /* field[0] = without_history */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__backup_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__backup_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.BackupRequest",
+  "BackupRequest",
+  "Holdfast__Ipam__V1__BackupRequest",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__BackupRequest),
+  1,
+  holdfast__ipam__v1__backup_request__field_descriptors,
+  holdfast__ipam__v1__backup_request__field_indices_by_name,
+  1,  holdfast__ipam__v1__backup_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__backup_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__backup_piece__field_descriptors[1] =
+{
+  {
+    "data",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__BackupPiece, data),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__backup_piece__field_indices_by_name[] = {
+  0,   /* field[0] = data */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__backup_piece__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__backup_piece__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.BackupPiece",
+  "BackupPiece",
+  "Holdfast__Ipam__V1__BackupPiece",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__BackupPiece),
+  1,
+  holdfast__ipam__v1__backup_piece__field_descriptors,
+  holdfast__ipam__v1__backup_piece__field_indices_by_name,
+  1,  holdfast__ipam__v1__backup_piece__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__backup_piece__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__restore_request__field_descriptors[4] =
+{
+  {
+    "upload_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreRequest, upload_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offset",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreRequest, offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "data",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreRequest, data),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "finish",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreRequest, finish),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__restore_request__field_indices_by_name[] = {
+  2,   /* field[2] = data */
+  3,   /* field[3] = finish */
+  1,   /* field[1] = offset */
+  0,   /* field[0] = upload_id */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__restore_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__restore_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.RestoreRequest",
+  "RestoreRequest",
+  "Holdfast__Ipam__V1__RestoreRequest",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__RestoreRequest),
+  4,
+  holdfast__ipam__v1__restore_request__field_descriptors,
+  holdfast__ipam__v1__restore_request__field_indices_by_name,
+  1,  holdfast__ipam__v1__restore_request__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__restore_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__restore_response__field_descriptors[6] =
+{
+  {
+    "pools",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreResponse, pools),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bindings",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreResponse, bindings),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "freed",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreResponse, freed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "history",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreResponse, history),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revision",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreResponse, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "gives_from",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__RestoreResponse, gives_from),
+    &google__protobuf__timestamp__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned holdfast__ipam__v1__restore_response__field_indices_by_name[] = {
+  1,   /* field[1] = bindings */
+  2,   /* field[2] = freed */
+  5,   /* field[5] = gives_from */
+  3,   /* field[3] = history */
+  0,   /* field[0] = pools */
+  4,   /* field[4] = revision */
+};
+static const ProtobufCIntRange holdfast__ipam__v1__restore_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor holdfast__ipam__v1__restore_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.RestoreResponse",
+  "RestoreResponse",
+  "Holdfast__Ipam__V1__RestoreResponse",
+  "holdfast.ipam.v1",
+  sizeof(Holdfast__Ipam__V1__RestoreResponse),
+  6,
+  holdfast__ipam__v1__restore_response__field_descriptors,
+  holdfast__ipam__v1__restore_response__field_indices_by_name,
+  1,  holdfast__ipam__v1__restore_response__number_ranges,
+  (ProtobufCMessageInit) holdfast__ipam__v1__restore_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCEnumValue holdfast__ipam__v1__owner_kind__enum_values_by_number[3] =
 {
   { "OWNER_KIND_UNSPECIFIED", "HOLDFAST__IPAM__V1__OWNER_KIND__OWNER_KIND_UNSPECIFIED", 0 },
@@ -3712,22 +4644,60 @@ const ProtobufCEnumDescriptor holdfast__ipam__v1__transfer_phase__descriptor =
   holdfast__ipam__v1__transfer_phase__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor holdfast__ipam__v1__ipam__method_descriptors[6] =
+static const ProtobufCEnumValue holdfast__ipam__v1__history_end__enum_values_by_number[6] =
+{
+  { "HISTORY_END_UNSPECIFIED", "HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_UNSPECIFIED", 0 },
+  { "HISTORY_END_FREED", "HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_FREED", 1 },
+  { "HISTORY_END_TRANSFERRED", "HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_TRANSFERRED", 2 },
+  { "HISTORY_END_READDRESSED", "HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_READDRESSED", 3 },
+  { "HISTORY_END_ATTACHED", "HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_ATTACHED", 4 },
+  { "HISTORY_END_DETACHED", "HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_DETACHED", 5 },
+};
+static const ProtobufCIntRange holdfast__ipam__v1__history_end__value_ranges[] = {
+{0, 0},{0, 6}
+};
+static const ProtobufCEnumValueIndex holdfast__ipam__v1__history_end__enum_values_by_name[6] =
+{
+  { "HISTORY_END_ATTACHED", 4 },
+  { "HISTORY_END_DETACHED", 5 },
+  { "HISTORY_END_FREED", 1 },
+  { "HISTORY_END_READDRESSED", 3 },
+  { "HISTORY_END_TRANSFERRED", 2 },
+  { "HISTORY_END_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor holdfast__ipam__v1__history_end__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.HistoryEnd",
+  "HistoryEnd",
+  "Holdfast__Ipam__V1__HistoryEnd",
+  "holdfast.ipam.v1",
+  6,
+  holdfast__ipam__v1__history_end__enum_values_by_number,
+  6,
+  holdfast__ipam__v1__history_end__enum_values_by_name,
+  1,
+  holdfast__ipam__v1__history_end__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCMethodDescriptor holdfast__ipam__v1__ipam__method_descriptors[7] =
 {
   { "Allocate", &holdfast__ipam__v1__allocate_request__descriptor, &holdfast__ipam__v1__allocate_response__descriptor },
   { "Release", &holdfast__ipam__v1__release_request__descriptor, &holdfast__ipam__v1__release_response__descriptor },
   { "Transfer", &holdfast__ipam__v1__transfer_request__descriptor, &holdfast__ipam__v1__transfer_response__descriptor },
   { "GetBinding", &holdfast__ipam__v1__get_binding_request__descriptor, &holdfast__ipam__v1__binding__descriptor },
   { "ListBindings", &holdfast__ipam__v1__list_bindings_request__descriptor, &holdfast__ipam__v1__list_bindings_response__descriptor },
+  { "ListHistory", &holdfast__ipam__v1__list_history_request__descriptor, &holdfast__ipam__v1__list_history_response__descriptor },
   { "WatchBindings", &holdfast__ipam__v1__watch_bindings_request__descriptor, &holdfast__ipam__v1__binding_event__descriptor },
 };
 const unsigned holdfast__ipam__v1__ipam__method_indices_by_name[] = {
   0,        /* Allocate */
   3,        /* GetBinding */
   4,        /* ListBindings */
+  5,        /* ListHistory */
   1,        /* Release */
   2,        /* Transfer */
-  5         /* WatchBindings */
+  6         /* WatchBindings */
 };
 const ProtobufCServiceDescriptor holdfast__ipam__v1__ipam__descriptor =
 {
@@ -3736,7 +4706,7 @@ const ProtobufCServiceDescriptor holdfast__ipam__v1__ipam__descriptor =
   "IPAM",
   "Holdfast__Ipam__V1__IPAM",
   "holdfast.ipam.v1",
-  6,
+  7,
   holdfast__ipam__v1__ipam__method_descriptors,
   holdfast__ipam__v1__ipam__method_indices_by_name
 };
@@ -3780,13 +4750,21 @@ void holdfast__ipam__v1__ipam__list_bindings(ProtobufCService *service,
   assert(service->descriptor == &holdfast__ipam__v1__ipam__descriptor);
   service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void holdfast__ipam__v1__ipam__list_history(ProtobufCService *service,
+                                            const Holdfast__Ipam__V1__ListHistoryRequest *input,
+                                            Holdfast__Ipam__V1__ListHistoryResponse_Closure closure,
+                                            void *closure_data)
+{
+  assert(service->descriptor == &holdfast__ipam__v1__ipam__descriptor);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void holdfast__ipam__v1__ipam__watch_bindings(ProtobufCService *service,
                                               const Holdfast__Ipam__V1__WatchBindingsRequest *input,
                                               Holdfast__Ipam__V1__BindingEvent_Closure closure,
                                               void *closure_data)
 {
   assert(service->descriptor == &holdfast__ipam__v1__ipam__descriptor);
-  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void holdfast__ipam__v1__ipam__init (Holdfast__Ipam__V1__IPAM_Service *service,
                                      Holdfast__Ipam__V1__IPAM_ServiceDestroy destroy)
@@ -3899,5 +4877,48 @@ void holdfast__ipam__v1__pools__init (Holdfast__Ipam__V1__Pools_Service *service
 {
   protobuf_c_service_generated_init (&service->base,
                                      &holdfast__ipam__v1__pools__descriptor,
+                                     (ProtobufCServiceDestroy) destroy);
+}
+static const ProtobufCMethodDescriptor holdfast__ipam__v1__maintenance__method_descriptors[2] =
+{
+  { "Backup", &holdfast__ipam__v1__backup_request__descriptor, &holdfast__ipam__v1__backup_piece__descriptor },
+  { "Restore", &holdfast__ipam__v1__restore_request__descriptor, &holdfast__ipam__v1__restore_response__descriptor },
+};
+const unsigned holdfast__ipam__v1__maintenance__method_indices_by_name[] = {
+  0,        /* Backup */
+  1         /* Restore */
+};
+const ProtobufCServiceDescriptor holdfast__ipam__v1__maintenance__descriptor =
+{
+  PROTOBUF_C__SERVICE_DESCRIPTOR_MAGIC,
+  "holdfast.ipam.v1.Maintenance",
+  "Maintenance",
+  "Holdfast__Ipam__V1__Maintenance",
+  "holdfast.ipam.v1",
+  2,
+  holdfast__ipam__v1__maintenance__method_descriptors,
+  holdfast__ipam__v1__maintenance__method_indices_by_name
+};
+void holdfast__ipam__v1__maintenance__backup(ProtobufCService *service,
+                                             const Holdfast__Ipam__V1__BackupRequest *input,
+                                             Holdfast__Ipam__V1__BackupPiece_Closure closure,
+                                             void *closure_data)
+{
+  assert(service->descriptor == &holdfast__ipam__v1__maintenance__descriptor);
+  service->invoke(service, 0, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void holdfast__ipam__v1__maintenance__restore(ProtobufCService *service,
+                                              const Holdfast__Ipam__V1__RestoreRequest *input,
+                                              Holdfast__Ipam__V1__RestoreResponse_Closure closure,
+                                              void *closure_data)
+{
+  assert(service->descriptor == &holdfast__ipam__v1__maintenance__descriptor);
+  service->invoke(service, 1, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void holdfast__ipam__v1__maintenance__init (Holdfast__Ipam__V1__Maintenance_Service *service,
+                                            Holdfast__Ipam__V1__Maintenance_ServiceDestroy destroy)
+{
+  protobuf_c_service_generated_init (&service->base,
+                                     &holdfast__ipam__v1__maintenance__descriptor,
                                      (ProtobufCServiceDestroy) destroy);
 }

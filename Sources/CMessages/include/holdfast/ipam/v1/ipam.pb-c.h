@@ -48,6 +48,13 @@ typedef struct Holdfast__Ipam__V1__ListPoolsRequest Holdfast__Ipam__V1__ListPool
 typedef struct Holdfast__Ipam__V1__ListPoolsResponse Holdfast__Ipam__V1__ListPoolsResponse;
 typedef struct Holdfast__Ipam__V1__DeletePoolRequest Holdfast__Ipam__V1__DeletePoolRequest;
 typedef struct Holdfast__Ipam__V1__DeletePoolResponse Holdfast__Ipam__V1__DeletePoolResponse;
+typedef struct Holdfast__Ipam__V1__HistoryEntry Holdfast__Ipam__V1__HistoryEntry;
+typedef struct Holdfast__Ipam__V1__ListHistoryRequest Holdfast__Ipam__V1__ListHistoryRequest;
+typedef struct Holdfast__Ipam__V1__ListHistoryResponse Holdfast__Ipam__V1__ListHistoryResponse;
+typedef struct Holdfast__Ipam__V1__BackupRequest Holdfast__Ipam__V1__BackupRequest;
+typedef struct Holdfast__Ipam__V1__BackupPiece Holdfast__Ipam__V1__BackupPiece;
+typedef struct Holdfast__Ipam__V1__RestoreRequest Holdfast__Ipam__V1__RestoreRequest;
+typedef struct Holdfast__Ipam__V1__RestoreResponse Holdfast__Ipam__V1__RestoreResponse;
 
 
 /* --- enums --- */
@@ -101,6 +108,36 @@ typedef enum _Holdfast__Ipam__V1__TransferPhase {
   HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_ABORT = 3
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__IPAM__V1__TRANSFER_PHASE)
 } Holdfast__Ipam__V1__TransferPhase;
+/*
+ * What ended what a HistoryEntry tells of.
+ */
+typedef enum _Holdfast__Ipam__V1__HistoryEnd {
+  /*
+   * Nothing: it is so now.
+   */
+  HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_UNSPECIFIED = 0,
+  /*
+   * The owner has the addresses no longer.
+   */
+  HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_FREED = 1,
+  /*
+   * Another owner has them: another VM, or a new one of the same name.
+   */
+  HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_TRANSFERRED = 2,
+  /*
+   * The owner has other addresses.
+   */
+  HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_READDRESSED = 3,
+  /*
+   * A pod carries them, or another one.
+   */
+  HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_ATTACHED = 4,
+  /*
+   * No pod carries them any more.
+   */
+  HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_DETACHED = 5
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HOLDFAST__IPAM__V1__HISTORY_END)
+} Holdfast__Ipam__V1__HistoryEnd;
 
 /* --- messages --- */
 
@@ -589,6 +626,10 @@ struct  Holdfast__Ipam__V1__Pool
    */
   uint32_t namespace_quota;
   /*
+   * How long is kept who had which of its addresses. Absent: 90 days.
+   */
+  Google__Protobuf__Duration *history_retention;
+  /*
    * Output. In UpdatePool: 0, or the revision that the change is based on.
    */
   uint64_t revision;
@@ -600,7 +641,7 @@ struct  Holdfast__Ipam__V1__Pool
 };
 #define HOLDFAST__IPAM__V1__POOL__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__pool__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, NULL, 0, NULL, 0, 0, 0,NULL }
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, NULL, 0, NULL, 0, NULL, 0, 0,NULL }
 
 
 struct  Holdfast__Ipam__V1__CreatePoolRequest
@@ -670,6 +711,158 @@ struct  Holdfast__Ipam__V1__DeletePoolResponse
 #define HOLDFAST__IPAM__V1__DELETE_POOL_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__delete_pool_response__descriptor) \
      }
+
+
+/*
+ * A time in which one owner had its addresses in one place.
+ */
+struct  Holdfast__Ipam__V1__HistoryEntry
+{
+  ProtobufCMessage base;
+  Holdfast__Ipam__V1__Owner *owner;
+  char *pool;
+  size_t n_addresses;
+  char **addresses;
+  char *mac;
+  /*
+   * Of the pod that carried them; empty: none did.
+   */
+  char *node;
+  char *pod;
+  Google__Protobuf__Timestamp *since;
+  /*
+   * Absent: it is so now.
+   */
+  Google__Protobuf__Timestamp *until;
+  /*
+   * Who asked for the change that began it, and for the one that ended it; empty where that is not known.
+   */
+  char *begun_by;
+  char *ended_by;
+  Holdfast__Ipam__V1__HistoryEnd end;
+  /*
+   * The ledger's, after the change that ended it.
+   */
+  uint64_t revision;
+};
+#define HOLDFAST__IPAM__V1__HISTORY_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__history_entry__descriptor) \
+    , NULL, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, HOLDFAST__IPAM__V1__HISTORY_END__HISTORY_END_UNSPECIFIED, 0 }
+
+
+struct  Holdfast__Ipam__V1__ListHistoryRequest
+{
+  ProtobufCMessage base;
+  /*
+   * An address, or namespace and name of a VM or pod.
+   */
+  char *address;
+  char *namespace_;
+  char *name;
+  /*
+   * Only what was so at some time from here on. Absent: all that is kept.
+   */
+  Google__Protobuf__Timestamp *from;
+  /*
+   * Only what was so at this time or earlier; the same as `from`: what was so just then.
+   */
+  Google__Protobuf__Timestamp *through;
+  /*
+   * 0: 100. More than 1000: 1000.
+   */
+  uint32_t page_size;
+  char *page_token;
+};
+#define HOLDFAST__IPAM__V1__LIST_HISTORY_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__list_history_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, NULL, 0, (char *)protobuf_c_empty_string }
+
+
+struct  Holdfast__Ipam__V1__ListHistoryResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Newest first.
+   */
+  size_t n_entries;
+  Holdfast__Ipam__V1__HistoryEntry **entries;
+  /*
+   * Empty on the last page.
+   */
+  char *next_page_token;
+};
+#define HOLDFAST__IPAM__V1__LIST_HISTORY_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__list_history_response__descriptor) \
+    , 0,NULL, (char *)protobuf_c_empty_string }
+
+
+struct  Holdfast__Ipam__V1__BackupRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Leave out what was: only what is now.
+   */
+  protobuf_c_boolean without_history;
+};
+#define HOLDFAST__IPAM__V1__BACKUP_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__backup_request__descriptor) \
+    , 0 }
+
+
+struct  Holdfast__Ipam__V1__BackupPiece
+{
+  ProtobufCMessage base;
+  ProtobufCBinaryData data;
+};
+#define HOLDFAST__IPAM__V1__BACKUP_PIECE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__backup_piece__descriptor) \
+    , {0,NULL} }
+
+
+struct  Holdfast__Ipam__V1__RestoreRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Tells one attempt from another: chosen by the client.
+   */
+  char *upload_id;
+  /*
+   * Where in the file `data` stands. A piece that was sent before is taken once.
+   */
+  uint64_t offset;
+  ProtobufCBinaryData data;
+  /*
+   * This is the last piece: restore.
+   */
+  protobuf_c_boolean finish;
+};
+#define HOLDFAST__IPAM__V1__RESTORE_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__restore_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, {0,NULL}, 0 }
+
+
+struct  Holdfast__Ipam__V1__RestoreResponse
+{
+  ProtobufCMessage base;
+  /*
+   * What the ledger has now. 0 before the last piece.
+   */
+  uint64_t pools;
+  uint64_t bindings;
+  uint64_t freed;
+  uint64_t history;
+  /*
+   * Of the ledger that was backed up.
+   */
+  uint64_t revision;
+  /*
+   * From when on addresses are given that nobody asks for by name.
+   */
+  Google__Protobuf__Timestamp *gives_from;
+};
+#define HOLDFAST__IPAM__V1__RESTORE_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__restore_response__descriptor) \
+    , 0, 0, 0, 0, 0, NULL }
 
 
 /* Holdfast__Ipam__V1__Owner methods */
@@ -1261,6 +1454,139 @@ Holdfast__Ipam__V1__DeletePoolResponse *
 void   holdfast__ipam__v1__delete_pool_response__free_unpacked
                      (Holdfast__Ipam__V1__DeletePoolResponse *message,
                       ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__HistoryEntry methods */
+void   holdfast__ipam__v1__history_entry__init
+                     (Holdfast__Ipam__V1__HistoryEntry         *message);
+size_t holdfast__ipam__v1__history_entry__get_packed_size
+                     (const Holdfast__Ipam__V1__HistoryEntry   *message);
+size_t holdfast__ipam__v1__history_entry__pack
+                     (const Holdfast__Ipam__V1__HistoryEntry   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__history_entry__pack_to_buffer
+                     (const Holdfast__Ipam__V1__HistoryEntry   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__HistoryEntry *
+       holdfast__ipam__v1__history_entry__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__history_entry__free_unpacked
+                     (Holdfast__Ipam__V1__HistoryEntry *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__ListHistoryRequest methods */
+void   holdfast__ipam__v1__list_history_request__init
+                     (Holdfast__Ipam__V1__ListHistoryRequest         *message);
+size_t holdfast__ipam__v1__list_history_request__get_packed_size
+                     (const Holdfast__Ipam__V1__ListHistoryRequest   *message);
+size_t holdfast__ipam__v1__list_history_request__pack
+                     (const Holdfast__Ipam__V1__ListHistoryRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__list_history_request__pack_to_buffer
+                     (const Holdfast__Ipam__V1__ListHistoryRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__ListHistoryRequest *
+       holdfast__ipam__v1__list_history_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__list_history_request__free_unpacked
+                     (Holdfast__Ipam__V1__ListHistoryRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__ListHistoryResponse methods */
+void   holdfast__ipam__v1__list_history_response__init
+                     (Holdfast__Ipam__V1__ListHistoryResponse         *message);
+size_t holdfast__ipam__v1__list_history_response__get_packed_size
+                     (const Holdfast__Ipam__V1__ListHistoryResponse   *message);
+size_t holdfast__ipam__v1__list_history_response__pack
+                     (const Holdfast__Ipam__V1__ListHistoryResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__list_history_response__pack_to_buffer
+                     (const Holdfast__Ipam__V1__ListHistoryResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__ListHistoryResponse *
+       holdfast__ipam__v1__list_history_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__list_history_response__free_unpacked
+                     (Holdfast__Ipam__V1__ListHistoryResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__BackupRequest methods */
+void   holdfast__ipam__v1__backup_request__init
+                     (Holdfast__Ipam__V1__BackupRequest         *message);
+size_t holdfast__ipam__v1__backup_request__get_packed_size
+                     (const Holdfast__Ipam__V1__BackupRequest   *message);
+size_t holdfast__ipam__v1__backup_request__pack
+                     (const Holdfast__Ipam__V1__BackupRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__backup_request__pack_to_buffer
+                     (const Holdfast__Ipam__V1__BackupRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__BackupRequest *
+       holdfast__ipam__v1__backup_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__backup_request__free_unpacked
+                     (Holdfast__Ipam__V1__BackupRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__BackupPiece methods */
+void   holdfast__ipam__v1__backup_piece__init
+                     (Holdfast__Ipam__V1__BackupPiece         *message);
+size_t holdfast__ipam__v1__backup_piece__get_packed_size
+                     (const Holdfast__Ipam__V1__BackupPiece   *message);
+size_t holdfast__ipam__v1__backup_piece__pack
+                     (const Holdfast__Ipam__V1__BackupPiece   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__backup_piece__pack_to_buffer
+                     (const Holdfast__Ipam__V1__BackupPiece   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__BackupPiece *
+       holdfast__ipam__v1__backup_piece__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__backup_piece__free_unpacked
+                     (Holdfast__Ipam__V1__BackupPiece *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__RestoreRequest methods */
+void   holdfast__ipam__v1__restore_request__init
+                     (Holdfast__Ipam__V1__RestoreRequest         *message);
+size_t holdfast__ipam__v1__restore_request__get_packed_size
+                     (const Holdfast__Ipam__V1__RestoreRequest   *message);
+size_t holdfast__ipam__v1__restore_request__pack
+                     (const Holdfast__Ipam__V1__RestoreRequest   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__restore_request__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RestoreRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__RestoreRequest *
+       holdfast__ipam__v1__restore_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__restore_request__free_unpacked
+                     (Holdfast__Ipam__V1__RestoreRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Holdfast__Ipam__V1__RestoreResponse methods */
+void   holdfast__ipam__v1__restore_response__init
+                     (Holdfast__Ipam__V1__RestoreResponse         *message);
+size_t holdfast__ipam__v1__restore_response__get_packed_size
+                     (const Holdfast__Ipam__V1__RestoreResponse   *message);
+size_t holdfast__ipam__v1__restore_response__pack
+                     (const Holdfast__Ipam__V1__RestoreResponse   *message,
+                      uint8_t             *out);
+size_t holdfast__ipam__v1__restore_response__pack_to_buffer
+                     (const Holdfast__Ipam__V1__RestoreResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Holdfast__Ipam__V1__RestoreResponse *
+       holdfast__ipam__v1__restore_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   holdfast__ipam__v1__restore_response__free_unpacked
+                     (Holdfast__Ipam__V1__RestoreResponse *message,
+                      ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
 typedef void (*Holdfast__Ipam__V1__Owner_Closure)
@@ -1356,6 +1682,27 @@ typedef void (*Holdfast__Ipam__V1__DeletePoolRequest_Closure)
 typedef void (*Holdfast__Ipam__V1__DeletePoolResponse_Closure)
                  (const Holdfast__Ipam__V1__DeletePoolResponse *message,
                   void *closure_data);
+typedef void (*Holdfast__Ipam__V1__HistoryEntry_Closure)
+                 (const Holdfast__Ipam__V1__HistoryEntry *message,
+                  void *closure_data);
+typedef void (*Holdfast__Ipam__V1__ListHistoryRequest_Closure)
+                 (const Holdfast__Ipam__V1__ListHistoryRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__Ipam__V1__ListHistoryResponse_Closure)
+                 (const Holdfast__Ipam__V1__ListHistoryResponse *message,
+                  void *closure_data);
+typedef void (*Holdfast__Ipam__V1__BackupRequest_Closure)
+                 (const Holdfast__Ipam__V1__BackupRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__Ipam__V1__BackupPiece_Closure)
+                 (const Holdfast__Ipam__V1__BackupPiece *message,
+                  void *closure_data);
+typedef void (*Holdfast__Ipam__V1__RestoreRequest_Closure)
+                 (const Holdfast__Ipam__V1__RestoreRequest *message,
+                  void *closure_data);
+typedef void (*Holdfast__Ipam__V1__RestoreResponse_Closure)
+                 (const Holdfast__Ipam__V1__RestoreResponse *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -1383,6 +1730,10 @@ struct Holdfast__Ipam__V1__IPAM_Service
                         const Holdfast__Ipam__V1__ListBindingsRequest *input,
                         Holdfast__Ipam__V1__ListBindingsResponse_Closure closure,
                         void *closure_data);
+  void (*list_history)(Holdfast__Ipam__V1__IPAM_Service *service,
+                       const Holdfast__Ipam__V1__ListHistoryRequest *input,
+                       Holdfast__Ipam__V1__ListHistoryResponse_Closure closure,
+                       void *closure_data);
   void (*watch_bindings)(Holdfast__Ipam__V1__IPAM_Service *service,
                          const Holdfast__Ipam__V1__WatchBindingsRequest *input,
                          Holdfast__Ipam__V1__BindingEvent_Closure closure,
@@ -1400,6 +1751,7 @@ void holdfast__ipam__v1__ipam__init (Holdfast__Ipam__V1__IPAM_Service *service,
       function_prefix__ ## transfer,\
       function_prefix__ ## get_binding,\
       function_prefix__ ## list_bindings,\
+      function_prefix__ ## list_history,\
       function_prefix__ ## watch_bindings  }
 void holdfast__ipam__v1__ipam__allocate(ProtobufCService *service,
                                         const Holdfast__Ipam__V1__AllocateRequest *input,
@@ -1421,6 +1773,10 @@ void holdfast__ipam__v1__ipam__list_bindings(ProtobufCService *service,
                                              const Holdfast__Ipam__V1__ListBindingsRequest *input,
                                              Holdfast__Ipam__V1__ListBindingsResponse_Closure closure,
                                              void *closure_data);
+void holdfast__ipam__v1__ipam__list_history(ProtobufCService *service,
+                                            const Holdfast__Ipam__V1__ListHistoryRequest *input,
+                                            Holdfast__Ipam__V1__ListHistoryResponse_Closure closure,
+                                            void *closure_data);
 void holdfast__ipam__v1__ipam__watch_bindings(ProtobufCService *service,
                                               const Holdfast__Ipam__V1__WatchBindingsRequest *input,
                                               Holdfast__Ipam__V1__BindingEvent_Closure closure,
@@ -1503,6 +1859,36 @@ void holdfast__ipam__v1__pools__delete_pool(ProtobufCService *service,
                                             const Holdfast__Ipam__V1__DeletePoolRequest *input,
                                             Holdfast__Ipam__V1__DeletePoolResponse_Closure closure,
                                             void *closure_data);
+typedef struct Holdfast__Ipam__V1__Maintenance_Service Holdfast__Ipam__V1__Maintenance_Service;
+struct Holdfast__Ipam__V1__Maintenance_Service
+{
+  ProtobufCService base;
+  void (*backup)(Holdfast__Ipam__V1__Maintenance_Service *service,
+                 const Holdfast__Ipam__V1__BackupRequest *input,
+                 Holdfast__Ipam__V1__BackupPiece_Closure closure,
+                 void *closure_data);
+  void (*restore)(Holdfast__Ipam__V1__Maintenance_Service *service,
+                  const Holdfast__Ipam__V1__RestoreRequest *input,
+                  Holdfast__Ipam__V1__RestoreResponse_Closure closure,
+                  void *closure_data);
+};
+typedef void (*Holdfast__Ipam__V1__Maintenance_ServiceDestroy)(Holdfast__Ipam__V1__Maintenance_Service *);
+void holdfast__ipam__v1__maintenance__init (Holdfast__Ipam__V1__Maintenance_Service *service,
+                                            Holdfast__Ipam__V1__Maintenance_ServiceDestroy destroy);
+#define HOLDFAST__IPAM__V1__MAINTENANCE__BASE_INIT \
+    { &holdfast__ipam__v1__maintenance__descriptor, protobuf_c_service_invoke_internal, NULL }
+#define HOLDFAST__IPAM__V1__MAINTENANCE__INIT(function_prefix__) \
+    { HOLDFAST__IPAM__V1__MAINTENANCE__BASE_INIT,\
+      function_prefix__ ## backup,\
+      function_prefix__ ## restore  }
+void holdfast__ipam__v1__maintenance__backup(ProtobufCService *service,
+                                             const Holdfast__Ipam__V1__BackupRequest *input,
+                                             Holdfast__Ipam__V1__BackupPiece_Closure closure,
+                                             void *closure_data);
+void holdfast__ipam__v1__maintenance__restore(ProtobufCService *service,
+                                              const Holdfast__Ipam__V1__RestoreRequest *input,
+                                              Holdfast__Ipam__V1__RestoreResponse_Closure closure,
+                                              void *closure_data);
 
 /* --- descriptors --- */
 
@@ -1510,6 +1896,7 @@ extern const ProtobufCEnumDescriptor    holdfast__ipam__v1__owner_kind__descript
 extern const ProtobufCEnumDescriptor    holdfast__ipam__v1__binding_state__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__ipam__v1__release_scope__descriptor;
 extern const ProtobufCEnumDescriptor    holdfast__ipam__v1__transfer_phase__descriptor;
+extern const ProtobufCEnumDescriptor    holdfast__ipam__v1__history_end__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__owner__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__attachment__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__assignment__descriptor;
@@ -1542,9 +1929,17 @@ extern const ProtobufCMessageDescriptor holdfast__ipam__v1__list_pools_request__
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__list_pools_response__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__delete_pool_request__descriptor;
 extern const ProtobufCMessageDescriptor holdfast__ipam__v1__delete_pool_response__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__history_entry__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__list_history_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__list_history_response__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__backup_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__backup_piece__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__restore_request__descriptor;
+extern const ProtobufCMessageDescriptor holdfast__ipam__v1__restore_response__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__ipam__v1__ipam__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__ipam__v1__nodes__descriptor;
 extern const ProtobufCServiceDescriptor holdfast__ipam__v1__pools__descriptor;
+extern const ProtobufCServiceDescriptor holdfast__ipam__v1__maintenance__descriptor;
 
 PROTOBUF_C__END_DECLS
 

@@ -1,14 +1,14 @@
-import CNI
+package import CNI
 import IPAMModel
 
 /// The pool that a network's configuration names or describes.
-enum NetworkPool: Hashable, Sendable {
+package enum NetworkPool: Hashable, Sendable {
     case named(String)
     /// Described by ranges, as whereabouts and host-local have them: the agent sees to it that the pool is there.
     case inline(InlinePool)
 
     /// Nil where the configuration does neither.
-    init?(_ network: NetworkConfiguration) throws(CNIError) {
+    package init?(_ network: NetworkConfiguration) throws(CNIError) {
         let inline = try InlinePool(network)
         switch (network.pool, inline) {
         case (nil, nil): return nil
@@ -22,7 +22,7 @@ enum NetworkPool: Hashable, Sendable {
         }
     }
 
-    var name: String {
+    package var name: String {
         switch self {
         case .named(let name): name
         case .inline(let inline): inline.pool.name

@@ -6,7 +6,7 @@ package struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
     package var action: String
 
     /// With `errno` as it is now.
-    init(_ action: String) {
+    package init(_ action: String) {
         number = errno
         self.action = action
     }

@@ -1,19 +1,19 @@
 import Addresses
-import CNI
-import IPAMModel
+package import CNI
+package import IPAMModel
 
 /// The pool that a network's configuration describes by ranges, in whereabouts' keys or host-local's. The same
 /// configuration gives the same pool on every node.
 ///
 /// Upstream: whereabouts pkg/config/config.go and pkg/iphelpers/iphelpers.go; containernetworking/plugins
 /// plugins/ipam/host-local/backend/allocator. docs/annotations.md says what of it is read.
-struct InlinePool: Hashable, Sendable {
+package struct InlinePool: Hashable, Sendable {
     /// The network's name in the CNI configuration.
-    var network: String
-    var pool: Pool
+    package var network: String
+    package var pool: Pool
 
     /// Nil where the configuration has no ranges. Throws code 7 where they cannot be read, or ask for what no pool gives.
-    init?(_ network: NetworkConfiguration) throws(CNIError) {
+    package init?(_ network: NetworkConfiguration) throws(CNIError) {
         let reader = ConfigurationReader(network: network.name)
         guard let (path, ipam) = Self.ranges(in: network) else { return nil }
         let ranges = try reader.whereabouts(ipam, at: path) + reader.hostLocal(ipam, at: path)
@@ -25,7 +25,7 @@ struct InlinePool: Hashable, Sendable {
         let prefixes = try Self.prefixes(ranges, routes: routes, reader)
         self.network = network.name
         pool = Pool(
-            name: Self.name(of: prefixes.map(\.prefix), networkName: ipam["network_name"]?.string ?? ""),
+            name: Pool.name(after: prefixes.map(\.prefix), networkName: ipam["network_name"]?.string ?? ""),
             prefixes: prefixes, routes: routes, dns: try reader.dns(ipam["dns"], at: "\(path)dns"))
     }
 
@@ -79,20 +79,6 @@ struct InlinePool: Hashable, Sendable {
         }
         return prefixes
     }
-
-    /// "10.0.0.0-24", "fd00---64", "10.0.0.0-24-fd00---64", with `network_name` before: whereabouts' names of its IPPools,
-    /// which its users know. Two networks with the same ranges share their pool, as they do there.
-    private static func name(of prefixes: [IPPrefix], networkName: String) -> String {
-        let whole = ((networkName.isEmpty ? [] : [networkName]) + prefixes.map { "\($0)" }).joined(separator: "-")
-        let plain = String(
-            whole.map { character in
-                character.isASCII && (character.isLetter || character.isNumber || "._".contains(character))
-                    ? character : "-"
-            }
-        ).drop { "-._".contains($0) }
-        let isWhole = plain.utf8.count <= 63 && !networkName.contains { !$0.isASCII || "/: ".contains($0) }
-        return isWhole ? String(plain) : "\(plain.prefix(46))-\(whole.stableHash)"
-    }
 }
 
 /// One range of a configuration.
@@ -130,14 +116,5 @@ extension IPPrefix {
 extension [AddressRange] {
     fileprivate var sortedWithoutRepetitions: Self {
         Set(self).sorted { ($0.lower, $0.upper) < ($1.lower, $1.upper) }
-    }
-}
-
-extension String {
-    /// 16 hexadecimal digits, the same in every process: FNV-1a (draft-eastlake-fnv, section 2).
-    fileprivate var stableHash: String {
-        let hash = utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-        let digits = String(hash, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
     }
 }

@@ -1,15 +1,15 @@
 import Glibc
 
 /// A file descriptor that is closed with its owner's life, the process's own streams excepted.
-struct FileDescriptor: ~Copyable {
-    let number: Int32
+package struct FileDescriptor: ~Copyable {
+    package let number: Int32
 
-    init(_ number: Int32) { self.number = number }
+    package init(_ number: Int32) { self.number = number }
 
     deinit { if number > STDERR_FILENO { close(number) } }
 
     /// All bytes to the end; nil where reading fails.
-    func readAll() -> [UInt8]? {
+    package func readAll() -> [UInt8]? {
         var bytes: [UInt8] = []
         while true {
             guard let chunk = read() else { return nil }
@@ -19,7 +19,7 @@ struct FileDescriptor: ~Copyable {
     }
 
     /// The next bytes, none at the end; nil where reading fails.
-    func read() -> [UInt8]? {
+    package func read() -> [UInt8]? {
         while true {
             var count = 0
             let chunk = unsafe [UInt8](unsafeUninitializedCapacity: 16384) { buffer, initialized in
@@ -32,7 +32,7 @@ struct FileDescriptor: ~Copyable {
     }
 
     /// False where writing fails.
-    func writeAll(_ bytes: [UInt8]) -> Bool {
+    package func writeAll(_ bytes: [UInt8]) -> Bool {
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(number, $0.baseAddress, $0.count) }
@@ -45,4 +45,4 @@ struct FileDescriptor: ~Copyable {
 }
 
 /// What errno says.
-func systemError() -> String { unsafe String(cString: strerror(errno)) }
+package func systemError() -> String { unsafe String(cString: strerror(errno)) }

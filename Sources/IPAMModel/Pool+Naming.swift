@@ -1,0 +1,46 @@
+package import Addresses
+
+// Pools that network configurations describe, which agents make.
+extension Pool {
+    /// As much of a long name as is kept, before 16 hexadecimal digits that stand for the rest.
+    private static let keptLength = 46
+
+    /// "10.0.0.0-24", "fd00---64", "10.0.0.0-24-fd00---64", with `networkName` before: whereabouts' names of its IPPools,
+    /// which its users know. Two networks with the same ranges share their pool, as they do there.
+    package static func name(after prefixes: [IPPrefix], networkName: String) -> String {
+        let whole = ((networkName.isEmpty ? [] : [networkName]) + prefixes.map { "\($0)" }).joined(separator: "-")
+        let plain = plain(whole)
+        let isWhole = plain.utf8.count <= 63 && !networkName.contains { !$0.isASCII || "/: ".contains($0) }
+        return isWhole ? plain : "\(plain.prefix(keptLength))-\(whole.stableHash)"
+    }
+
+    /// Whether `name(after:networkName:)` may have made its name, of whatever network's.
+    package var isNamedAfterPrefixes: Bool {
+        let prefixes = Self.plain(prefixes.map { "\($0.prefix)" }.joined(separator: "-"))
+        if name == prefixes || name.hasSuffix("-" + prefixes) { return !prefixes.isEmpty }
+        let digits = name.utf8.suffix(17)
+        return name.utf8.count <= Self.keptLength + 17 && digits.count == 17 && digits.first == UInt8(ascii: "-")
+            && digits.dropFirst().allSatisfy {
+                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+                    || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
+            }
+    }
+
+    private static func plain(_ text: String) -> String {
+        String(
+            text.map { character in
+                character.isASCII && (character.isLetter || character.isNumber || "._".contains(character))
+                    ? character : "-"
+            }
+            .drop { "-._".contains($0) })
+    }
+}
+
+extension String {
+    /// 16 hexadecimal digits, the same in every process: FNV-1a (draft-eastlake-fnv, section 2).
+    fileprivate var stableHash: String {
+        let hash = utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        let digits = String(hash, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}

@@ -1,0 +1,178 @@
+import Addresses
+import IPAMModel
+import Ledger
+import Synchronization
+
+/// A log line for each durable change: who asked for it, what it was, for which owner. The thread that commits only leaves
+/// the changes here; they are put into words by another.
+package final class AuditLog: Sendable {
+    /// One command's changes.
+    struct Deed: Sendable {
+        var caller: String
+        var command: Command
+        var changes: ArraySlice<Change>
+    }
+
+    /// Batches that wait at most: what a log that stands still for long would take of the memory.
+    private static let waitingBatches = 4096
+
+    /// Of one batch.
+    private struct Batch: Sendable {
+        var time: Timestamp
+        var deeds: [Deed]
+    }
+
+    private let isJSON: Bool
+    private let write: @Sendable ([UInt8]) -> Void
+    private let batches: AsyncStream<Batch>
+    private let waiting: AsyncStream<Batch>.Continuation
+    private let lost = Atomic(0)
+
+    /// `write` gets whole lines, of text or of JSON: as the program's log has them, but put together here, at a quarter of
+    /// what a logger's metadata costs for each change.
+    package init(isJSON: Bool, write: @escaping @Sendable ([UInt8]) -> Void) {
+        self.isJSON = isJSON
+        self.write = write
+        (batches, waiting) = AsyncStream.makeStream(
+            of: Batch.self, bufferingPolicy: .bufferingOldest(Self.waitingBatches))
+    }
+
+    func tell(_ deeds: [Deed], at time: Timestamp) {
+        if case .dropped = waiting.yield(Batch(time: time, deeds: deeds)) {
+            lost.wrappingAdd(deeds.count, ordering: .relaxed)
+        }
+    }
+
+    /// Returns once it is closed and all is written.
+    func run() async {
+        for await batch in batches {
+            let time = batch.time.description
+            var lines: [UInt8] = []
+            for deed in batch.deeds { append(deed.verb, deed.fields, time, to: &lines) }
+            let lost = lost.exchange(0, ordering: .relaxed)
+            if lost > 0 {
+                let message = "changes are missing here, as this log was too slow: `holdfast history` has them"
+                append(message, [("changes", "\(lost)")], time, to: &lines)
+            }
+            write(lines)
+        }
+    }
+
+    /// Nothing comes any more.
+    func close() { waiting.finish() }
+
+    private func append(
+        _ verb: String, _ fields: [(key: String, value: String)], _ time: String, to lines: inout [UInt8]
+    ) {
+        if isJSON {
+            lines += #"{"time":""#.utf8
+            lines += time.utf8
+            lines += #"","level":"info","logger":"audit","message":""#.utf8
+            Self.append(verb, to: &lines)
+            for (key, value) in fields {
+                lines += #"",""#.utf8
+                lines += key.utf8
+                lines += #"":""#.utf8
+                Self.append(value, to: &lines)
+            }
+            lines += "\"}\n".utf8
+        } else {
+            lines += time.utf8
+            lines += " info audit: ".utf8
+            Self.append(verb, to: &lines)
+            for (key, value) in fields {
+                lines.append(UInt8(ascii: " "))
+                lines += key.utf8
+                lines.append(UInt8(ascii: "="))
+                Self.append(value, to: &lines)
+            }
+            lines.append(UInt8(ascii: "\n"))
+        }
+    }
+
+    /// As a JSON string has it (RFC 8259, section 7), in text too: so nothing that a caller sends begins a line of its own.
+    private static func append(_ text: String, to lines: inout [UInt8]) {
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): lines += [UInt8(ascii: "\\"), byte]
+            case ..<0x20:
+                let digits = String(byte, radix: 16)
+                lines += (byte < 16 ? "\\u000" : "\\u00").utf8
+                lines += digits.utf8
+            default: lines.append(byte)
+            }
+        }
+    }
+}
+
+extension AuditLog.Deed {
+    /// The binding as it is now, or as it was when it was freed.
+    private var binding: Binding? {
+        for change in changes.reversed() {
+            switch change {
+            case .putBinding(let binding), .removeBinding(let binding): return binding
+            default: continue
+            }
+        }
+        return nil
+    }
+
+    private var isFreed: Bool {
+        changes.contains { if case .removeBinding = $0 { true } else { false } }
+            && !changes.contains { if case .putBinding = $0 { true } else { false } }
+    }
+
+    /// What was, where that came to an end.
+    private var past: HistoryEntry? {
+        for case .putHistory(let entry) in changes { return entry }
+        return nil
+    }
+
+    fileprivate var verb: String {
+        if isFreed { return "freed" }
+        switch command {
+        case .allocate(let request):
+            if let binding, binding.id == binding.revision { return "allocated" }
+            return request.attachment == nil || past == nil ? "changed" : "attached"
+        case .release: return past == nil ? "changed" : "detached"
+        case .transfer(let request):
+            switch request.phase {
+            case .prepare: return "migration prepared"
+            case .commit: return past?.end == .transferred ? "transferred" : "migration committed"
+            case .abort: return "migration aborted"
+            }
+        case .renewCopies: return "changed"
+        case .createPool: return "pool created"
+        case .updatePool: return "pool updated"
+        case .deletePool: return "pool deleted"
+        }
+    }
+
+    fileprivate var fields: [(key: String, value: String)] {
+        var fields = [("caller", caller)]
+        switch command {
+        case .createPool(let pool), .updatePool(let pool): return fields + [("pool", pool.name)]
+        case .deletePool(let name): return fields + [("pool", name)]
+        default: break
+        }
+        guard let binding else { return fields }
+        func text(_ addresses: some Sequence<IPAddress>) -> String {
+            addresses.map(\.description).joined(separator: ",")
+        }
+        fields += [
+            ("owner", "\(binding.owner.key)"), ("addresses", text(binding.assignments.lazy.map(\.address))),
+            ("pool", binding.pool),
+        ]
+        if let active = binding.active {
+            fields += [("node", active.node), ("pod", active.pod)]
+        } else if let past, !past.node.isEmpty {
+            fields += [("node", past.node), ("pod", past.pod)]
+        }
+        if case .transfer(let request) = command { fields.append(("migration", request.migrationUID)) }
+        if let target = binding.target { fields.append(("target", "\(target.node)/\(target.pod)")) }
+        if let past, past.end == .transferred { fields.append(("from", "\(past.owner.key)")) }
+        if let past, past.end == .readdressed { fields.append(("before", text(past.addresses))) }
+        fields.append(("revision", "\(binding.revision)"))
+        return fields
+    }
+}

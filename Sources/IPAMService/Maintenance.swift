@@ -1,0 +1,118 @@
+import CMessages
+import Dispatch
+import IPAMAPI
+import IPAMModel
+import Ledger
+import LedgerStore
+import RPC
+import Synchronization
+
+/// The service holdfast.ipam.v1.Maintenance: the ledger as a whole, out of the store and into it.
+final class Maintenance: Sendable {
+    /// A file on its way here. One at a time: what begins later takes the place of what went before.
+    fileprivate struct Upload: Sendable {
+        var id: String
+        var reader = BackupReader()
+        var size: UInt64 = 0
+        /// Once it is restored.
+        var outcome: RestoreOutcome?
+
+        init(id: String, outcome: RestoreOutcome? = nil) {
+            self.id = id
+            self.outcome = outcome
+        }
+    }
+
+    private let writer: Writer
+    private let upload = Mutex<Upload?>(nil)
+
+    init(_ writer: Writer) { self.writer = writer }
+
+    func service(_ gate: Gate) -> RPCService {
+        var service = unsafe RPCService(cmessages_holdfast_ipam_v1_maintenance())
+        unsafe service.serverStreaming(
+            admit: gate.admit(.operator),
+            decode: { (message: UnsafePointer<Wire.BackupRequest>) in unsafe message.pointee.without_history != 0 },
+            encode: { (piece: [UInt8], arena) in
+                let message = unsafe arena.make(Wire.BackupPiece.self)
+                unsafe message.pointee.data = unsafe arena.bytes(piece)
+                return unsafe message
+            },
+            handle: { (withoutHistory, _, responses) async throws(RPCStatus) in
+                let pieces: BackupPieces
+                do throws(IPAMError) {
+                    pieces = try await self.writer.backup(withoutHistory: withoutHistory)
+                } catch { throw error.status }
+                for piece in pieces { try await responses.send(piece) }
+            })
+        unsafe service.unary(
+            admit: gate.admit(.operator),
+            decode: { (message: UnsafePointer<Wire.RestoreRequest>) throws(RPCStatus) in
+                try status { () throws(IPAMError) in try unsafe RestorePiece(message.pointee) }
+            },
+            encode: { (outcome: RestoreOutcome, arena) in unsafe outcome.wire(in: arena) },
+            complete: { piece, caller, reply in
+                DispatchQueue.global().async {
+                    reply.complete { () throws(IPAMError) in try self.take(piece, by: caller) }
+                }
+            })
+        return service
+    }
+
+    /// Blocks while the last piece is restored; other pieces wait for that.
+    private func take(_ piece: RestorePiece, by caller: Caller) throws(IPAMError) -> RestoreOutcome {
+        try writer.checkIsCurrent()
+        return try upload.withLock { upload throws(IPAMError) in
+            let known = upload.flatMap { $0.id == piece.uploadID ? $0 : nil }
+            guard var current = known ?? (piece.offset == 0 ? Upload(id: piece.uploadID) : nil) else {
+                throw .brokenUpload
+            }
+            // The answer to the last piece was lost.
+            if let outcome = current.outcome { return outcome }
+            // What fails is begun anew.
+            upload = nil
+            try current.add(piece)
+            guard piece.finishes else {
+                upload = current
+                return RestoreOutcome()
+            }
+            let outcome = try writer.restore(try current.snapshot, by: caller)
+            upload = Upload(id: piece.uploadID, outcome: outcome)
+            return outcome
+        }
+    }
+}
+
+extension Maintenance.Upload {
+    fileprivate mutating func add(_ piece: RestorePiece) throws(IPAMError) {
+        let end = piece.offset + UInt64(piece.data.count)
+        guard piece.offset <= size else { throw .brokenUpload }
+        // It came before.
+        if end <= size { return }
+        guard piece.offset == size else { throw .brokenUpload }
+        do throws(StoreError) {
+            try reader.read(piece.data)
+        } catch { throw IPAMError(backup: error) }
+        size = end
+    }
+
+    fileprivate var snapshot: Snapshot {
+        get throws(IPAMError) {
+            do throws(StoreError) {
+                return try reader.finish()
+            } catch { throw IPAMError(backup: error) }
+        }
+    }
+}
+
+extension IPAMError {
+    fileprivate static let brokenUpload = IPAMError(
+        .failedPrecondition, .restoreBroken,
+        "this server does not have what comes before this piece of the backup: send it again from its beginning")
+
+    /// What is wrong with a backup's file.
+    fileprivate init(backup error: StoreError) {
+        self.init(
+            error.code == .newerSchema ? .failedPrecondition : .invalidArgument, .backupUnreadable, error.message)
+    }
+}

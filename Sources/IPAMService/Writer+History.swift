@@ -1,0 +1,91 @@
+import Dispatch
+package import IPAMAPI
+package import IPAMModel
+import Ledger
+import LedgerStore
+
+// The history is the store's: only what is now comes from the ledger.
+extension Writer {
+    /// Entries that are read from the store at a time.
+    private static let historyBatch = 100
+
+    /// Blocks.
+    package func history(_ listing: HistoryListing) throws(IPAMError) -> HistoryPage {
+        try checkIsCurrent()
+        // What is now first, what was then: what ends in between is in both, and not in neither.
+        let present = listing.before == nil ? try present(listing) : []
+        do throws(StoreError) {
+            var page = try Self.past(
+                listing, in: currentStore, limit: max(1, listing.pageSize - present.count))
+            let ended = Set(page.entries.map { Beginning($0) })
+            page.entries = present.filter { !ended.contains(Beginning($0)) } + page.entries
+            return page
+        } catch {
+            throw IPAMError(reading: error)
+        }
+    }
+
+    /// What tells entries of one owner apart.
+    private struct Beginning: Hashable {
+        var owner: OwnerKey
+        var since: Timestamp
+
+        init(_ entry: HistoryEntry) { (owner, since) = (entry.owner.key, entry.since) }
+    }
+
+    private func present(_ listing: HistoryListing) throws(IPAMError) -> [HistoryEntry] {
+        let bindings = try read { ledger, _ throws(IPAMError) in
+            switch listing.subject {
+            case .address(let address): [ledger.binding(holding: address)].compactMap(\.self)
+            case .object(let namespace, let name):
+                try ledger.bindings(
+                    matching: BindingFilter(namespace: namespace, name: name), after: nil,
+                    limit: HistoryListing.largestPageSize
+                ).bindings
+            }
+        }
+        return bindings.map { HistoryEntry($0) }.filter { $0.overlaps(from: listing.from, through: listing.through) }
+    }
+
+    private static func past(
+        _ listing: HistoryListing, in store: any LedgerStore, limit: Int
+    ) throws(StoreError) -> HistoryPage {
+        var page = HistoryPage(entries: [])
+        var before = listing.before ?? .max
+        while true {
+            let batch = try store.history(of: listing.subject, before: before, limit: historyBatch)
+            for entry in batch {
+                // They come in the order in which they ended.
+                if let from = listing.from, let until = entry.until, until <= from { return page }
+                before = entry.revision
+                guard entry.overlaps(from: listing.from, through: listing.through) else { continue }
+                page.entries.append(entry)
+                if page.entries.count == limit {
+                    page.before = before
+                    return page
+                }
+            }
+            if batch.count < historyBatch { return page }
+        }
+    }
+}
+
+/// Runs what blocks on a thread that may.
+func blocking<Value: Sendable, Failure: Error>(
+    _ body: @escaping @Sendable () throws(Failure) -> Value
+) async throws(Failure) -> Value {
+    let result: Result<Value, Failure> = await withCheckedContinuation { continuation in
+        DispatchQueue.global().async {
+            continuation.resume(returning: Result { () throws(Failure) in try body() })
+        }
+    }
+    return try result.get()
+}
+
+extension IPAMError {
+    /// What kept the store from being read.
+    init(reading error: StoreError) {
+        self = error.code == .notLeader
+            ? IPAMError(error) : IPAMError(.unavailable, .storeUnavailable, "the store cannot be read: \(error)")
+    }
+}

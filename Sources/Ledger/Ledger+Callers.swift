@@ -1,0 +1,138 @@
+import IPAMModel
+
+// Promise 8: an agent acts for its own node only. Judged as part of the command's batch, by the attachments that the
+// binding has just then: between a look before and the change another command could come.
+extension Ledger {
+    /// Throws PERMISSION_DENIED where `command` is not the caller's business; changes nothing.
+    func check(_ command: Command, of caller: Caller) throws(IPAMError) {
+        guard caller.isBoundToNode else { return }
+        guard let node = caller.node else { throw .nodeUnknown(caller) }
+        let agent = NodeAgent(name: caller.name, node: node)
+        switch command {
+        case .allocate(let request): try check(request, of: agent)
+        case .release(let request): try check(request, of: agent)
+        case .transfer(let request): try check(request, of: agent)
+        case .renewCopies(let request): try agent.owns(request.node, "copies of node \(request.node)")
+        case .createPool(let pool): try agent.mayMake(pool)
+        case .updatePool(let pool): try agent.mayChange(spaceIndexes[pool.name].flatMap { spaces[$0]?.pool }, to: pool)
+        case .deletePool(let name): throw .notForAgents("pool \(name) is deleted", agent)
+        }
+    }
+
+    private func check(_ request: AllocateRequest, of agent: NodeAgent) throws(IPAMError) {
+        let key = request.owner.key
+        guard let attachment = request.attachment else {
+            throw .notForAgents("\(key) is reserved ahead of any pod", agent)
+        }
+        try agent.owns(attachment, of: key)
+        // What another node's pod carries does not become its own by the name of that pod.
+        let binding = slot(of: key).flatMap { slots[$0] }
+        for carrier in [binding?.active, binding?.target].compactMap(\.self) where carrier.isSamePod(as: attachment) {
+            try agent.owns(carrier, of: key)
+        }
+    }
+
+    private func check(_ request: ReleaseRequest, of agent: NodeAgent) throws(IPAMError) {
+        switch request {
+        case .attachment(let id, let owner, let network):
+            guard let slot = slot(carriedBy: id, of: owner, network: network), let binding = slots[slot] else { return }
+            for attachment in [binding.target, binding.active].compactMap(\.self) where attachment.id.matches(id) {
+                return try agent.owns(attachment, of: binding.owner.key)
+            }
+        case .binding(let owner):
+            guard let binding = slot(of: owner.key).flatMap({ slots[$0] }),
+                !binding.owner.isAnotherObject(than: owner.uid)
+            else { return }
+            // A halted VM is on no node.
+            guard binding.isCarried else { throw .notForAgents("the binding of \(owner.key) is released", agent) }
+            for attachment in [binding.active, binding.target].compactMap(\.self) {
+                try agent.owns(attachment, of: owner.key)
+            }
+        }
+    }
+
+    private func check(_ request: TransferRequest, of agent: NodeAgent) throws(IPAMError) {
+        let key = request.owner.key
+        let binding = slot(of: key).flatMap { slots[$0] }
+        let isOpen = binding?.migrationUID == request.migrationUID
+        switch request.phase {
+        case .prepare(let target):
+            try agent.owns(target, of: key)
+            if isOpen, let open = binding?.target { try agent.owns(open, of: key) }
+        case .commit(let targetOwner):
+            let mayGive = targetOwner != nil && binding?.endedMigration?.released != nil
+            try check(isOpen || mayGive, request, of: agent, binding)
+        case .abort:
+            try check(isOpen || binding?.endedMigration?.released != nil, request, of: agent, binding)
+        }
+    }
+
+    /// A migration is its source's and its target's; a message that changes nothing any more (promise 4) is nobody's.
+    private func check(
+        _ changes: Bool, _ request: TransferRequest, of agent: NodeAgent, _ binding: Binding?
+    ) throws(IPAMError) {
+        guard changes, let binding, [binding.migrationUID, binding.endedMigration?.uid].contains(request.migrationUID)
+        else { return }
+        let parties = [binding.active, binding.target].compactMap(\.self).map(\.node)
+        guard let other = parties.last, !parties.contains(agent.node) else { return }
+        throw .otherNode(other, "migration \(request.migrationUID) of \(binding.owner.key)", agent)
+    }
+}
+
+/// An agent as its credentials prove it.
+struct NodeAgent {
+    var name: String
+    var node: String
+
+    func owns(_ attachment: Attachment, of owner: OwnerKey) throws(IPAMError) {
+        try owns(attachment.node, "pod \(attachment.pod) of \(owner)")
+    }
+
+    func owns(_ other: String, _ what: String) throws(IPAMError) {
+        if other != node { throw .otherNode(other, what, self) }
+    }
+
+    /// What network configurations describe gives addresses to whoever uses that network, and is nobody's default.
+    func mayMake(_ pool: Pool) throws(IPAMError) {
+        guard pool.isNamedAfterPrefixes, !pool.isDefault, pool.namespaces.isEmpty else {
+            throw .notForAgents("pool \(pool.name) is made", self)
+        }
+    }
+
+    /// What an operator set of such a pool stays, and so do all other pools.
+    func mayChange(_ old: Pool?, to new: Pool) throws(IPAMError) {
+        guard let old else { return }
+        var allowed = new
+        allowed.namespaces = old.namespaces
+        allowed.isDefault = old.isDefault
+        allowed.namespaceQuota = old.namespaceQuota
+        allowed.reuseDelay = old.reuseDelay
+        guard old.isNamedAfterPrefixes, new.isNamedAfterPrefixes, allowed == new else {
+            throw .notForAgents("pool \(new.name) is changed", self)
+        }
+    }
+}
+
+extension IPAMError {
+    fileprivate static func nodeUnknown(_ caller: Caller) -> IPAMError {
+        IPAMError(
+            .permissionDenied, .nodeUnknown,
+            "nothing proves which node the agent \(caller.name) is on, and an agent acts for its own only: its token must "
+                + "be bound to its pod (a projected volume's is), or its certificate be for system:node:NODE",
+            metadata: ["caller": caller.name])
+    }
+
+    fileprivate static func otherNode(_ other: String, _ what: String, _ agent: NodeAgent) -> IPAMError {
+        IPAMError(
+            .permissionDenied, .otherNode,
+            "\(what) is node \(other)'s, and the caller is the agent of node \(agent.node), which acts for its own only",
+            metadata: ["node": other, "callerNode": agent.node, "caller": agent.name])
+    }
+
+    fileprivate static func notForAgents(_ what: String, _ agent: NodeAgent) -> IPAMError {
+        IPAMError(
+            .permissionDenied, .roleMissing,
+            "\(what) by an operator, and the caller is the agent of node \(agent.node); ask with an operator's credentials",
+            metadata: ["caller": agent.name, "callerNode": agent.node, "roles": "agent"])
+    }
+}

@@ -1,0 +1,40 @@
+import Glibc
+
+/// A unix socket that takes connections, on as many threads as want one.
+package struct UnixListener: ~Copyable, Sendable {
+    /// How many wait in the kernel while all threads are busy; more wait in connect(2).
+    private static let backlog: Int32 = 512
+
+    private let descriptor: FileDescriptor
+
+    /// Takes the place of what is at `path`: that nobody answers there any more is for the caller to know.
+    package init(path: String) throws(StreamError) {
+        descriptor = FileDescriptor(socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
+        guard descriptor.number >= 0 else { throw .system }
+        guard unsafe unlink(path) == 0 || errno == ENOENT else { throw .system }
+        let number = descriptor.number
+        let isBound = try sockaddr_un.with(path: path) { unsafe bind(number, $0, $1) == 0 }
+        guard isBound, listen(number, Self.backlog) == 0 else { throw .system }
+    }
+
+    /// The next connection; nil once the listener is closed. `patience` is the connection's, for sending.
+    package func accept(patience: Duration) -> UnixStream? {
+        while true {
+            let number = unsafe Glibc.accept(descriptor.number, nil, nil)
+            if number >= 0 {
+                _ = fcntl(number, F_SETFD, FD_CLOEXEC)
+                if let stream = try? UnixStream(FileDescriptor(number), patience: patience) { return stream }
+                continue
+            }
+            switch errno {
+            case EINTR, ECONNABORTED: continue
+            // Out of descriptors or memory: whoever connects waits until some are given back.
+            case EMFILE, ENFILE, ENOBUFS, ENOMEM: usleep(100_000)
+            default: return nil
+            }
+        }
+    }
+
+    /// Ends every `accept`, also those that will be called.
+    package func close() { shutdown(descriptor.number, Int32(SHUT_RDWR)) }
+}

@@ -1,0 +1,242 @@
+import Addresses
+import IPAMModel
+import KubeVirt
+
+/// That somebody has an address, by one of another IPAM's records.
+struct ImportClaim {
+    var owner: Owner
+    var addresses: [IPAddress]
+    var mac: MACAddress?
+    var pool: String
+    /// The record.
+    var source: String
+}
+
+/// What came of one record.
+enum ImportFinding {
+    case claim(ImportClaim)
+    /// Nobody needs it any more; why.
+    case leftOut(source: String, addresses: [IPAddress], String)
+    /// Whose it is cannot be told; why, and what would help.
+    case unclear(source: String, addresses: [IPAddress], String)
+}
+
+/// Tells whose each address is, by what the cluster's objects say of pods, VMs and networks.
+struct ImportReader {
+    /// Of a pool: the CNI network, with "/INTERFACE" or without, whatever the objects say.
+    typealias Overrides = [String: String]
+
+    private struct Obstacle: Error {
+        var why: String
+        var isGone = false
+    }
+
+    let objects: ForeignObjects
+    let hostLocal: [HostLocal]
+    let networks: Overrides
+
+    var findings: [ImportFinding] {
+        objects.kubeOVNAddresses.map(finding) + objects.whereaboutsPools.flatMap(findings) + leftovers
+            + hostLocal.flatMap { $0.entries.map(finding) }
+    }
+
+    /// Pools that the objects describe, by their names.
+    var pools: [String: Pool] {
+        var pools = objects.subnets.mapValues(\.pool)
+        for pool in objects.networks.compactMap(\.pool) { pools[pool.name] = pool }
+        for pool in objects.whereaboutsPools where definition(of: pool) == nil {
+            pools[pool.name] = Pool(name: pool.name, prefixes: [PoolPrefix(prefix: pool.prefix)])
+        }
+        return pools
+    }
+
+    private func finding(
+        _ source: String, _ addresses: [IPAddress], _ read: () throws(Obstacle) -> ImportClaim
+    ) -> ImportFinding {
+        do {
+            return .claim(try read())
+        } catch {
+            return error.isGone
+                ? .leftOut(source: source, addresses: addresses, error.why)
+                : .unclear(source: source, addresses: addresses, error.why)
+        }
+    }
+
+    // MARK: - Kube-OVN
+
+    private func finding(_ record: KubeOVN.Address) -> ImportFinding {
+        let source = "IP \(record.name)"
+        return finding(source, record.addresses) { () throws(Obstacle) in
+            guard !record.addresses.isEmpty else { throw Obstacle(why: "it has no address", isGone: true) }
+            guard !record.namespace.isEmpty else { throw Obstacle(why: "it is no pod's", isGone: true) }
+            let name = ForeignObjects.Name(record.namespace, record.owner)
+            var owner: Owner
+            if record.isMachine {
+                owner = Owner(
+                    kind: .virtualMachine, namespace: name.namespace, name: name.name,
+                    uid: objects.machines[name]?.uid ?? "", network: "")
+            } else {
+                owner = try self.owner(ofPod: name).owner
+            }
+            owner.network = try network(
+                of: record, owner: record.isMachine ? owner.name : nil, pod: record.isMachine ? nil : name)
+            return ImportClaim(
+                owner: owner, addresses: record.addresses, mac: record.mac, pool: record.subnet, source: source)
+        }
+    }
+
+    private func network(
+        of record: KubeOVN.Address, owner machine: String?, pod: ForeignObjects.Name?
+    ) throws(Obstacle) -> String {
+        let provider = record.provider(of: objects.subnets[record.subnet])
+        if let given = networks[record.subnet] {
+            if given.contains("/") { return given }
+            if provider == "ovn" || provider.isEmpty { return "\(given)/\(MachineNetwork.primaryInterface)" }
+        }
+        guard provider != "ovn", !provider.isEmpty else {
+            throw Obstacle(
+                why: "it is of Kube-OVN's own network: say which network will be the pods' instead, with "
+                    + "--network \(record.subnet)=NAME")
+        }
+        guard let (name, second) = KubeOVN.definition(of: provider), let definition = objects.definitions[name] else {
+            throw Obstacle(why: "its network is that of provider \(provider), and no such network definition is given")
+        }
+        let network = networks[record.subnet] ?? definition.name
+        if let second { return "\(network)/\(second)" }
+        let vm = machine.flatMap { objects.machines[ForeignObjects.Name(record.namespace, $0)] }
+        let meant = vm?.interfaces.filter {
+            $0.multus == "\(name)" || $0.multus == name.name && name.namespace == record.namespace
+        }
+        if let meant, meant.count == 1 { return "\(network)/\(meant[0].interface)" }
+        let carriers = objects.pods.filter { key, value in
+            key == pod || machine != nil && value.machine == machine && key.namespace == record.namespace
+        }
+        for (_, carrier) in carriers {
+            if let found = carrier.interface(holding: record.addresses) { return "\(network)/\(found)" }
+        }
+        throw Obstacle(
+            why: "the name of its NIC in the pod is not known: give the VirtualMachine, or --network "
+                + "\(record.subnet)=\(network)/INTERFACE")
+    }
+
+    // MARK: - whereabouts
+
+    private func findings(_ pool: Whereabouts.Pool) -> [ImportFinding] {
+        let definition = definition(of: pool)
+        return pool.allocations.map { record in
+            let source = "IPPool \(pool.name)"
+            return finding(source, [record.address]) { () throws(Obstacle) in
+                guard let name = record.pod else {
+                    throw Obstacle(why: "whose it is does not stand in it: \"\(record.podRef)\" is no pod")
+                }
+                var (owner, pod) = try self.owner(ofPod: name)
+                let shown = pod.interfaces.first {
+                    $0.interface == record.interface && !record.interface.isEmpty || $0.has(record.address)
+                }
+                let interface = record.interface.isEmpty ? shown?.interface ?? "" : record.interface
+                let network = networks[pool.name] ?? network(of: shown) ?? definition?.name
+                guard let network else {
+                    throw Obstacle(
+                        why: "its network is not known: give the network definition with that range, or --network "
+                            + "\(pool.name)=NAME")
+                }
+                guard network.contains("/") || !interface.isEmpty else {
+                    throw Obstacle(why: "its NIC is not known: --network \(pool.name)=\(network)/INTERFACE tells")
+                }
+                owner.network = network.contains("/") ? network : "\(network)/\(interface)"
+                return ImportClaim(
+                    owner: owner, addresses: [record.address], mac: shown?.mac.flatMap { MACAddress($0) },
+                    pool: definition?.pool?.name ?? pool.name, source: source)
+            }
+        }
+    }
+
+    /// The network whose ranges have this one.
+    private func definition(of pool: Whereabouts.Pool) -> ForeignObjects.Network? {
+        let all = objects.networks.filter { network in
+            network.pool?.prefixes.contains { $0.prefix == pool.prefix } == true
+                && (network.whereaboutsName.isEmpty || pool.name.hasPrefix(network.whereaboutsName + "-"))
+        }
+        return Set(all.map(\.name)).count == 1 ? all.first : nil
+    }
+
+    private func network(of interface: ForeignObjects.Pod.Interface?) -> String? {
+        guard let interface, let name = ForeignObjects.Name(interface.name) else { return nil }
+        return objects.definitions[name]?.name
+    }
+
+    /// What whereabouts holds in all ranges, and in none of those that are given.
+    private var leftovers: [ImportFinding] {
+        let known = objects.whereaboutsPools.flatMap { $0.allocations.map(\.address) }
+        return objects.whereaboutsReservations.filter { reservation in !known.contains(where: reservation.names) }.map {
+            .leftOut(
+                source: "OverlappingRangeIPReservation \($0.name)", addresses: [],
+                "no IPPool that is given has it (it names \($0.podRef))")
+        }
+    }
+
+    // MARK: - host-local
+
+    private func finding(_ record: HostLocal.Entry) -> ImportFinding {
+        let source = "host-local \(record.network)"
+        return finding(source, [record.address]) { () throws(Obstacle) in
+            let holders = objects.pods.filter { $0.value.has(record.address) && !$0.value.hasEnded }
+            guard let (name, pod) = holders.first, holders.count == 1 else {
+                if objects.pods.isEmpty {
+                    throw Obstacle(why: "whose it is only pods tell: give `kubectl get pods -A -o yaml`")
+                }
+                throw holders.isEmpty
+                    ? Obstacle(why: "no pod has it", isGone: true)
+                    : Obstacle(why: "\(holders.keys.map(\.description).sorted().joined(separator: " and ")) have it")
+            }
+            var owner = try self.owner(ofPod: name).owner
+            let shown = pod.interfaces.first { $0.has(record.address) }
+            let named = record.interface.isEmpty ? shown?.interface ?? "" : record.interface
+            let interface = named.isEmpty ? MachineNetwork.primaryInterface : named
+            let network = networks[record.network] ?? record.network
+            owner.network = network.contains("/") ? network : "\(network)/\(interface)"
+            let described = objects.networks.first { $0.name == record.network }?.pool
+            guard let pool = described, pool.prefixes.contains(where: { $0.prefix.contains(record.address) }) else {
+                throw Obstacle(
+                    why: "its network's configuration, which tells the pool, is not given: add /etc/cni/net.d's file "
+                        + "with the name \(record.network), or its network definition")
+            }
+            return ImportClaim(
+                owner: owner, addresses: [record.address], mac: shown?.mac.flatMap { MACAddress($0) }, pool: pool.name,
+                source: source)
+        }
+    }
+
+    // MARK: - Owners
+
+    private func owner(ofPod name: ForeignObjects.Name) throws(Obstacle) -> (owner: Owner, pod: ForeignObjects.Pod) {
+        guard let pod = objects.pods[name] else {
+            if objects.pods.isEmpty {
+                throw Obstacle(why: "whether pod \(name) is a VM's only pods tell: give `kubectl get pods -A -o yaml`")
+            }
+            throw Obstacle(why: "its pod \(name) is gone", isGone: true)
+        }
+        if pod.hasEnded { throw Obstacle(why: "its pod \(name) has ended", isGone: true) }
+        guard let machine = pod.machine else {
+            return (Owner(kind: .pod, namespace: name.namespace, name: name.name, uid: pod.uid, network: ""), pod)
+        }
+        let uid = objects.machines[ForeignObjects.Name(name.namespace, machine)]?.uid ?? ""
+        return (
+            Owner(kind: .virtualMachine, namespace: name.namespace, name: machine, uid: uid, network: ""), pod
+        )
+    }
+}
+
+extension ForeignObjects.Pod {
+    func has(_ address: IPAddress) -> Bool {
+        addresses.contains { IPAddress($0) == address } || interfaces.contains { $0.has(address) }
+    }
+
+    func interface(holding addresses: [IPAddress]) -> String? {
+        interfaces.first { interface in addresses.contains(where: interface.has) }?.interface
+    }
+}
+
+extension ForeignObjects.Pod.Interface {
+    func has(_ address: IPAddress) -> Bool { ips?.contains { IPAddress($0) == address } ?? false }
+}

@@ -1,0 +1,111 @@
+import Foundation
+import IPAMModel
+import Ledger
+import LedgerStore
+import RPC
+import StoreConformance
+import Testing
+
+@testable import EtcdStore
+
+/// A real etcd with TLS, client certificates, users and roles.
+@Suite(.serialized, .enabled(if: EtcdCluster.isInstalled)) struct `A closed etcd` {
+    private let prefix = "/holdfast/\(UUID())/"
+    private let folder = FileManager.default.temporaryDirectory.appending(
+        path: "holdfast-closed-\(UUID().uuidString.prefix(8))")
+
+    private func open(_ configuration: EtcdConfiguration) throws(StoreError) -> EtcdTenure {
+        try EtcdTenure.open(configuration, as: "test")
+    }
+
+    private func commitAndRead(_ tenure: EtcdTenure, revision: UInt64 = 1) throws {
+        let binding = Example.binding(owner: Int(revision), address: Int(revision))
+        try tenure.commit([.putBinding(binding)], revision: revision)
+        #expect(try tenure.load().bindings.contains(binding))
+    }
+
+    @Test func `lets in who shows a certificate of its authority, and nobody else`() throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let certificates = try Certificates(in: folder.appending(path: "ours"))
+        let others = try Certificates(in: folder.appending(path: "others"))
+        let etcd = try EtcdCluster(certificates: certificates)
+        var configuration = etcd.configuration(prefix)
+        configuration.credentials = try certificates.credentials()
+        let tenure = try open(configuration)
+        try commitAndRead(tenure)
+        tenure.close()
+
+        let theirs = try others.credentials()
+        let nameless = ChannelCredentials.tls(roots: try certificates.pem("ca.pem"))
+        let stranger = ChannelCredentials.tls(
+            roots: try certificates.pem("ca.pem"), certificateChain: try others.pem("client.pem"),
+            privateKey: try others.pem("client.key"))
+        for credentials in [theirs, nameless, stranger, .insecure] {
+            configuration.credentials = credentials
+            #expect { try open(configuration) } throws: { ($0 as? StoreError)?.code == .failed }
+        }
+    }
+
+    /// Makes `holdfast` with the password `secret`, who may use the prefix only, and puts authentication on.
+    private func makeUsers(_ etcd: EtcdCluster) throws {
+        for command in [
+            ["role", "add", "holdfast"],
+            ["role", "grant-permission", "--prefix=true", "holdfast", "readwrite", prefix],
+            ["user", "add", "holdfast:secret"], ["user", "grant-role", "holdfast", "holdfast"],
+            ["user", "add", "root:root"], ["user", "grant-role", "root", "root"], ["auth", "enable"],
+        ] {
+            let (status, text) = try etcd.ctl(command)
+            if status != 0 { throw Failure("etcdctl \(command.joined(separator: " ")): \(text)") }
+        }
+        etcd.user = "root:root"
+    }
+
+    @Test func `with users lets in the one whose role has the prefix, and says what is wrong to all others`() throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let certificates = try Certificates(in: folder)
+        let etcd = try EtcdCluster(members: 3, certificates: certificates)
+        try makeUsers(etcd)
+        var configuration = etcd.configuration(prefix)
+        configuration.credentials = try certificates.credentials()
+        configuration.user = ("holdfast", "secret")
+        // The whole way of a server: election, watch, lease, commits.
+        let leading = try LeadingStore(configuration)
+        try leading.commit([.putBinding(Example.binding(owner: 1, address: 1))], revision: 1)
+        #expect(try leading.load().bindings.count == 1)
+        leading.close()
+
+        func refusal(_ change: (inout EtcdConfiguration) -> Void) -> StoreError? {
+            var other = configuration
+            change(&other)
+            do throws(StoreError) {
+                try open(other).close()
+                return nil
+            } catch { return error }
+        }
+        for error in [
+            refusal { $0.user = ("holdfast", "wrong") }, refusal { $0.user = ("nobody", "secret") },
+            refusal { $0.prefix = "/holdfast/elsewhere/" },
+        ] {
+            #expect(error?.code == .unwritable)
+            #expect(
+                error?.message.contains("look at --etcd-user and --etcd-password-file") == true,
+                "\(error?.message ?? "let in")")
+        }
+    }
+
+    @Test func `whose tokens end is asked for new ones, and no call fails for it`() async throws {
+        let etcd = try EtcdCluster(flags: ["--auth-token-ttl", "1"])
+        try makeUsers(etcd)
+        var configuration = etcd.configuration(prefix)
+        configuration.user = ("holdfast", "secret")
+        let client = try EtcdClient(configuration)
+        _ = try client.range(from: prefix, timeout: .seconds(20))
+        // etcd looks every second for tokens that were not used for one.
+        try await Task.sleep(for: .seconds(4))
+        _ = try client.range(from: prefix, timeout: .seconds(20))
+        // Once users or roles have changed, every token is old.
+        try etcd.ctl("role", "add", "another")
+        _ = try client.range(from: prefix, timeout: .seconds(20))
+        await client.close()
+    }
+}

@@ -1,0 +1,141 @@
+import Addresses
+import ArgumentParser
+import Foundation
+import IPAMAPI
+import IPAMModel
+import Program
+import Testing
+
+@testable import holdfast
+
+/// `holdfast import`, on objects as kubectl prints them; with a real server: Tests/outside/test_import.py.
+@Suite struct `What import reads` {
+    private static let folder = URL(filePath: #filePath).deletingLastPathComponent()
+
+    private func path(_ name: String) -> String { Self.folder.appending(path: "Import/\(name)").path }
+
+    /// What is printed, and whether it ended well.
+    private func dryRun(
+        _ files: [String], _ options: [String] = [], calls: FakeCalls = FakeCalls()
+    ) async throws -> String {
+        let line = ["import", "--dry-run"] + options + files.map(path)
+        let command = try #require(try Holdfast.parseAsRoot(line) as? ImportCommand)
+        var output = ""
+        let session = Session(
+            calls: calls, timeout: .seconds(1), format: command.options.output ?? .table, now: Sample.now,
+            write: { output += $0 + "\n" })
+        do {
+            try await command.run(session)
+        } catch let code as ExitCode {
+            output += "exit \(code.rawValue)\n"
+        }
+        #expect(calls.noted.isEmpty)
+        return output
+    }
+
+    /// After a change that is meant: `UPDATE_GOLDEN=1 swift test --filter HoldfastCLITests`, and read the difference.
+    private func compare(_ output: String, with name: String) throws {
+        let file = Self.folder.appending(path: "Golden/\(name)")
+        if ProcessInfo.processInfo.environment["UPDATE_GOLDEN"] != nil { try Data(output.utf8).write(to: file) }
+        #expect(output == (try String(contentsOf: file, encoding: .utf8)), "\(name)")
+    }
+
+    @Test(arguments: ["table", "json"]) func `Kube-OVN's subnets and IPs`(format: String) async throws {
+        let output = try await dryRun(
+            ["cluster.yaml", "kube-ovn.yaml"], ["-o", format, "--network", "ovn-default=vm-net"])
+        try compare(output, with: "import-kube-ovn.\(format)")
+    }
+
+    @Test func `whereabouts' pools and reservations`() async throws {
+        try compare(try await dryRun(["cluster.yaml", "whereabouts.yaml"]), with: "import-whereabouts.table")
+    }
+
+    @Test func `host-local's state, with the node's configuration`() async throws {
+        let output = try await dryRun(
+            ["cluster.yaml", "10-cbr0.conflist"], ["--host-local", path("host-local")])
+        try compare(output, with: "import-host-local.table")
+    }
+
+    @Test func `what cannot be told, each with what would tell it`() async throws {
+        let output = try await dryRun(["kube-ovn.yaml", "whereabouts.yaml"], ["--host-local", path("host-local")])
+        try compare(output, with: "import-unclear.table")
+    }
+
+    @Test func `what the server has already, and has otherwise`() async throws {
+        func binding(_ name: String, _ network: String, _ addresses: [String]) throws -> DescribedBinding {
+            DescribedBinding(
+                binding: Binding(
+                    owner: Owner(
+                        kind: .virtualMachine, namespace: name == "testvm" ? "default" : "prod", name: name,
+                        network: network), pool: "lan",
+                    assignments: try addresses.map {
+                        Assignment(address: try #require(IPAddress($0)), prefixLength: 16, gateway: nil)
+                    }, mac: try #require(MACAddress("02:00:00:00:16:05")), revision: 1, createdAt: Sample.now,
+                    updatedAt: Sample.now))
+        }
+        let calls = FakeCalls(
+            bindings: [
+                try binding("testvm", "lan/pod094a367b026", ["10.16.0.5", "fd00:10:16::5"]),
+                try binding("idle", "lan/eth0", ["10.16.0.99"]), try binding("other", "lan/eth0", ["10.16.0.9"]),
+            ])
+        let output = try await dryRun(
+            ["cluster.yaml", "kube-ovn.yaml"], ["--network", "ovn-default=vm-net"], calls: calls)
+        try compare(output, with: "import-server.table")
+    }
+
+    @Test func `nothing is done where anything conflicts, unless it is asked for`() async throws {
+        let files = ["cluster.yaml", "whereabouts.yaml"].map(path)
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        await #expect(throws: Failure.self) { try await run(["import"] + files, on: calls) }
+        #expect(calls.noted.isEmpty)
+        await #expect(throws: ExitCode.self) { try await run(["import", "--partial"] + files, on: calls) }
+        #expect(
+            calls.noted == [
+                "create pool 10.20.0.0-24-fd20---64",
+                """
+                allocate vm default/testvm (storage-net/pod49a25f9feef) pool 10.20.0.0-24-fd20---64 \
+                ["10.20.0.5", "fd20::5"] mac 02:00:00:00:20:05 attached false
+                """,
+            ])
+    }
+
+    @Test func `a pool that the server refuses takes its addresses with it, each named`() async throws {
+        let calls = FakeCalls(refusal: IPAMError(.failedPrecondition, .poolOverlap, "it overlaps"))
+        let plan = ["import", "--partial", path("cluster.yaml"), path("whereabouts.yaml")]
+        await #expect(throws: Failure.self) { try await run(plan, on: calls) }
+    }
+
+    @Test(arguments: [
+        ("- a: [", "cannot be read"),
+        ("{apiVersion: kubeovn.io/v1, kind: Subnet, metadata: {name: x}, spec: {cidrBlock: 10.0.0.1/8}}", "Subnet x"),
+        ("{apiVersion: kubeovn.io/v1, kind: IP, metadata: {name: x}, spec: {ipAddress: 10.0.0}}", "IP x"),
+        (
+            "{apiVersion: whereabouts.cni.cncf.io/v1alpha1, kind: IPPool, metadata: {name: x}, spec: {range: any}}",
+            "IPPool x"
+        ),
+        (
+            "{apiVersion: whereabouts.cni.cncf.io/v1alpha1, kind: IPPool, metadata: {name: x}, spec: {range: 10.0.0.0/24, allocations: {a: {}}}}",
+            "offset"
+        ),
+    ])
+    func `what is malformed is refused by name`(text: String, complaint: String) throws {
+        var objects = ForeignObjects()
+        do {
+            try objects.read(text, from: "ipam.yaml")
+            Issue.record("read: \(text)")
+        } catch let failure as Failure {
+            #expect(failure.description.hasPrefix("ipam.yaml") && failure.description.contains(complaint), "\(failure)")
+        }
+    }
+
+    @Test func `objects of other kinds, empty lists and empty files are passed over`() throws {
+        var objects = ForeignObjects()
+        for text in [
+            "", "---\n", "{kind: List, apiVersion: v1, items: []}",
+            "{kind: Service, apiVersion: v1, metadata: {name: x}}", "[]", "text",
+        ] {
+            try objects.read(text, from: "x")
+        }
+        #expect(objects.kubeOVNAddresses.isEmpty && objects.pods.isEmpty)
+    }
+}

@@ -1,0 +1,174 @@
+import Addresses
+import Foundation
+import IPAMAPI
+import IPAMModel
+import Ledger
+import LedgerStore
+import Logging
+import RPC
+import Synchronization
+import Testing
+
+@testable import IPAMService
+
+private let timeout = Duration.seconds(10)
+
+private func vm(_ name: String) -> Owner {
+    Owner(kind: .virtualMachine, namespace: "default", name: name, uid: "uid-\(name)", network: "vm-net/eth0")
+}
+
+private func pod(_ name: String, node: String = "node-a") -> Attachment {
+    Attachment(node: node, pod: name, podUID: "uid-\(name)", containerID: "c-\(name)")
+}
+
+/// The real server, over a socket.
+@Suite struct `The history as it is asked for` {
+    private static let pools = """
+        - {name: vm-net, is_default: true, reuse_delay: 0s, prefixes: [{prefix: 10.16.0.0/24, gateway: 10.16.0.1}]}
+        """
+
+    private func withServer(_ body: (ServerProcess, IPAMClient) async throws -> Void) async throws {
+        let server = try ServerProcess(pools: Self.pools)
+        server.logLevel = "info"
+        try server.start()
+        let client = try IPAMClient(server: server.socket)
+        do {
+            try await body(server, client)
+        } catch { Issue.record(error) }
+        await client.close()
+        server.kill(SIGTERM)
+    }
+
+    private func history(_ client: IPAMClient, _ listing: HistoryListing) async throws -> [HistoryEntry] {
+        try await client.history(listing, timeout: timeout).entries
+    }
+
+    @Test func `who had an address at a time, also after a restart`() async throws {
+        try await withServer { server, client in
+            let address = try #require(IPAddress("10.16.0.15"))
+            _ = try await client.allocate(
+                AllocateRequest(owner: vm("one"), attachment: pod("one-1"), addresses: [address]), timeout: timeout)
+            _ = try await client.release(
+                .attachment(pod("one-1").id, owner: vm("one"), network: "vm-net/eth0"), timeout: timeout)
+            _ = try await client.release(.binding(vm("one")), timeout: timeout)
+            _ = try await client.allocate(
+                AllocateRequest(owner: vm("two"), attachment: pod("two-1", node: "node-b"), addresses: [address]),
+                timeout: timeout)
+            server.kill(SIGKILL)
+            try server.start()
+
+            let all = try await history(client, HistoryListing(subject: .address(address)))
+            #expect(all.map(\.owner.name) == ["two", "one", "one"])
+            #expect(all.map(\.end) == [nil, .freed, .detached])
+            #expect(all.map(\.node) == ["node-b", "", "node-a"])
+            #expect(all[0].until == nil && all[2].until == all[1].since)
+            #expect(try #require(all[1].until) <= all[0].since)
+            // In each of them, at its beginning and just before its end; and between two owners, nobody.
+            for entry in all {
+                for moment in [entry.since] + (entry.until.map { [Timestamp(nanoseconds: $0.nanoseconds - 1)] } ?? []) {
+                    let then = try await history(
+                        client, HistoryListing(subject: .address(address), from: moment, through: moment))
+                    #expect(then == [entry])
+                }
+            }
+            let gap = try #require(all[1].until)
+            if gap < all[0].since {
+                #expect(
+                    try await history(client, HistoryListing(subject: .address(address), from: gap, through: gap)) == []
+                )
+            }
+            let ofOne = try await history(client, HistoryListing(subject: .object(namespace: "default", name: "one")))
+            #expect(ofOne == Array(all[1...]))
+
+            var pages: [HistoryEntry] = []
+            var listing = HistoryListing(subject: .address(address), pageSize: 1)
+            repeat {
+                let page = try await client.history(listing, timeout: timeout)
+                pages += page.entries
+                listing.before = page.before
+            } while listing.before != nil
+            #expect(pages == all)
+        }
+    }
+
+    @Test func `a change is told in the audit log, with who, what and for whom`() async throws {
+        try await withServer { server, client in
+            _ = try await client.allocate(
+                AllocateRequest(owner: vm("one"), attachment: pod("one-1")), timeout: timeout)
+            // Nothing changes.
+            _ = try await client.allocate(
+                AllocateRequest(owner: vm("one"), attachment: pod("one-1")), timeout: timeout)
+            let target = pod("one-2", node: "node-b")
+            for phase in [TransferPhase.prepare(target: target), .commit(targetOwner: nil)] {
+                _ = try await client.transfer(
+                    TransferRequest(owner: vm("one"), migrationUID: "m-1", phase: phase), timeout: timeout)
+            }
+            _ = try await client.release(
+                .attachment(target.id, owner: vm("one"), network: "vm-net/eth0"), timeout: timeout)
+            _ = try await client.release(.binding(vm("one")), timeout: timeout)
+            // All that was committed is written before the server ends.
+            server.kill(SIGTERM)
+            let lines = server.logText.split(separator: "\n").filter { $0.contains(" audit") }
+            for (line, words) in zip(
+                lines,
+                [
+                    ["pool created", "pool=vm-net", "caller=holdfast-server"],
+                    [
+                        "allocated", "addresses=10.16.0.2", "node=node-a", "pod=one-1", "owner=vm default/one (vm-net/eth0)",
+                        "caller=anyone",
+                    ],
+                    ["migration prepared", "migration=m-1", "target=node-b/one-2", "pod=one-1"],
+                    ["migration committed", "migration=m-1", "node=node-b", "pod=one-2"],
+                    ["detached", "node=node-b", "pod=one-2"], ["freed", "addresses=10.16.0.2"],
+                ])
+            {
+                for word in words { #expect(line.contains(word), "\(line)") }
+            }
+            #expect(lines.count == 6, "\(server.logText)")
+            try server.start()
+        }
+    }
+
+    @Test func `what is older than its pool says is let go, and nothing else`() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-keeper-\(UUID())")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let store = try SQLiteStore(path: folder.appending(path: "ledger.sqlite").path)
+        defer { store.close() }
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let start = Timestamp(seconds: 1_800_000_000)
+        func writer(daysLater days: Int64) throws -> Writer {
+            Writer(
+                try Ledger(try store.load()), store: store,
+                clock: LedgerClock(wallClock: start.advanced(by: .seconds(days * 86_400)), notBefore: start),
+                logger: logger)
+        }
+        func fill(_ writer: Writer, _ name: String, count: Int) async throws {
+            for number in 0..<count {
+                let owner = vm("\(name)-\(number)")
+                _ = try await writer.submit(.allocate(AllocateRequest(owner: owner, pool: name)))
+                _ = try await writer.submit(.release(.binding(owner)))
+            }
+        }
+        let first = try writer(daysLater: 0)
+        for (name, prefix, days) in [("long", "10.1.0.0/16", 30), ("short", "10.2.0.0/16", 2)] as [(String, String, Int64)] {
+            _ = try await first.submit(
+                .createPool(
+                    Pool(
+                        name: name, prefixes: [PoolPrefix(prefix: try #require(IPPrefix(prefix)))],
+                        historyRetention: .seconds(days * 86_400))))
+        }
+        // More than one step of the keeper's, and the long ones in its way.
+        try await fill(first, "long", count: 300)
+        try await fill(first, "short", count: 300)
+        #expect(try await HistoryKeeper(writer: first, logger: logger).trim() == 0)
+
+        let later = try writer(daysLater: 3)
+        try await fill(later, "short", count: 5)
+        #expect(try await HistoryKeeper(writer: later, logger: logger).trim() == 300)
+        let kept = try store.history(after: 0, limit: 10_000)
+        #expect(kept.count == 305 && kept.filter { $0.pool == "short" }.count == 5)
+        #expect(try await HistoryKeeper(writer: try writer(daysLater: 31), logger: logger).trim() == 305)
+        #expect(try store.loadWithHistory().history.isEmpty)
+    }
+}

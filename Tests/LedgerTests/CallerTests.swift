@@ -1,0 +1,203 @@
+import Addresses
+import IPAMModel
+import Ledger
+import Testing
+
+/// Promise 8: an agent acts for its own node only, whatever it sends.
+@Suite struct CallerTests {
+    private let agentA = Caller(name: "agent-a", roles: .agent, node: "node-a")
+    private let agentB = Caller(name: "agent-b", roles: [.agent, .reader], node: "node-b")
+    private let stranger = Caller(name: "agent-c", roles: .agent, node: "node-c")
+
+    /// VM a, carried by pod a-1 on node-a.
+    private func bench() throws -> Bench {
+        var bench = try Bench(pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"), isDefault: true))
+        try bench.allocate(vm("a", uid: "u"), sandbox("a-1", at: 10))
+        return bench
+    }
+
+    private func prepare(_ target: Attachment) -> Command {
+        .transfer(TransferRequest(owner: vm("a"), migrationUID: "m", phase: .prepare(target: target)))
+    }
+
+    private func end(_ phase: TransferPhase) -> Command {
+        .transfer(TransferRequest(owner: vm("a"), migrationUID: "m", phase: phase))
+    }
+
+    private func release(_ attachment: Attachment, of owner: Owner? = vm("a")) -> Command {
+        .release(.attachment(attachment.id, owner: owner, network: "net/eth0"))
+    }
+
+    private func expectOtherNode(
+        _ bench: inout Bench, _ command: Command, by caller: Caller, is node: String,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        let refusal = bench.refusal { _ = try $0.ledger.apply(command, by: caller, at: $0.now) }
+        #expect(refusal?.code == .permissionDenied, sourceLocation: sourceLocation)
+        #expect(refusal?.reason == .otherNode, sourceLocation: sourceLocation)
+        #expect(refusal?.metadata["node"] == node, sourceLocation: sourceLocation)
+        #expect(refusal?.metadata["callerNode"] == caller.node, sourceLocation: sourceLocation)
+        #expect(
+            refusal?.message.contains(node) == true && refusal?.message.contains(caller.node ?? "?") == true,
+            "both nodes are named", sourceLocation: sourceLocation)
+    }
+
+    @Test func `an agent attaches pods of its own node, and of no other`() throws {
+        var bench = try bench()
+        let command = Command.allocate(AllocateRequest(owner: vm("b"), attachment: sandbox("b-1", node: "node-b")))
+        expectOtherNode(&bench, command, by: agentA, is: "node-b")
+        guard case .allocated(let binding, created: true) = try bench.ledger.apply(command, by: agentB, at: bench.now)
+        else { throw WrongOutcome() }
+        #expect(binding.active?.node == "node-b")
+    }
+
+    @Test func `a VM may restart on another node, but its pod is not another node's by name`() throws {
+        var bench = try bench()
+        let spoofed = Command.allocate(
+            AllocateRequest(owner: vm("a"), attachment: sandbox("a-1", at: 10, node: "node-b")))
+        expectOtherNode(&bench, spoofed, by: agentB, is: "node-a")
+        let restarted = Command.allocate(
+            AllocateRequest(owner: vm("a"), attachment: sandbox("a-2", at: 11, node: "node-b")))
+        #expect(throws: Never.self) { try bench.ledger.apply(restarted, by: agentB, at: bench.now) }
+    }
+
+    @Test func `an attachment is detached by its own node's agent, found by the owner or by the container`() throws {
+        var bench = try bench()
+        expectOtherNode(&bench, release(sandbox("a-1")), by: agentB, is: "node-a")
+        expectOtherNode(&bench, release(sandbox("a-1"), of: nil), by: agentB, is: "node-a")
+        #expect(
+            try bench.ledger.apply(release(sandbox("old", node: "node-b")), by: agentB, at: bench.now)
+                == .released(bench.ledger.binding(of: vm("a").key)), "what changes nothing is not refused")
+        #expect(throws: Never.self) { try bench.ledger.apply(release(sandbox("a-1")), by: agentA, at: bench.now) }
+        #expect(throws: Never.self) {
+            try bench.ledger.apply(release(sandbox("a-1")), by: stranger, at: bench.now)
+        }
+    }
+
+    @Test func `a binding is freed by the agent of the node that carries it, and not while it is on none`() throws {
+        var bench = try bench()
+        let command = Command.release(.binding(vm("a")))
+        expectOtherNode(&bench, command, by: agentB, is: "node-a")
+        try bench.release(sandbox("a-1"), of: vm("a"))
+        let halted = bench.refusal { _ = try $0.ledger.apply(command, by: agentA, at: $0.now) }
+        #expect(halted?.reason == .roleMissing && halted?.code == .permissionDenied)
+        try bench.allocate(vm("a"), sandbox("a-2", at: 11))
+        #expect(throws: Never.self) { try bench.ledger.apply(command, by: agentA, at: bench.now) }
+    }
+
+    @Test func `a migration is prepared by its target's node, and ended by its source's or its target's`() throws {
+        for (phase, caller) in [(TransferPhase.abort, agentA), (.abort, agentB), (.commit(targetOwner: nil), agentA)] {
+            var bench = try bench()
+            let target = sandbox("a-2", node: "node-b")
+            expectOtherNode(&bench, prepare(target), by: agentA, is: "node-b")
+            _ = try bench.ledger.apply(prepare(target), by: agentB, at: bench.now)
+            bench.ledger.commit()
+            expectOtherNode(&bench, end(.commit(targetOwner: nil)), by: stranger, is: "node-b")
+            expectOtherNode(&bench, end(.abort), by: stranger, is: "node-b")
+            let spoofed = prepare(sandbox("a-2", node: "node-c"))
+            expectOtherNode(&bench, spoofed, by: stranger, is: "node-b")
+            _ = try bench.ledger.apply(end(phase), by: caller, at: bench.now)
+            bench.ledger.commit()
+            // Promise 4: once more, by either side.
+            for other in [agentA, agentB] {
+                #expect(throws: Never.self) { try bench.ledger.apply(end(phase), by: other, at: bench.now) }
+            }
+        }
+    }
+
+    @Test func `an agent renews its own node's copies, and reserves nothing ahead of pods`() throws {
+        var bench = try bench()
+        expectOtherNode(&bench, .renewCopies(RenewCopiesRequest(node: "node-a")), by: agentB, is: "node-a")
+        let reserve = bench.refusal { bench in
+            _ = try bench.ledger.apply(.allocate(AllocateRequest(owner: vm("c"))), by: agentA, at: bench.now)
+        }
+        #expect(reserve?.reason == .roleMissing)
+    }
+
+    @Test func `an agent whose credentials name no node changes nothing`() throws {
+        var bench = try bench()
+        let nowhere = Caller(name: "agent", roles: .agent)
+        let refusal = bench.refusal { _ = try $0.ledger.apply(release(sandbox("a-1")), by: nowhere, at: $0.now) }
+        #expect(refusal?.reason == .nodeUnknown && refusal?.code == .permissionDenied)
+    }
+
+    @Test func `an agent makes the pools of network configurations, and touches no others`() throws {
+        var bench = try bench()
+        var inline = pool("10.9.0.0-24", poolPrefix("10.9.0.0/24"))
+        _ = try bench.ledger.apply(.createPool(inline), by: agentA, at: bench.now)
+        bench.ledger.commit()
+        inline.prefixes[0].gateway = address("10.9.0.1")
+        _ = try bench.ledger.apply(.updatePool(inline), by: agentB, at: bench.now)
+        bench.ledger.commit()
+        var wider = inline
+        wider.namespaceQuota = 9
+        var greedy = pool("10.8.0.0-24", poolPrefix("10.8.0.0/24"), isDefault: true)
+        greedy.isDefault = true
+        for command in [
+            .updatePool(wider), .createPool(greedy), .createPool(pool("mine", poolPrefix("10.8.0.0/24"))),
+            .updatePool(pool("net", poolPrefix("10.16.0.0/16"), isDefault: true)), .deletePool(name: "10.9.0.0-24"),
+        ] as [Command] {
+            let refusal = bench.refusal { _ = try $0.ledger.apply(command, by: agentA, at: $0.now) }
+            #expect(refusal?.reason == .roleMissing, "\(command)")
+        }
+    }
+
+    @Test func `names of pools tell whether they are made from prefixes`() {
+        let prefixes = [poolPrefix("10.9.0.0/24"), poolPrefix("fd00::/64")]
+        for network in ["", "blue", "a network/with: signs", String(repeating: "long", count: 20)] {
+            let name = Pool.name(after: prefixes.map(\.prefix), networkName: network)
+            #expect(Pool(name: name, prefixes: prefixes).isNamedAfterPrefixes, "\(name)")
+        }
+        #expect(!Pool(name: "vm-net", prefixes: prefixes).isNamedAfterPrefixes)
+        #expect(!Pool(name: "", prefixes: []).isNamedAfterPrefixes)
+    }
+
+    @Test(arguments: 0..<4)
+    func `in random histories agents change what is their node's, and leave all else`(number: Int) throws {
+        var history = RandomHistory(seededGenerator("agents \(number)"))
+        var bench = try Bench(RandomHistory.poolVariants[0][0], RandomHistory.poolVariants[1][1])
+        var refused = 0
+        for _ in 0..<4_000 {
+            bench.seconds += Int64(history.number(0...3))
+            let node = "node\(history.number(1...3))"
+            let caller = history.chance(10) ? .server : Caller(name: "agent", roles: .agent, node: node)
+            let command = history.next()
+            let before = try bench.bindings()
+            let result = Result { try bench.ledger.apply(command, by: caller, at: bench.now) }
+            bench.ledger.commit()
+            if case .failure(let error as IPAMError) = result, error.reason == .otherNode { refused += 1 }
+            guard caller.isBoundToNode else { continue }
+            let after = try bench.bindings()
+            for (id, old) in before {
+                let new = after[id]
+                guard new != old else { continue }
+                let (had, has) = (old.carriers, new?.carriers ?? [])
+                for attached in has
+                where !had.contains(where: { $0.id.matches(attached.id) && $0.node == attached.node }) {
+                    #expect(attached.node == node, "\(command) of \(node) attached \(attached)")
+                }
+                let isParty = (had + has).contains { $0.node == node }
+                #expect(
+                    isParty || had.isEmpty && has.isEmpty,
+                    "\(command) of \(node) changed \(old)\n to \(String(describing: new))")
+                if new == nil { #expect(had.allSatisfy { $0.node == node } && !had.isEmpty, "\(command) freed \(old)") }
+            }
+            for (id, new) in after where before[id] == nil {
+                #expect(new.carriers.map(\.node) == [node], "\(command) of \(node) made \(new)")
+            }
+        }
+        #expect(refused > 100)
+    }
+}
+
+extension Bench {
+    /// By their ids.
+    fileprivate func bindings() throws -> [UInt64: Binding] {
+        let all = try ledger.bindings(matching: BindingFilter(), after: nil, limit: 1_000).bindings
+        return Dictionary(uniqueKeysWithValues: all.map { ($0.id, $0) })
+    }
+}
+
+extension Binding {
+    fileprivate var carriers: [Attachment] { [active, target].compactMap(\.self) }
+}

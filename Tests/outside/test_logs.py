@@ -1,0 +1,50 @@
+"""What the log tells of one request: the facts have the same keys everywhere, and one trace ties its lines together."""
+
+import json
+import re
+import subprocess
+
+from processes import Agent, Server, binaries, environment
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def add(agent, container, **variables):
+    """As `bridge` calls its address plugin."""
+    network = {"cniVersion": "1.0.0", "name": "vm-net", "type": "bridge",
+               "ipam": {"type": "holdfast-cni", "pool": "vm-net", "socket": str(agent.socket)}}
+    result = subprocess.run(
+        [binaries() / "holdfast-cni"], input=json.dumps(network), capture_output=True, text=True, timeout=30,
+        env={**environment(), "CNI_COMMAND": "ADD", "CNI_CONTAINERID": container, "CNI_NETNS": "/run/netns/x",
+             "CNI_IFNAME": "eth0", "CNI_PATH": "/opt/cni/bin",
+             "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web", **variables})
+    assert result.returncode == 0, result.stdout
+    return json.loads(result.stdout)
+
+
+def lines(log, message):
+    return [line for line in map(json.loads, log.read_text().splitlines()) if line["message"] == message]
+
+
+def test_one_request_is_followed_by_owner_and_trace(tmp_path):
+    pools = tmp_path / "pools.yaml"
+    pools.write_text("[{name: vm-net, prefixes: [{prefix: 10.16.0.0/24}]}]")
+    server = Server(
+        tmp_path, "--pools", str(pools), "--log-format", "json", "--log-level", "debug",
+        listen=(f"unix:{tmp_path}/server.sock",)).start()
+    agent = Agent(tmp_path, f"unix:{tmp_path}/server.sock", "--log-format", "json")
+    (agent.manifests / "web.yaml").write_text(
+        "{apiVersion: v1, kind: Pod, metadata: {namespace: default, name: web, uid: u1}, spec: {nodeName: node-a}}")
+    try:
+        agent.start()
+        # A runtime that traces, and one that does not.
+        address = add(agent, "c1", TRACEPARENT=f"00-{TRACE}-00f067aa0ba902b7-01")["ips"][0]["address"].split("/")[0]
+        add(agent, "c2")
+        first, second = lines(agent.log, "attached")
+        told = {"owner": "pod default/web (vm-net/eth0)", "addresses": address, "pod": "web", "container": "c1",
+                "node": "node-a", "trace_id": TRACE}
+        assert told.items() <= first.items() and first["mac"]
+        assert re.fullmatch("[0-9a-f]{32}", second["trace_id"]) and second["trace_id"] != TRACE
+    finally:
+        agent.stop()
+        server.stop()
