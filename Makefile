@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up all they need themselves: see scripts/setup.
-.PHONY: build build-release release install demo vm-demo test test-swift test-outside test-chart chaos bench format lint generate clean setup
+.PHONY: build build-release release install demo vm-demo test test-swift test-outside test-chart chaos fuzz bench format lint generate clean setup
 
-sources := Package.swift Sources Tests Benchmarks
+sources := Package.swift Sources Tests Benchmarks Fuzz
 
 setup:
 	@scripts/setup
@@ -45,6 +45,10 @@ chaos: setup
 	swift build --build-tests
 	HOLDFAST_CHAOS_KILLS=200 HOLDFAST_CHAOS_CUTS=10 swift test --skip-build --no-parallel \
 		--filter 'FaultTests|CutTests|ClockTests'
+
+# libFuzzer on what reads bytes from outside: FUZZ_SECONDS (600) for each of two dozen readers.
+fuzz: setup
+	scripts/fuzz
 
 test-outside: build
 	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/outside

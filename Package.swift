@@ -9,7 +9,10 @@ let testSettings: [SwiftSetting] =
         .enableUpcomingFeature("InternalImportsByDefault"),
         .enableUpcomingFeature("MemberImportVisibility"),
     ]
-let settings = testSettings + [.strictMemorySafety()]
+// `make fuzz`: our own targets are instrumented, and holdfast-fuzz is there in the place of FuzzTests.
+let fuzzer = Context.environment["HOLDFAST_FUZZER"]
+let instrumented: [SwiftSetting] = fuzzer == nil ? [] : [.unsafeFlags(["-sanitize=fuzzer", "-enable-testing"])]
+let settings = testSettings + instrumented + [.strictMemorySafety()]
 
 // Listed from the ground up: a target imports only what stands above it in this list.
 let package = Package(
@@ -41,9 +44,13 @@ let package = Package(
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
         .systemLibrary(name: "CLinux"),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
+        .target(name: "CAccept"),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
         .target(name: "Syscalls", swiftSettings: settings),
+        .target(
+            name: "HTTPLimits", dependencies: [.product(name: "NIOCore", package: "swift-nio")], swiftSettings: settings
+        ),
         .target(
             name: "KubernetesAPI",
             dependencies: [
@@ -58,7 +65,9 @@ let package = Package(
             ], swiftSettings: settings),
 
         // Floor 2
-        .target(name: "RPC", dependencies: ["CGRPC", "CMessages", "CProtobufC", "Telemetry"], swiftSettings: settings),
+        .target(
+            name: "RPC", dependencies: ["CAccept", "CGRPC", "CMessages", "CProtobufC", "Telemetry"],
+            swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "DHCP", dependencies: ["Addresses", "CLinux", "Syscalls"], swiftSettings: settings),
@@ -95,7 +104,7 @@ let package = Package(
             dependencies: [
                 "IPAMAPI", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "DHCP", "Syscalls", "IPAMModel",
                 "Addresses",
-                "Telemetry",
+                "Telemetry", "HTTPLimits",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -124,6 +133,8 @@ let package = Package(
             name: "IPAMService",
             dependencies: [
                 "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses", "Telemetry",
+                "HTTPLimits",
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -286,3 +297,21 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+let decoders: [Target.Dependency] = [
+    "Addresses", "CMessages", "CNI", "DHCP", "EtcdStore", "IPAMAPI", "IPAMModel", "KubeVirt", "KubernetesAPI", "Ledger",
+    "LedgerStore", "NodeAgent", "Program", "RPC", .product(name: "Logging", package: "swift-log"),
+    .product(name: "Yams", package: "Yams"),
+]
+if let fuzzer {
+    package.targets.append(
+        .executableTarget(
+            name: "holdfast-fuzz", dependencies: decoders, path: "Fuzz",
+            exclude: ["Corpora", "ReplayTests.swift", "README.md"],
+            swiftSettings: testSettings, linkerSettings: [.unsafeFlags([fuzzer, "-lstdc++"])]))
+} else {
+    package.targets.append(
+        .testTarget(
+            name: "FuzzTests", dependencies: decoders, path: "Fuzz", exclude: ["Corpora", "Main.swift", "README.md"],
+            swiftSettings: testSettings))
+}

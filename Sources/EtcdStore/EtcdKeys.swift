@@ -176,19 +176,21 @@ struct EtcdMark: Hashable, Sendable {
                 "The ledger in etcd at \(entry.key) was written by a newer Holdfast (format \(format), this program "
                     + "knows \(Self.format)). Start that version again.")
         }
-        guard let revision = numbers["revision"] else {
+        guard let revision = numbers["revision"], let parts = Int(exactly: numbers["journal"] ?? 0),
+            let step = Int(exactly: numbers["step"] ?? 0)
+        else {
             throw StoreError(
                 .damaged, "The ledger in etcd is damaged: \(entry.key) is \"\(entry.text)\". Put a backup in its place."
             )
         }
-        self.init(revision: revision, journalParts: Int(numbers["journal"] ?? 0))
-        step = Int(numbers["step"] ?? 0)
+        self.init(revision: revision, journalParts: parts)
+        self.step = step
     }
 
     /// The same revision, in another transaction.
     var nextStep: EtcdMark {
         var next = self
-        next.step += 1
+        next.step &+= 1
         return next
     }
 }

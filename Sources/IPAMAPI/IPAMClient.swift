@@ -6,6 +6,8 @@ package import RPC
 /// A client of the IPAM and Pools services, over connections that are made when first needed and made again after a
 /// break. Any number of calls may run at once.
 ///
+/// A server with too much to do is asked again when it says, within the call's time.
+///
 /// Of several servers one leads. A call goes to whoever led last; where that one does not lead, or does not answer, the
 /// call goes on to another, within its time: every call of the API may be repeated.
 package final class IPAMClient: Sendable {
@@ -48,6 +50,7 @@ package final class IPAMClient: Sendable {
         _ response: @escaping @Sendable (Response) throws(IPAMError) -> Output
     ) async throws(IPAMError) -> Output {
         let deadline = ContinuousClock.now + timeout
+        var wasNamed = false
         while true {
             let server = servers.current
             let left = deadline - .now
@@ -59,11 +62,15 @@ package final class IPAMClient: Sendable {
                     }, metadata: metadata, timeout: servers.areSeveral ? min(left, Self.patience) : left)
             } catch {
                 let failure = IPAMError(error)
-                let knowsLeader = servers.turn(from: server.address, because: failure)
-                guard servers.mayHelp(with: failure), !Task.isCancelled, deadline - .now > Self.pause else {
-                    throw failure
-                }
-                if !knowsLeader { try? await Task.sleep(for: Self.pause) }
+                let isNamed = servers.turn(from: server.address, because: failure)
+                // A server with too much to do says when to come again; not all clients at the same moment.
+                let pause = error.retryDelay.map { $0 * Double.random(in: 1...2) } ?? Self.pause
+                guard servers.mayHelp(with: failure) || failure.reason == .overloaded, !Task.isCancelled,
+                    deadline - .now > pause
+                else { throw failure }
+                // One that was named and does not lead may name the one before.
+                if !isNamed || wasNamed { try? await Task.sleep(for: pause) }
+                wasNamed = isNamed
             }
         }
     }

@@ -23,7 +23,8 @@ extension IPAMError.Code {
 extension IPAMError {
     /// As it travels: ErrorInfo with the domain `holdfast`.
     package var status: RPCStatus {
-        RPCStatus(
+        if reason == .overloaded { return .overloaded(message) }
+        return RPCStatus(
             code.status, message,
             errorInfo: RPCStatus.ErrorInfo(reason: reason.rawValue, domain: "holdfast", metadata: metadata))
     }

@@ -19,12 +19,12 @@ package struct IPAMError: Error, Hashable, Sendable {
     }
 
     /// Whether the same request may succeed later without anybody changing anything: where the server did not or could
-    /// not answer (UNAVAILABLE), for a watch that fell behind, and where only a quarantine is in the way
+    /// not answer (UNAVAILABLE) or had too much to do (OVERLOADED), for a watch that fell behind, and where only a quarantine is in the way
     /// (ADDRESS_QUARANTINED; POOL_EXHAUSTED and POOL_IN_USE that say `availableAt`). Not for QUOTA_EXCEEDED, nor for
     /// POOL_CHANGED, which a repetition meets again.
     package var isRetryable: Bool {
         switch reason {
-        case .watchTooSlow, .addressQuarantined: true
+        case .watchTooSlow, .addressQuarantined, .overloaded: true
         case .poolExhausted, .poolInUse: metadata["availableAt"] != nil
         default: code == .unavailable
         }
@@ -73,6 +73,8 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let storeUnavailable = Reason(rawValue: "STORE_UNAVAILABLE")
         /// Another server leads; metadata `leader` is its address, where one is known.
         package static let notLeader = Reason(rawValue: "NOT_LEADER")
+        /// The server has more to do than it takes on: in a moment it may have less.
+        package static let overloaded = Reason(rawValue: "OVERLOADED")
         package static let ledgerNotEmpty = Reason(rawValue: "LEDGER_NOT_EMPTY")
         package static let backupUnreadable = Reason(rawValue: "BACKUP_UNREADABLE")
         package static let backupMisfit = Reason(rawValue: "BACKUP_MISFIT")

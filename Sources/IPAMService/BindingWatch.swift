@@ -15,16 +15,21 @@ struct BindingWatch: ~Copyable {
     /// What the watcher has been sent and not seen freed, with its revision: decides CREATED, UPDATED, FREED or nothing.
     private var known: [OwnerKey: UInt64] = [:]
 
+    /// Throws RESOURCE_EXHAUSTED where there are too many.
     init(
         _ filter: BindingFilter, writer: Writer, cutOff: @escaping @Sendable (IPAMError) -> Void
-    ) {
+    ) throws(IPAMError) {
+        // Subscribed before the first page is read: a change is in a page, or among the events, or in both.
+        let begun = writer.read { [watches = writer.watches] ledger, _ in
+            watches.subscribe { cutOff(.watchTooSlow) }.map { ($0.id, $0.events, ledger.committedRevision) }
+        }
+        guard let begun else {
+            throw IPAMError(
+                .resourceExhausted, .overloaded, "\(WatchHub.mostWatchers) watches are open on this server: try again")
+        }
+        (id, events, revision) = begun
         self.writer = writer
         self.filter = filter
-        // Subscribed before the first page is read: a change is in a page, or among the events, or in both.
-        (id, events, revision) = writer.read { [watches = writer.watches] ledger, _ in
-            let (id, events) = watches.subscribe { cutOff(.watchTooSlow) }
-            return (id, events, ledger.committedRevision)
-        }
     }
 
     deinit { writer.watches.unsubscribe(id) }

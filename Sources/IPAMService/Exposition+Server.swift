@@ -24,6 +24,10 @@ extension IPAMServer {
             "holdfast_leader_info", "On a server that follows: where the one is that leads; always 1.",
             leader.map { [([("leader", $0)], UInt64(1))] } ?? [])
         writer.write(to: &exposition)
+        exposition.counter(
+            "grpc_server_connections_refused_total",
+            "Connections that were closed at once because there were too many.",
+            [([], rpc.refusedConnections)])
         exposition.write(rpc.statistics)
         return exposition.text
     }

@@ -1,4 +1,5 @@
 import Glibc
+import HTTPLimits
 import Hummingbird
 package import Logging
 import NIOCore
@@ -37,8 +38,12 @@ package struct HTTPServer: Service {
         // Hummingbird tells of its start too, without the port that the system chose.
         var quiet = logger
         quiet.logLevel = max(logger.logLevel, .notice)
+        let connections = NewestConnections()
         let application = Application(
-            router: router, server: .http1(configuration: .init(idleTimeout: Self.idleTimeout)),
+            router: router,
+            server: .http1(
+                configuration: .init(
+                    additionalChannelHandlers: [connections.handler()], idleTimeout: Self.idleTimeout)),
             configuration: .init(address: .hostname(host, port: port)),
             onServerRunning: { [logger, host, port] channel in
                 logger.info(

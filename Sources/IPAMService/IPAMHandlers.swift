@@ -106,7 +106,9 @@ extension Writer {
             },
             encode: { (event: BindingEvent, arena) in unsafe event.wire(in: arena) },
             handle: { (filter, _, responses) async throws(RPCStatus) in
-                var watch = BindingWatch(filter, writer: self) { responses.abort($0.status) }
+                var watch = try status { () throws(IPAMError) in
+                    try BindingWatch(filter, writer: self) { responses.abort($0.status) }
+                }
                 try await watch.run(failure: \.status) { event async throws(RPCStatus) in
                     try await responses.send(event)
                 }

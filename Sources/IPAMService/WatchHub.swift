@@ -2,8 +2,8 @@ package import IPAMAPI
 import Ledger
 import Synchronization
 
-/// A committed change of a binding.
-package enum LedgerEvent: Sendable {
+/// A committed change of a binding. Indirect: every watcher's buffer holds a reference to the same one.
+package indirect enum LedgerEvent: Sendable {
     case put(DescribedBinding)
     /// The binding as it was, with the revision of its freeing.
     case removed(DescribedBinding)
@@ -23,6 +23,8 @@ package enum LedgerEvent: Sendable {
 package final class WatchHub: Sendable {
     /// Events that wait for a watcher at most.
     package static let bufferedEvents = 16_384
+    /// Each remembers the bindings that it was sent.
+    package static let mostWatchers = 256
 
     private struct Watcher: Sendable {
         let events: AsyncStream<LedgerEvent>.Continuation
@@ -38,11 +40,13 @@ package final class WatchHub: Sendable {
     private let state = Mutex(State())
 
     /// Every event published after this call, in order. The stream ends when the watcher is too slow or leaves, and when
-    /// the hub is closed. `cutOff` is called for one that is too slow, which may be stuck in sending to its client.
-    package func subscribe(cutOff: @escaping @Sendable () -> Void) -> (id: Int, events: AsyncStream<LedgerEvent>) {
+    /// the hub is closed. `cutOff` is called for one that is too slow, which may be stuck in sending to its client. Nil
+    /// where there are too many already.
+    package func subscribe(cutOff: @escaping @Sendable () -> Void) -> (id: Int, events: AsyncStream<LedgerEvent>)? {
         let (events, continuation) = AsyncStream.makeStream(
             of: LedgerEvent.self, bufferingPolicy: .bufferingOldest(Self.bufferedEvents))
-        let id = state.withLock { state in
+        let id = state.withLock { state -> Int? in
+            if state.watchers.count >= Self.mostWatchers { return nil }
             state.nextID += 1
             if state.isClosed {
                 continuation.finish()
@@ -51,7 +55,7 @@ package final class WatchHub: Sendable {
             }
             return state.nextID
         }
-        return (id, events)
+        return id.map { ($0, events) }
     }
 
     package func unsubscribe(_ id: Int) {

@@ -18,7 +18,8 @@ package enum Answer: Sendable {
 
 /// The one place where the ledger changes. It takes all waiting commands as a batch, applies each to the ledger in
 /// memory, makes the batch's changes durable in one store commit, and only then answers every command of the batch
-/// (promise 3). So one fsync serves as many calls as were waiting, and no call waits for more than two.
+/// (promise 3). So one fsync serves as many calls as were waiting, and no call waits for more than two, unless more wait
+/// than one batch takes: see `CommandQueue`.
 ///
 /// Reads take the last committed state, also while a commit is under way.
 package final class Writer: Sendable {
@@ -31,7 +32,7 @@ package final class Writer: Sendable {
     }
 
     private struct Queue: Sendable {
-        var waiting: [Waiting] = []
+        var waiting = CommandQueue<Waiting>()
         var isDraining = false
         var isClosed = false
     }
@@ -67,14 +68,16 @@ package final class Writer: Sendable {
     /// Answers through `complete`, on whatever thread leads then, once the command's changes are durable or it is refused.
     /// May run other callers' commands as well: it blocks for as long as commits take.
     package func submit(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
-        let (refused, wake) = queue.withLock { queue in
-            if queue.isClosed { return (true, false) }
-            queue.waiting.append(Waiting(command: command, caller: caller, complete: complete))
+        let (refusal, wake) = queue.withLock { queue -> (IPAMError?, Bool) in
+            if queue.isClosed { return (.shuttingDown, false) }
+            let waiting = Waiting(command: command, caller: caller, complete: complete)
+            if !queue.waiting.append(waiting, of: command.namespace) { return (.tooManyWait(command.namespace), false) }
             defer { queue.isDraining = true }
-            return (false, !queue.isDraining)
+            return (nil, !queue.isDraining)
         }
-        if refused {
-            complete(.failure(.shuttingDown))
+        if let refusal {
+            if refusal.reason == .overloaded { metrics.refusedCommands.add(1, ordering: .relaxed) }
+            complete(.failure(refusal))
         } else if wake {
             drain()
         }
@@ -166,15 +169,13 @@ package final class Writer: Sendable {
         gathering.wait { queue.withLock(\.waiting.count) }
         let batch = queue.withLock { queue in
             queue.isDraining = !queue.waiting.isEmpty
-            let batch = queue.waiting.prefix(batching.mostChanges)
-            queue.waiting.removeFirst(batch.count)
-            return batch
+            return queue.waiting.takeBatch(atMost: batching.mostChanges)
         }
         if batch.isEmpty { return false }
         let started = ContinuousClock.now
-        let rest = run(batch, batching)
+        let rest = run(batch[...], batching)
         let waiting = queue.withLock { queue in
-            queue.waiting.insert(contentsOf: rest, at: 0)
+            queue.waiting.putBack(Array(rest))
             return queue.waiting.count
         }
         gathering.expect(
@@ -311,7 +312,26 @@ extension IPAMError {
         }
     }
 
+    static func tooManyWait(_ namespace: String) -> IPAMError {
+        let whose = namespace.isEmpty ? "" : " of namespace \(namespace) or of all"
+        return IPAMError(
+            .resourceExhausted, .overloaded, "too many changes\(whose) are waiting: nothing was changed, try again")
+    }
+
     static let shuttingDown = IPAMError(.unavailable, .shuttingDown, "the server is shutting down: try again")
+}
+
+extension Command {
+    /// Whose share of a busy writer it takes; empty where it is nobody's in particular.
+    fileprivate var namespace: String {
+        switch self {
+        case .allocate(let request): request.owner.namespace
+        case .release(.attachment(_, let owner, _)): owner?.namespace ?? ""
+        case .release(.binding(let owner)): owner.namespace
+        case .transfer(let request): request.owner.namespace
+        case .renewCopies, .createPool, .updatePool, .deletePool: ""
+        }
+    }
 }
 
 extension Answer {

@@ -15,6 +15,8 @@ final class WriterMetrics: Sendable {
     /// Of one commit.
     let commands = Histogram(bounds: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512])
     let failedCommits = Atomic<UInt64>(0)
+    /// Because too many were waiting.
+    let refusedCommands = Atomic<UInt64>(0)
     private let allocations = Mutex<[Result: UInt64]>([.created: 0, .kept: 0])
 
     /// A command of a batch that is durable.
@@ -51,5 +53,8 @@ final class WriterMetrics: Sendable {
         exposition.counter(
             "holdfast_store_commit_failures_total", "Commits that the store did not take.",
             [([], failedCommits.load(ordering: .relaxed))])
+        exposition.counter(
+            "holdfast_overloaded_total", "Changes that were refused because too many were waiting.",
+            [([], refusedCommands.load(ordering: .relaxed))])
     }
 }

@@ -9,6 +9,7 @@ extension CNIError {
         let code: Code =
             switch error.code {
             case .unavailable, .aborted: .tryAgainLater
+            case .resourceExhausted where error.reason == .overloaded: .tryAgainLater
             case .invalidArgument: .invalidRequest
             case .notFound: .notFound
             case .alreadyExists: .taken

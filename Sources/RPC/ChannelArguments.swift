@@ -12,9 +12,10 @@ enum ChannelArguments {
         (GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, .number(0)),
     ]
 
-    enum Value {
+    enum Value: Sendable {
         case number(CInt)
         case text(String)
+        case quota(ResourceQuota)
     }
 
     static func with<T>(
@@ -31,6 +32,10 @@ enum ChannelArguments {
                 case .text(let text):
                     unsafe arguments[index].type = GRPC_ARG_STRING
                     unsafe arguments[index].value.string = unsafe strdup(text)
+                case .quota(let quota):
+                    unsafe arguments[index].type = GRPC_ARG_POINTER
+                    unsafe arguments[index].value.pointer.p = unsafe UnsafeMutableRawPointer(quota.raw)
+                    unsafe arguments[index].value.pointer.vtable = unsafe grpc_resource_quota_arg_vtable()
                 }
             }
             defer {
@@ -43,4 +48,19 @@ enum ChannelArguments {
             return unsafe body(&list)
         }
     }
+}
+
+/// What connections and their messages may take in memory. Who is made with it as an argument takes a share in it.
+@safe final class ResourceQuota: Sendable {
+    // nonisolated(unsafe): the core synchronises it itself, and the pointer never changes.
+    nonisolated(unsafe) fileprivate let raw: OpaquePointer
+
+    /// Nil where the core makes none.
+    init?(name: String, bytes: Int) {
+        guard let raw = unsafe grpc_resource_quota_create(name) else { return nil }
+        unsafe self.raw = unsafe raw
+        unsafe grpc_resource_quota_resize(raw, bytes)
+    }
+
+    deinit { unsafe grpc_resource_quota_unref(raw) }
 }

@@ -198,7 +198,7 @@ import Synchronization
         if status.code != .ok, unsafe storage.pointee.trailing.count > 0,
             let details = unsafe RPCMetadata(copying: storage.pointee.trailing).binary(RPCStatus.detailsKey)
         {
-            status.errorInfo = RPCStatus.unpackErrorInfo(details)
+            status.takeDetails(details)
         }
         return status
     }

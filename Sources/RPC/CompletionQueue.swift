@@ -90,14 +90,6 @@ enum RPCRuntime {
     }()
 
     static func start() { _ = started }
-
-    /// A server has as many connections as it has descriptors: the soft limit of 1024 is for programs that use select.
-    static func raiseDescriptorLimit() {
-        var limit = rlimit()
-        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    }
 }
 
 /// A detached thread with a name that `top -H` shows.

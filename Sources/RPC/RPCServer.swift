@@ -22,16 +22,24 @@ package final class RPCServer: Sendable {
         package var maxMessageBytes: Int
         /// A call beyond this many open ones, streams among them, is refused with RESOURCE_EXHAUSTED.
         package var maxOpenCalls: Int
+        /// A connection beyond this many is closed at once. One limit for all servers of a process: the last that starts
+        /// sets it.
+        package var maxConnections: Int
+        /// What connections and their messages may take in memory before the core ends idle connections and large calls.
+        package var maxBufferBytes: Int
         /// Who may ask for what the services look like; nil: they are not told.
         package var reflection: (@Sendable (ServerCall) -> Admission<Void>)? = { _ in .admitted(()) }
 
         package init(
-            listeners: [Listener], pollingThreads: Int = 2, maxMessageBytes: Int = 1 << 20, maxOpenCalls: Int = 4096
+            listeners: [Listener], pollingThreads: Int = 2, maxMessageBytes: Int = 1 << 20, maxOpenCalls: Int = 4096,
+            maxConnections: Int = 4096, maxBufferBytes: Int = 256 << 20
         ) {
             self.listeners = listeners
             self.pollingThreads = pollingThreads
             self.maxMessageBytes = maxMessageBytes
             self.maxOpenCalls = maxOpenCalls
+            self.maxConnections = maxConnections
+            self.maxBufferBytes = maxBufferBytes
         }
     }
 
@@ -46,6 +54,8 @@ package final class RPCServer: Sendable {
     package let health: HealthService
     /// Of every method, and one of calls of methods that there are not.
     package var statistics: [MethodStatistics] { entries.map(\.statistics) + [unknownMethods] }
+    /// Connections that were closed at once because there were too many, since the process began.
+    package var refusedConnections: UInt64 { ConnectionLimit.refused }
     private let configuration: Configuration
     private let entries: [RPCService.Entry]
     private let unknownMethods = MethodStatistics(service: "unknown", method: "unknown", isUnary: true)

@@ -23,17 +23,27 @@ package struct RPCStatus: Error, Sendable, Hashable {
     package var code: Code
     package var message: String
     package var errorInfo: ErrorInfo?
+    /// google.rpc.RetryInfo: when the same call may fare better.
+    package var retryDelay: Duration?
 
-    package init(_ code: Code, _ message: String, errorInfo: ErrorInfo? = nil) {
+    package init(_ code: Code, _ message: String, errorInfo: ErrorInfo? = nil, retryDelay: Duration? = nil) {
         self.code = code
         self.message = message
         self.errorInfo = errorInfo
+        self.retryDelay = retryDelay
     }
 }
 
 extension RPCStatus {
     /// What a server that stops ends its streams with.
     static let stopping = RPCStatus(.unavailable, "the server stops")
+
+    /// The server has more to do than it takes on.
+    package static func overloaded(_ message: String) -> RPCStatus {
+        RPCStatus(
+            .resourceExhausted, message, errorInfo: ErrorInfo(reason: "OVERLOADED", domain: "holdfast"),
+            retryDelay: .milliseconds(200))
+    }
 }
 
 extension RPCStatus: CustomStringConvertible {

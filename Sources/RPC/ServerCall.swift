@@ -327,7 +327,7 @@ import Synchronization
             $0.arrived = .now
         }
         guard isWelcome else {
-            return finish(.failure(RPCStatus(.resourceExhausted, "too many calls are open on this server")))
+            return finish(.failure(.overloaded("too many calls are open on this server: try again")))
         }
         route.handler(self)
     }

@@ -21,23 +21,33 @@ import Synchronization
         _ configuration: RPCServer.Configuration, _ entries: [RPCService.Entry], _ unknown: MethodStatistics
     ) throws(RPCError) -> (ServerCore, [String]) {
         RPCRuntime.start()
-        RPCRuntime.raiseDescriptorLimit()
+        ConnectionLimit.set(configuration.maxConnections)
         for listener in configuration.listeners { try ListenAddress(text: listener.address).check() }
+        guard let quota = ResourceQuota(name: "rpc-server", bytes: configuration.maxBufferBytes) else {
+            throw .state("the core made no quota")
+        }
         let server: OpaquePointer? = unsafe ChannelArguments.with(
             ChannelArguments.withoutCompression + [
+                (GRPC_ARG_RESOURCE_QUOTA, .quota(quota)),
                 (GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .number(CInt(clamping: configuration.maxMessageBytes))),
                 // Two servers on one port would share its connections, and neither would know.
                 (GRPC_ARG_ALLOW_REUSEPORT, .number(0)),
                 (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
                 // What one client may have open; more of its calls wait on its own side.
                 (GRPC_ARG_MAX_CONCURRENT_STREAMS, .number(1024)),
+                // All headers of a call; a token of a service account has 1 to 2 KiB.
+                (GRPC_ARG_MAX_METADATA_SIZE, .number(8192)),
                 // Who connects and then says nothing keeps a descriptor no longer than this.
                 (GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, .number(10_000)),
+                // And who calls nothing no longer than this: a client connects again with its next call.
+                (GRPC_ARG_MAX_CONNECTION_IDLE_MS, .number(300_000)),
                 // A client that vanished without a word is noticed, so that its streams end.
                 (GRPC_ARG_KEEPALIVE_TIME_MS, .number(30_000)),
                 (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(20_000)),
                 (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(1)),
+                // Who pings more often than that three times is disconnected (GOAWAY, too_many_pings).
                 (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, .number(5_000)),
+                (GRPC_ARG_HTTP2_MAX_PING_STRIKES, .number(2)),
             ]
         ) { unsafe grpc_server_create($0, nil) }
         guard let server = unsafe server else { throw .state("the core made no server") }

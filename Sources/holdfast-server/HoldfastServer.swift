@@ -17,7 +17,10 @@ import UnixSignals
 enum Main {
     static func main() async {
         await HoldfastServer.runProgram(
-            variables: ["http", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise", "audit"]
+            variables: [
+                "http", "max-connections", "store", "pools", "tls-cert", "tls-key", "tls-client-ca", "advertise",
+                "audit",
+            ]
                 + EtcdOptions.variables + LifecycleOptions.variables + AccessOptions.variables + LogOptions.variables,
             repeatable: ["listen"], flags: ["insecure", "kubernetes"])
     }
@@ -41,6 +44,9 @@ struct HoldfastServer: AsyncParsableCommand {
             "Where /metrics, /healthz and /readyz are, or off. (default: \(defaultHTTP), unless it is taken)",
             valueName: "host:port"))
     var http: String?
+
+    @Option(help: "Clients that may be connected at once; a connection beyond is closed. Each takes about 20 KiB.")
+    var maxConnections = 4096
 
     @Option(help: "Where the ledger is durable: sqlite:PATH, or etcd:http://HOST:PORT,… which several servers share.")
     var store = StoreName.sqlite(path: "/var/lib/holdfast/ledger.sqlite")
@@ -80,6 +86,7 @@ struct HoldfastServer: AsyncParsableCommand {
         if access.policy != nil, access.tokens == nil, tls.tlsClientCa == nil {
             throw ValidationError("--policy needs --tokens or --tls-client-ca: without, nothing tells who calls")
         }
+        guard maxConnections > 0 else { throw ValidationError("--max-connections \(maxConnections): give 1 or more") }
         for address in listen where !isLocal(address) && tls.tlsCert == nil && !tls.insecure {
             throw ValidationError(
                 "--listen \(address) can be reached from outside: give --tls-cert and --tls-key, or say --insecure")
@@ -112,6 +119,7 @@ struct HoldfastServer: AsyncParsableCommand {
             let credentials = credentials(certificates)
             var rpc = RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) })
             rpc.reflection = access.reflection == .on ? gate.reflection : nil
+            rpc.maxConnections = maxConnections
             let wallClock = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))
             let onListening = { @Sendable (addresses: [String]) in
                 for address in addresses { print("listening on \(address)") }

@@ -12,9 +12,9 @@ import Testing
     }
 
     @Test("a watcher that does not keep up is cut off after what it may leave waiting, and others go on")
-    func slowWatcher() async {
+    func slowWatcher() async throws {
         let (hub, cuts) = (WatchHub(), Cuts())
-        let (_, slow) = hub.subscribe { cuts.count.withLock { $0 += 1 } }
+        let (_, slow) = try #require(hub.subscribe { cuts.count.withLock { $0 += 1 } })
         let event = LedgerEvent.put(
             DescribedBinding(
                 binding: Binding(
@@ -25,7 +25,7 @@ import Testing
         #expect(cuts.count.withLock { $0 } == 0)
         hub.publish { [event] }
         #expect(cuts.count.withLock { $0 } == 1)
-        let (_, quick) = hub.subscribe {}
+        let (_, quick) = try #require(hub.subscribe {})
         hub.publish { [event] }
         var waiting = 0
         for await _ in slow { waiting += 1 }

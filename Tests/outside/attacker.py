@@ -1,0 +1,102 @@
+"""A peer that keeps no rule: raw HTTP/2 frames (RFC 9113), and what a process has open."""
+
+import os
+import socket
+import struct
+from pathlib import Path
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
+
+
+def frame(kind, flags=0, stream=0, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def _integer(value, prefix, first=0):
+    """RFC 7541, 5.1."""
+    most = (1 << prefix) - 1
+    if value < most:
+        return bytes([first | value])
+    out, value = [first | most], value - most
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes(out + [value])
+
+
+def literal(name, value, indexed=False):
+    """One header field, which the peer's table remembers when it is `indexed`."""
+    name, value = name.encode(), value if isinstance(value, bytes) else value.encode()
+    return (b"\x40" if indexed else b"\x00") + _integer(len(name), 7) + name + _integer(len(value), 7) + value
+
+
+def headers(path, *more):
+    fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "attacker"),
+              ("te", "trailers"), ("content-type", "application/grpc"), *more]
+    return b"".join(literal(name, value) for name, value in fields)
+
+
+def message(data):
+    """A gRPC message as DATA carries it."""
+    return struct.pack(">BI", 0, len(data)) + data
+
+
+class Connection:
+    """One connection of an attacker's. `greet`: with the preface and SETTINGS, as HTTP/2 begins."""
+
+    def __init__(self, target, greet=True):
+        if target.startswith("unix:"):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(10)
+            self.socket.connect(target.removeprefix("unix:"))
+        else:
+            host, port = target.rsplit(":", 1)
+            self.socket = socket.create_connection((host.strip("[]"), int(port)), timeout=10)
+        if greet:
+            self.send(PREFACE + frame(SETTINGS) + frame(SETTINGS, ACK))
+
+    def send(self, data):
+        """False once the peer has closed."""
+        try:
+            self.socket.sendall(data)
+            return True
+        except (ConnectionError, TimeoutError):
+            return False
+
+    def until_closed(self, deadline=20):
+        """All that the peer says until it closes; None where it does not within the time."""
+        self.socket.settimeout(deadline)
+        heard = b""
+        try:
+            while data := self.socket.recv(1 << 16):
+                heard += data
+        except TimeoutError:
+            return None
+        except OSError:
+            pass
+        return heard
+
+    def close(self):
+        try:
+            # Also for a thread that listens.
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def resident(process):
+    """Bytes of memory that the process has in RAM."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors(process):
+    return len(os.listdir(f"/proc/{process.pid}/fd"))

@@ -1,0 +1,424 @@
+"""Whoever reaches the port: garbage, floods and slow connections. After each the server answers those who keep the rules,
+and holds no more than before. docs/limits.md says what is bounded."""
+
+import os
+import resource
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from attacker import (
+    CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, Connection, descriptors,
+    frame, headers, literal, message, resident)
+from client import Client, launcher, vm
+from conftest import POOL
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from processes import Agent, Server, wait_until
+
+ALLOCATE = "/holdfast.ipam.v1.IPAM/Allocate"
+MIB = 1 << 20
+# What an attack may leave in the process: the allocator keeps some of what was freed. Without a bound each attack here
+# takes hundreds of MiB, or the server's life.
+SLACK = 96 * MIB
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@pytest.fixture
+def http(tmp_path):
+    """HOST:PORT of a server's --http, beside a pool."""
+    address = f"127.0.0.1:{free_port()}"
+    server = Server(tmp_path, "--http", address).start()
+    wait_until("it answers", lambda: answers(address))
+    yield server, address
+    server.stop()
+
+
+def get(address, path, timeout=10):
+    host, port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while data := connection.recv(1 << 16):
+            answer += data
+    return int(answer.split(b" ", 2)[1]), answer
+
+
+def answers(address):
+    try:
+        return get(address, "/healthz")[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def unharmed(request, server, client):
+    """After the test the server serves, and has neither descriptors nor memory of the attack."""
+    client.allocate(vm("before"), launcher(1))
+    before = resident(server.process), descriptors(server.process)
+    yield
+    assert client.allocate(vm("after"), launcher(2))["created"]
+    wait_until("its descriptors are closed", lambda: descriptors(server.process) <= before[1] + 2)
+    kept = request.node.get_closest_marker("keeps")
+    assert resident(server.process) - before[0] < (kept.args[0] if kept else SLACK)
+
+
+@pytest.mark.usefixtures("unharmed")
+class TestBytes:
+    @pytest.mark.parametrize("begin", [b"", PREFACE, PREFACE + frame(SETTINGS), b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01"])
+    def test_garbage(self, server, begin):
+        for _ in range(60):
+            with Connection(server.target, greet=False) as peer:
+                peer.send(begin + os.urandom(4000))
+
+    def test_frames_that_no_rule_allows(self, server):
+        for bad in [frame(HEADERS, END_HEADERS, 0, headers(ALLOCATE)), frame(DATA, 0, 5, b"x"), frame(99, 255, 7, b"x"),
+                    frame(CONTINUATION, 0, 1, b"x"), frame(SETTINGS, 0, 0, b"x"), frame(PING, 0, 0, b"short"),
+                    frame(HEADERS, END_HEADERS, 2, headers(ALLOCATE)), struct.pack(">I", 0xffffff) + b"\0" * 5,
+                    frame(HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f")]:
+            with Connection(server.target) as peer:
+                peer.send(bad * 3)
+
+    def test_messages_that_are_none(self, server):
+        bodies = [message(b"\xff" * 100), struct.pack(">BI", 0, 0xffffffff), struct.pack(">BI", 7, 3) + b"abc",
+                  message(b"\x0a\x80\x80\x80\x80\x08"), message(b"\x12" * 3000)]
+        with Connection(server.target) as peer:
+            for number, body in enumerate(bodies * 20):
+                stream = 2 * number + 1
+                peer.send(frame(HEADERS, END_HEADERS, stream, headers(ALLOCATE)) + frame(DATA, 1, stream, body))
+            peer.send(frame(PING, 0, 0, b"are here"))
+
+    def test_a_message_too_large_is_refused(self, client):
+        with pytest.raises(Exception) as error:
+            client.call_bytes("IPAM.Allocate", b"\x1a\xff\xff\x3f" + b"x" * MIB)
+        assert error.value.code == "RESOURCE_EXHAUSTED" and "larger than max" in error.value.message
+
+    def test_headers_without_end(self, server):
+        """Each field small, all together without end (CVE-2024-27316 and its kin); and fields of one byte that stand for
+        4 KB each."""
+        for first, more in [(literal("a", "x" * 4000, indexed=True), b"\xbe" * 16000),
+                            (b"", b"".join(literal(f"k{n}", "v" * 100) for n in range(100)))]:
+            with Connection(server.target) as peer:
+                sent = 0
+                peer.send(frame(HEADERS, 0, 1, headers(ALLOCATE) + first))
+                while sent < 64 * MIB and peer.send(frame(CONTINUATION, 0, 1, more)):
+                    sent += len(more)
+                assert sent < 64 * MIB, "the server takes headers without end"
+
+
+@pytest.mark.usefixtures("unharmed")
+class TestFloods:
+    def test_pings(self, server):
+        with Connection(server.target) as peer:
+            sent = 0
+            while sent < 100_000 and peer.send(frame(PING, 0, 0, b"12345678")):
+                sent += 1
+            assert sent < 100_000, "the server takes pings without end"
+
+    def test_settings_and_their_answers(self, server):
+        with Connection(server.target) as peer:
+            for _ in range(2000):
+                if not peer.send(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 70000)) * 50):
+                    break
+
+    @pytest.mark.keeps(700 * MIB)
+    def test_streams_that_are_reset_at_once(self, server, client):
+        """CVE-2023-44487. The core does not count resets: calls may wait for as long as they come, and those that are dead
+        take memory until it is their turn. Afterwards all is served as before."""
+        fields = headers(ALLOCATE)
+
+        def attack():
+            with Connection(server.target) as peer:
+                threading.Thread(target=peer.until_closed, daemon=True).start()
+                for stream in range(1, 20_000, 2):
+                    peer.send(frame(HEADERS, END_HEADERS, stream, fields)
+                              + frame(RST_STREAM, 0, stream, struct.pack(">I", 8)))
+
+        attackers = [threading.Thread(target=attack) for _ in range(2)]
+        for attacker in attackers:
+            attacker.start()
+        for attacker in attackers:
+            attacker.join()
+        wait_until("it serves again", lambda: serves(client))
+
+    @pytest.mark.keeps(350 * MIB)
+    def test_large_messages_that_never_end(self, server, client):
+        """Each connection as much as its windows allow, in calls that are never whole; together more than all of them may
+        have."""
+        body = struct.pack(">BI", 0, MIB) + b"x" * 60000
+
+        def fill(_):
+            peer = Connection(server.target)
+            peer.socket.settimeout(0.5)
+            for stream in range(1, 200, 2):
+                if not peer.send(frame(HEADERS, END_HEADERS, stream, headers(ALLOCATE))):
+                    break
+                if not all(peer.send(frame(DATA, 0, stream, body[at:at + 16384])) for at in range(0, len(body), 16384)):
+                    break
+            return peer
+
+        after = []
+        for attempt in range(2):
+            with ThreadPoolExecutor(8) as pool:
+                peers = list(pool.map(fill, range(120)))
+            client.allocate(vm(f"beside-{attempt}"), launcher(5))
+            after.append(resident(server.process))
+            for peer in peers:
+                peer.close()
+        assert after[0] < 700 * MIB and after[1] < after[0] + 100 * MIB, [size // MIB for size in after]
+
+    def test_watches_beyond_what_the_server_keeps(self, client):
+        watches = [client.watch(timeout=30) for _ in range(300)]
+        refused = 0
+        for watch in watches:
+            try:
+                watch.until_synced()
+            except Exception as error:
+                assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED"), error
+                refused += 1
+        assert refused == 300 - 256
+        for watch in watches:
+            watch.cancel()
+        wait_until("others can watch", lambda: can_watch(client))
+
+
+def serves(client):
+    try:
+        return client.call("IPAM.Allocate", {"owner": vm("again")}, timeout=5)
+    except Exception:
+        return False
+
+
+def can_watch(client):
+    watch = client.watch()
+    try:
+        watch.until_synced()
+        return True
+    except Exception:
+        return False
+    finally:
+        watch.cancel()
+
+
+def limited(descriptors_at_most):
+    """For Popen: as many descriptors as the process may have."""
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors_at_most, descriptors_at_most))
+
+
+class TestConnections:
+    def test_more_connections_than_descriptors(self, tmp_path, monkeypatch):
+        """A listener of libgrpc's 1.51 that cannot accept for lack of descriptors never accepts again: see
+        Sources/CAccept."""
+        popen = subprocess.Popen
+        monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: popen(*a, **k, preexec_fn=limited(256)))
+        server = Server(tmp_path).start()
+        try:
+            peers = [Connection(server.target, greet=False) for _ in range(400)]
+            assert descriptors(server.process) < 200, "some are left for the store"
+            for peer in peers:
+                peer.close()
+            wait_until("they are gone", lambda: descriptors(server.process) < 60)
+            client = Client(server.target)
+            client.call("Pools.CreatePool", {"pool": POOL}, timeout=30)
+            client.close()
+        finally:
+            assert server.stop() == 0
+
+    def test_a_connection_beyond_the_limit_is_closed_at_once(self, tmp_path):
+        server = Server(tmp_path, "--max-connections", "100").start()
+        try:
+            peers = [Connection(server.target, greet=False) for _ in range(700)]
+            # 256 are set aside for all that is no such connection.
+            wait_until("the rest is closed", lambda: descriptors(server.process) <= 356)
+            assert peers[-1].until_closed() == b""
+            for peer in peers:
+                peer.close()
+            wait_until("all are closed", lambda: descriptors(server.process) < 60)
+            client = Client(server.target)
+            assert client.call("Pools.ListPools")["pools"] == []
+            client.close()
+        finally:
+            assert server.stop() == 0
+
+    def test_half_open_connections_end_by_themselves(self, tmp_path):
+        """Of those who connect and say nothing, or half of what TLS or HTTP/2 begin with."""
+        key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+             "-out", certificate, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+            check=True, capture_output=True)
+        server = Server(
+            tmp_path, "--tls-cert", str(certificate), "--tls-key", str(key),
+            listen=("127.0.0.1:0", f"unix:{tmp_path}/plain.sock")).start()
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        try:
+            before = descriptors(server.process)
+            hello = ssl_hello()
+            peers = [Connection(server.target, greet=False) for _ in range(300)]
+            for number, peer in enumerate(peers):
+                peer.send(hello[:number * len(hello) // 300])
+            with grpc.secure_channel(
+                    server.target, credentials, [("grpc.ssl_target_name_override", "localhost")]) as channel:
+                grpc.channel_ready_future(channel).result(timeout=10)
+            # The handshake's time-out is 10 s.
+            wait_until("they are closed", lambda: descriptors(server.process) <= before + 2, deadline=20)
+            for peer in peers:
+                peer.close()
+        finally:
+            assert server.stop() == 0
+
+
+def ssl_hello():
+    """A ClientHello, as Python's TLS sends it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
+
+class TestLoad:
+    def test_a_flood_of_one_namespace_is_refused_before_another_waits(self, server, client):
+        """Thousands of Allocates at once, with fsync between the batches. What is refused says when to come again; the
+        other namespace's calls are all served, and wait less than those of the flood."""
+        client.call("Pools.UpdatePool", {"pool": POOL | {
+            "prefixes": [{"prefix": "10.16.0.0/16", "gateway": "10.16.0.1"}]}})
+        method = client.channel.unary_unary(ALLOCATE)
+        requests = [
+            client.request("IPAM.Allocate", {"owner": vm(f"f-{n}", namespace="loud")}).SerializeToString()
+            for n in range(500)]
+        # Of one channel 1024 streams are open at most.
+        channels = [grpc.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) for _ in range(5)]
+        flood = [channel.unary_unary(ALLOCATE) for channel in channels]
+        stop, waited, refusals = threading.Event(), [], []
+        room = threading.Semaphore(4000)
+
+        def done(future, began):
+            room.release()
+            if future.code() == grpc.StatusCode.OK:
+                waited.append(time.monotonic() - began)
+            elif future.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                refusals.append(future)
+
+        def shout(method):
+            number = 0
+            while not stop.is_set():
+                room.acquire()
+                future = method.future(requests[number % 500], timeout=60)
+                future.add_done_callback(lambda f, began=time.monotonic(): done(f, began))
+                number += 1
+
+        shouting = [threading.Thread(target=shout, args=(method,)) for method in flood]
+        for thread in shouting:
+            thread.start()
+        try:
+            wait_until("the flood is under way", lambda: len(waited) > 500)
+            mine = []
+            for number in range(30):
+                began = time.monotonic()
+                client.allocate(vm(f"q-{number}", namespace="quiet"), launcher(number))
+                mine.append(time.monotonic() - began)
+        finally:
+            stop.set()
+            for thread in shouting:
+                thread.join()
+            for channel in channels:
+                channel.close()
+        assert sorted(mine)[15] < sorted(waited)[len(waited) // 2] * 2
+        for refusal in refusals[:1]:
+            status = rpc_status.from_call(refusal)
+            details = [error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()]
+            assert all(any(item.Unpack(detail) for item in status.details) for detail in details)
+            assert details[0].reason == "OVERLOADED" and details[1].retry_delay.ToMilliseconds() > 0
+
+    def test_h2load(self, server, client, tmp_path):
+        """nghttp2's load generator as one more client that is not ours: every call is answered, none is lost."""
+        request = tmp_path / "request"
+        request.write_bytes(message(client.request("IPAM.Allocate", {"owner": vm("h2load")}).SerializeToString()))
+        before = resident(server.process)
+        done = subprocess.run(
+            ["h2load", "-n", "20000", "-c", "20", "-m", "100", "-d", str(request), "-H", "content-type: application/grpc",
+             "-H", "te: trailers", f"http://{server.target}{ALLOCATE}"], capture_output=True, text=True, timeout=60)
+        assert "20000 total, 20000 started, 20000 done, 20000 succeeded, 0 failed" in done.stdout, done.stdout
+        assert resident(server.process) - before < SLACK
+        assert client.binding(vm("h2load"))["assignments"]
+
+
+class TestHTTP:
+    def test_slow_and_silent_connections_do_not_keep_probes_out(self, http):
+        server, address = http
+        before = descriptors(server.process), resident(server.process)
+        peers = [Connection(address, greet=False) for _ in range(1500)]
+        for number, peer in enumerate(peers):
+            peer.send(b"GET /healthz HTTP/1.1\r\nX: " if number % 2 else b"")
+        assert get(address, "/healthz")[0] == 200
+        assert descriptors(server.process) - before[0] < 300
+        # Those who say a byte now and then are no better off than the silent ones.
+        for peer in peers[1::2]:
+            peer.send(b"y")
+        assert get(address, "/readyz")[0] == 200
+        for peer in peers:
+            peer.close()
+        wait_until("all are closed", lambda: descriptors(server.process) <= before[0] + 2)
+        assert resident(server.process) - before[1] < SLACK
+
+    def test_garbage_and_large_requests(self, http):
+        server, address = http
+        for data in [os.urandom(5000), b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",
+                     b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100_000, b"GET / HTTP/1.1\r\nX: " + b"z" * MIB,
+                     b"POST /metrics HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n" + b"x" * MIB,
+                     b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n" + b"x" * MIB]:
+            with Connection(address, greet=False) as peer:
+                peer.send(data)
+        assert get(address, "/metrics")[0] == 200
+
+    def test_refusals_are_counted(self, http):
+        server, address = http
+        text = get(address, "/metrics")[1].decode()
+        assert "holdfast_overloaded_total 0" in text and "grpc_server_connections_refused_total 0" in text
+
+
+def calls_of_pools(metrics):
+    """How often the server was asked for its pools."""
+    lines = [line for line in get(metrics, "/metrics")[1].decode().splitlines()
+             if line.startswith("grpc_server_handled_total") and 'grpc_method="ListPools"' in line]
+    return sum(int(float(line.split()[-1])) for line in lines)
+
+
+def test_the_agents_socket_and_probes_outlive_garbage(tmp_path, http):
+    server, metrics = http
+    probes = f"127.0.0.1:{free_port()}"
+    agent = Agent(tmp_path, server.target, "--http", probes).start()
+    try:
+        wait_until("it answers", lambda: answers(probes))
+        wait_until("it is ready", lambda: get(probes, "/readyz")[0] == 200)
+        before = descriptors(agent.process)
+        post = b"POST /cni/add HTTP/1.1\r\nHost: x\r\n"
+        for target in (f"unix:{agent.socket}", probes):
+            for data in [os.urandom(5000), post + b"Content-Length: 5\r\n\r\n{{{{{",
+                         post + b"Content-Length: 3000000\r\n\r\n" + b"[" * 3_000_000, post + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"GET /" + b"a" * 200_000]:
+                with Connection(target, greet=False) as peer:
+                    peer.send(data)
+        peers = [Connection(probes, greet=False) for _ in range(600)]
+        peers += [Connection(f"unix:{agent.socket}", greet=False) for _ in range(100)]
+        asked = calls_of_pools(metrics)
+        with ThreadPoolExecutor(16) as pool:
+            statuses = set(pool.map(lambda _: get(probes, "/readyz")[0], range(200)))
+        assert statuses == {200}
+        for peer in peers:
+            peer.close()
+        wait_until("all are closed", lambda: descriptors(agent.process) <= before + 4)
+        assert calls_of_pools(metrics) - asked < 50, "a flood of probes is a flood of the server"
+    finally:
+        assert agent.stop() == 0
+
