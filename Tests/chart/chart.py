@@ -64,7 +64,7 @@ VARIANTS = {
             "endpoints": ["https://etcd-0.etcd.svc:2379", "https://192.0.2.7:2379"], "prefix": "/holdfast/prod/", "lease": 3,
             "tlsSecret": "etcd-client", "clientCertificate": True, "credentialsSecret": "etcd-user"}}},
     "etcd without anything": {
-        "tls": {"mode": "none"}, "networkPolicy": {"enabled": True},
+        "auth": {"enabled": False}, "tls": {"mode": "none"}, "networkPolicy": {"enabled": True},
         "server": {
             "store": "etcd", "listenAddress": "::", "kubernetes": {"enabled": False},
             "etcd": {"endpoints": ["http://[2001:db8::1]:2379"]}, "affinity": {"nodeAffinity": {}}}},
