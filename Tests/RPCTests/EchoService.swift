@@ -38,6 +38,10 @@ enum EchoService {
             decode: { (_: UnsafePointer<Holdfast__Ipam__V1__ListBindingsRequest>) throws(RPCStatus) in },
             encode: { (_, arena) in unsafe arena.make(Holdfast__Ipam__V1__ListBindingsResponse.self) },
             complete: { (_, _, reply) in reply.succeed(()) })
+        unsafe service.unary(
+            decode: { (_: UnsafePointer<Holdfast__Ipam__V1__ListHistoryRequest>) throws(RPCStatus) in },
+            encode: { (_, arena) in unsafe arena.make(Holdfast__Ipam__V1__ListHistoryResponse.self) },
+            complete: { (_, _, reply) in reply.succeed(()) })
         return service
     }
 

@@ -154,7 +154,7 @@ import Testing
         let methods =
             unsafe RPCMethod.all(of: cmessages_holdfast_ipam_v1_ipam())
             + RPCMethod.all(of: cmessages_holdfast_ipam_v1_pools())
-        #expect(methods.count == 11)
+        #expect(methods.count == 12)
         for method in methods { #expect(kinds[method.service + "/" + method.name] != nil) }
     }
 }
