@@ -107,6 +107,7 @@ package struct AttachmentHandler: Sendable {
         _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner, instanceNode: String?,
         by deadline: ContinuousClock.Instant
     ) async throws -> DescribedBinding {
+        if let outage { try await tellFirst(of: owner, target, by: deadline, in: outage) }
         let refusal: any Error
         var source = migration.source ?? owner
         source.network = owner.network

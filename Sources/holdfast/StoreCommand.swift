@@ -37,12 +37,13 @@ struct StoreCopy: AsyncParsableCommand {
         if case .etcd = from, case .etcd = to {
             throw ValidationError("both stores are in etcd: use etcdctl snapshot, or copy by way of sqlite:PATH")
         }
-        if case .sqlite(let path) = from, !FileManager.default.fileExists(atPath: path) {
-            throw ValidationError("--from sqlite:\(path): there is no such file")
-        }
     }
 
     func run() async throws {
+        // Opened it would be made.
+        if case .sqlite(let path) = from, !FileManager.default.fileExists(atPath: path) {
+            throw Failure("--from sqlite:\(path): there is no such file")
+        }
         do throws(StoreError) {
             let source = try open(from)
             defer { source.close() }

@@ -243,6 +243,24 @@ final class OutageTests {
         #expect(binding?.active?.containerID == "c3")
     }
 
+    @Test func `an ADD of a sandbox whose DEL the server has not been told of waits until it has`() async throws {
+        try await add("c1")
+        goAway()
+        try await delete("c1")
+        ipam.fail(with: nil)
+        _ = try? await outage.observe(ipam)
+        let (handler, request) = (handler, request("ADD", container: "c1"))
+        async let added = handler.add(request)
+        // Time enough for an ADD that does not wait.
+        for _ in 0..<1000 { await Task.yield() }
+        while !outage.spool.isEmpty {
+            _ = await replay.pass()
+            await Task.yield()
+        }
+        _ = try await added
+        #expect(binding?.active?.containerID == "c1")
+    }
+
     @Test func `a copy is good for less than the reuse delay since the request was sent, not since the answer came`()
         async throws
     {

@@ -37,21 +37,27 @@ extension AttachmentHandler {
         }
     }
 
-    /// Asks, once the server knows of what this owner's pods have been given from copies: a late word of an older sandbox
-    /// must not take the place of this one's.
     private func askInOrder(
         for wanted: Allocation, by limit: ContinuousClock.Instant, in outage: Outage
     ) async throws -> DescribedBinding {
-        while outage.spool.hasAttachment(of: wanted.owner.key) {
+        try await tellFirst(of: wanted.owner, wanted.attachment, by: limit, in: outage)
+        let sent = outage.clock.now()
+        let described = try await wanted.run(on: ipam, pools: pools, by: limit)
+        outage.copies.keep(described, sent: sent)
+        return described
+    }
+
+    /// Returns once the server knows what came before this ADD: what this owner's pods were given from copies, and that an
+    /// earlier sandbox of the same ID is gone. Told later, either would undo what the ADD does (promise 5).
+    func tellFirst(
+        of owner: Owner, _ attachment: Attachment, by limit: ContinuousClock.Instant, in outage: Outage
+    ) async throws {
+        while outage.spool.hasAttachment(of: owner.key) || outage.spool.hasDetachment(of: attachment.containerID) {
             guard .now < limit, !outage.reach.isAway else {
                 throw IPAMError(.unavailable, .noAnswer, "the server has not been told of the VM's last pod yet")
             }
             try await Task.sleep(for: .milliseconds(20))
         }
-        let sent = outage.clock.now()
-        let described = try await wanted.run(on: ipam, pools: pools, by: limit)
-        outage.copies.keep(described, sent: sent)
-        return described
     }
 
     /// A copy of this very VM that is young enough.

@@ -104,6 +104,15 @@ package final class Spool: Sendable {
         }
     }
 
+    /// Whether the server does not know yet that this sandbox is gone.
+    package func hasDetachment(of containerID: String) -> Bool {
+        state.withLock { state in
+            state.items.contains {
+                if case .detach(let id, _) = $0.entry { id.containerID == containerID } else { false }
+            }
+        }
+    }
+
     /// On disk when this returns. The same entry once more, with nothing about the same pod in between, is kept once.
     package func add(_ entry: Entry) throws(JournalError) {
         try state.withLock { state throws(JournalError) in
