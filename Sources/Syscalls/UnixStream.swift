@@ -28,7 +28,17 @@ package struct UnixStream: ~Copyable, Sendable {
 
     /// All of them; throws when the other side has not read for as long as this side is patient, or is gone.
     package func send(_ bytes: [UInt8]) throws(StreamError) {
-        guard descriptor.writeAll(bytes) else { throw .system }
+        let number = descriptor.number
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            // No SIGPIPE: that the other side is gone must not end the process.
+            let count = unsafe rest.withUnsafeBytes {
+                unsafe Glibc.send(number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw .system }
+            rest = rest.dropFirst(count)
+        }
     }
 
     /// The next bytes; none at the end. Throws at the deadline.
