@@ -196,16 +196,18 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ], swiftSettings: settings),
 
+        .target(name: "BenchLoad", path: "Benchmarks/BenchLoad", swiftSettings: settings),
         .executableTarget(
             name: "holdfast-bench",
             dependencies: [
-                "IPAMAPI", "IPAMModel", "RPC", "CMessages",
+                "BenchLoad", "IPAMAPI", "IPAMModel", "RPC", "CMessages",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], path: "Benchmarks/holdfast-bench", swiftSettings: settings),
         .executableTarget(
             name: "holdfast-bench-etcd",
             dependencies: [
-                "IPAMAPI", "EtcdStore", "LedgerStore", "Ledger", "IPAMModel", "Addresses", "RPC", "CMessages",
+                "BenchLoad", "IPAMAPI", "EtcdStore", "LedgerStore", "Ledger", "IPAMModel", "Addresses", "RPC",
+                "CMessages",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], path: "Benchmarks/holdfast-bench-etcd", swiftSettings: settings),
 

@@ -1,5 +1,6 @@
 import Addresses
 import ArgumentParser
+import BenchLoad
 import CMessages
 import EtcdStore
 import Foundation
@@ -17,7 +18,7 @@ struct EtcdBench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Measures holdfast-server on etcd; prints medians.")
 
     @Option(help: "The holdfast-server to start.") var server: String
-    @Option(help: "Calls in flight.") var inFlight = 64
+    @Option(parsing: .upToNextOption, help: "Calls in flight.") var inFlight = [64, 256]
     @Option(help: "Calls in each measurement.") var calls = 10_000
     @Option(help: "Measurements of each kind, taken in turn.") var rounds = 5
     @Option(help: "Bindings of the ledger whose leader is killed.") var bindings = 100_000
@@ -44,25 +45,28 @@ struct EtcdBench: AsyncParsableCommand {
         while (try? await client.allocate(Self.request(0), timeout: .seconds(5))) == nil {
             try await Task.sleep(for: .milliseconds(50))
         }
-        var pairs: [(allocate: Double, direct: Double)] = []
-        for _ in 0..<rounds {
-            let allocate = try await rate {
-                let number = next.wrappingAdd(1, ordering: .relaxed).newValue
-                _ = try await client.allocate(Self.request(number), timeout: .seconds(30))
+        print("three etcd members, servers and client on one machine, medians of \(rounds) runs; calls/s")
+        for inFlight in inFlight {
+            var pairs: [(allocate: Double, direct: Double)] = []
+            for _ in 0..<rounds {
+                let allocate = try await rate(of: calls, inFlight: inFlight) {
+                    let number = next.wrappingAdd(1, ordering: .relaxed).newValue
+                    _ = try await client.allocate(Self.request(number), timeout: .seconds(30))
+                }
+                let direct = try await rate(of: calls, inFlight: inFlight) {
+                    let number = next.wrappingAdd(1, ordering: .relaxed).newValue
+                    try await Self.write(number, through: channel)
+                }
+                pairs.append((allocate, direct))
             }
-            let direct = try await rate {
-                let number = next.wrappingAdd(1, ordering: .relaxed).newValue
-                try await Self.write(number, through: channel)
-            }
-            pairs.append((allocate, direct))
+            let ratio = String(format: "%.1f", median(pairs.map { $0.allocate / $0.direct }))
+            print("\(inFlight) in flight")
+            print("  Allocate, new owners              \(Int(median(pairs.map(\.allocate))))")
+            print("  the same bytes, a Txn each        \(Int(median(pairs.map(\.direct))))")
+            print("  ratio                             \(ratio)  (at least 5 wanted)")
         }
         await client.close()
         await channel.close()
-        print("three etcd members, servers and client on one machine; \(inFlight) in flight, medians of \(rounds) runs")
-        print("  Allocate, new owners              \(Int(median(pairs.map(\.allocate)))) calls/s")
-        print("  the same bytes, a Txn each        \(Int(median(pairs.map(\.direct)))) calls/s")
-        let ratio = String(format: "%.1f", median(pairs.map { $0.allocate / $0.direct }))
-        print("  ratio                             \(ratio)  (at least 5 wanted)")
     }
 
     private func measureTakeOver(_ folder: URL, _ etcd: Members) async throws {
@@ -136,13 +140,14 @@ struct EtcdBench: AsyncParsableCommand {
         return Snapshot(revision: UInt64(count + 10), pools: [pool], bindings: (0..<count).map(binding))
     }
 
-    /// What one Allocate writes, and that its address is free, in a transaction of its own.
+    /// What the server would write for one Allocate alone, and that its address is free, in a transaction of its own.
     private static func write(_ number: Int, through channel: RPCChannel) async throws {
         let binding = binding(number)
         let address = "/direct/address/\(binding.assignments[0].address)"
         let puts = [
             ("/direct/binding/vm/bench/vm-\(number)/vm-net/eth0", StoredRecord.bytes(binding)),
             (address, Array(binding.owner.key.description.utf8)),
+            ("/direct/revision", Array("format 1 revision \(number)".utf8)),
         ]
         let succeeded = try unsafe await channel.unary(
             cmessages_etcdserverpb_kv(), (),
@@ -169,20 +174,5 @@ struct EtcdBench: AsyncParsableCommand {
             decode: { (answer: UnsafePointer<Etcdserverpb__TxnResponse>) in unsafe answer.pointee.succeeded != 0 },
             timeout: .seconds(30))
         if !succeeded { throw ValidationError("\(address) was there already") }
-    }
-
-    private func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
-
-    private func rate(of call: @escaping @Sendable () async throws -> Void) async throws -> Double {
-        let each = calls / inFlight
-        let elapsed = try await ContinuousClock().measure {
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                for _ in 0..<inFlight {
-                    group.addTask { for _ in 0..<each { try await call() } }
-                }
-                try await group.waitForAll()
-            }
-        }
-        return Double(each * inFlight) / (elapsed / .seconds(1))
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BenchLoad
 import CMessages
 import Foundation
 import IPAMAPI
@@ -77,34 +78,37 @@ struct HoldfastBench: AsyncParsableCommand {
         var loads: [(check: Double, allocate: Double)] = []
         var single: [(check: Double, allocate: Double, sync: Double)] = []
         for _ in 0..<rounds {
-            let (idle, checkRate) = (processor(process.processIdentifier), try await rate(of: check))
-            let (checked, allocateRate) = (processor(process.processIdentifier), try await rate(of: allocate))
+            let (idle, checkRate) = (
+                processor(process.processIdentifier), try await rate(of: calls, inFlight: inFlight, check)
+            )
+            let (checked, allocateRate) = (
+                processor(process.processIdentifier), try await rate(of: calls, inFlight: inFlight, allocate)
+            )
             rates.append((checkRate, allocateRate))
             loads.append((checked - idle, processor(process.processIdentifier) - checked))
-            single.append((try await median(of: check), try await median(of: allocate), try medianSync(in: folder)))
+            single.append((try await latency(of: check), try await latency(of: allocate), try medianSync(in: folder)))
         }
         await client.close()
         await channel.close()
 
-        func middle(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
-        let (checks, allocates) = (middle(rates.map(\.check)), middle(rates.map(\.allocate)))
+        let (checks, allocates) = (median(rates.map(\.check)), median(rates.map(\.allocate)))
         print("\(inFlight) in flight, medians of \(rounds) runs of \(calls) calls each, client on the same machine")
         print("  Health/Check            \(Int(checks)) calls/s")
         print("  Allocate, new owners    \(Int(allocates)) calls/s")
         print(
-            "  ratio                   \(rounded(middle(rates.map { $0.allocate / $0.check })))  (at least 0.5 wanted)")
+            "  ratio                   \(rounded(median(rates.map { $0.allocate / $0.check })))  (at least 0.5 wanted)")
         print(
-            "  server's CPU, us a call Check \(rounded(middle(loads.map(\.check)) / Double(calls))), Allocate \(rounded(middle(loads.map(\.allocate)) / Double(calls)))"
+            "  server's CPU, us a call Check \(rounded(median(loads.map(\.check)) / Double(calls))), Allocate \(rounded(median(loads.map(\.allocate)) / Double(calls)))"
         )
         let (one, durable, sync) = (
-            middle(single.map(\.check)), middle(single.map(\.allocate)), middle(single.map(\.sync))
+            median(single.map(\.check)), median(single.map(\.allocate)), median(single.map(\.sync))
         )
         print("one at a time, p50")
         print("  Health/Check            \(Int(one)) us")
         print("  Allocate                \(Int(durable)) us")
         print("  fdatasync               \(Int(sync)) us")
         print(
-            "  Allocate / (Check + 2 fdatasync)  \(rounded(middle(single.map { $0.allocate / ($0.check + 2 * $0.sync) })))  (at most 1 wanted)"
+            "  Allocate / (Check + 2 fdatasync)  \(rounded(median(single.map { $0.allocate / ($0.check + 2 * $0.sync) })))  (at most 1 wanted)"
         )
     }
 
@@ -117,24 +121,11 @@ struct HoldfastBench: AsyncParsableCommand {
 
     private func rounded(_ value: Double) -> String { String(format: "%.2f", value) }
 
-    private func rate(of call: @escaping @Sendable () async throws -> Void) async throws -> Double {
-        let each = calls / inFlight
-        let elapsed = try await ContinuousClock().measure {
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                for _ in 0..<inFlight {
-                    group.addTask { for _ in 0..<each { try await call() } }
-                }
-                try await group.waitForAll()
-            }
-        }
-        return Double(each * inFlight) / (elapsed / .seconds(1))
-    }
-
-    /// Microseconds.
-    private func median(of call: @Sendable () async throws -> Void) async throws -> Double {
+    /// The median, in microseconds.
+    private func latency(of call: @Sendable () async throws -> Void) async throws -> Double {
         var times: [Double] = []
         for _ in 0..<300 { times.append(try await ContinuousClock().measure { try await call() } / .microseconds(1)) }
-        return times.sorted()[times.count / 2]
+        return median(times)
     }
 
     /// Microseconds of one fdatasync after 4 KiB were appended.
@@ -149,6 +140,6 @@ struct HoldfastBench: AsyncParsableCommand {
             try handle.write(contentsOf: block)
             times.append(ContinuousClock().measure { fdatasync(handle.fileDescriptor) } / .microseconds(1))
         }
-        return times.sorted()[times.count / 2]
+        return median(times)
     }
 }
