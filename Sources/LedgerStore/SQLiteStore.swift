@@ -43,18 +43,20 @@ package final class SQLiteStore: LedgerStore {
         self.lock = Mutex(lock)
     }
 
+    /// A checkpoint every 16 MB of log: SQLite's 4 MB would be a checkpoint every eighth commit of 64 bindings.
+    private static let logPages: UInt64 = 4000
+
     private static var configuration: Configuration {
         var configuration = Configuration()
         configuration.label = "holdfast.store"
         // Somebody with a `sqlite3` shell may hold the file for a moment.
         configuration.busyMode = .timeout(5)
-        // A checkpoint every 16 MB of log: SQLite's 4 MB would be a checkpoint every eighth commit of 64 bindings.
         configuration.prepareDatabase { db in
             try db.execute(
                 sql: """
                     PRAGMA journal_mode = WAL;
                     PRAGMA synchronous = FULL;
-                    PRAGMA wal_autocheckpoint = 4000;
+                    PRAGMA wal_autocheckpoint = \(logPages);
                     PRAGMA cell_size_check = ON;
                     PRAGMA trusted_schema = OFF;
                     """)
@@ -103,6 +105,19 @@ package final class SQLiteStore: LedgerStore {
             }
         } catch {
             throw StoreError(error, path: path)
+        }
+    }
+
+    /// Makes the log as long now as it gets until it begins anew: a commit that overwrites has no new length to make durable,
+    /// and takes half as long. For who commits for a long time: it writes 16 MB. Where there is no room for them, the log
+    /// grows with the commits.
+    package func reserveLog() {
+        try? database.writeWithoutTransaction { db in
+            // Keeps others from the log meanwhile.
+            try db.inTransaction(.immediate) {
+                StoreFile(path: path).reserveLog(upTo: Self.logPages * 4120)
+                return .commit
+            }
         }
     }
 

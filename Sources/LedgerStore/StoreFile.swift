@@ -59,6 +59,22 @@ struct StoreFile {
         try folder.synchronize()
     }
 
+    /// Lengthens the write-ahead log by zeros, which are no frames to SQLite; durably, or not at all.
+    func reserveLog(upTo length: UInt64) {
+        guard let log = try? FileHandle(forUpdating: URL(filePath: walPath)) else { return }
+        defer { try? log.close() }
+        guard let old = try? log.seekToEnd(), old < length else { return }
+        do {
+            let zeros = Data(count: 1 << 20)
+            for start in stride(from: old, to: length, by: zeros.count) {
+                try log.write(contentsOf: zeros.prefix(Int(length - start)))
+            }
+            try log.synchronize()
+        } catch {
+            try? log.truncate(atOffset: old)
+        }
+    }
+
     private func length(of path: String) -> UInt64? {
         (try? FileManager.default.attributesOfItem(atPath: path))?[.size] as? UInt64
     }

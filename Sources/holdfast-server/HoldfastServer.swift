@@ -132,8 +132,10 @@ struct HoldfastServer: AsyncParsableCommand {
             switch store {
             case .sqlite(let path):
                 try makeFolder(of: path)
+                let store = try SQLiteStore(path: path)
+                store.reserveLog()
                 server = try IPAMServer(
-                    store: try SQLiteStore(path: path), rpc: rpc, gate: gate, wallClock: wallClock,
+                    store: store, rpc: rpc, gate: gate, wallClock: wallClock,
                     readiness: readiness, logger: logger, audit: audit, onListening: onListening)
             case .etcd(let urls):
                 server = try IPAMServer(

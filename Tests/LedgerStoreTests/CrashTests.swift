@@ -7,14 +7,15 @@ import Testing
 @testable import LedgerStore
 
 @Suite struct `After a crash` {
-    @Test(arguments: [UInt64.random(in: 0 ... .max), 1, 2])
-    func `everything committed is there, from the files as they lay`(seed: UInt64) throws {
+    @Test(arguments: [UInt64.random(in: 0 ... .max), 1, 2], [false, true])
+    func `everything committed is there, from the files as they lay`(seed: UInt64, reservesLog: Bool) throws {
         var random = SeededGenerator(seed: seed)
         var history = RandomHistory()
         let scratch = try Scratch()
         let path = scratch.path("ledger.sqlite")
         let store = try SQLiteStore(path: path)
         defer { store.close() }
+        if reservesLog { store.reserveLog() }
         for batch in 0..<80 {
             try store.commit(history.batch(using: &random), revision: history.model.revision)
             switch Int.random(in: 0..<12, using: &random) {
@@ -27,6 +28,24 @@ import Testing
             default: break
             }
         }
+    }
+
+    @Test func `commits write over a reserved log, and do not lengthen it`() throws {
+        let scratch = try Scratch()
+        let path = scratch.path("ledger.sqlite")
+        func length() throws -> Int { try Data(contentsOf: URL(filePath: path + "-wal")).count }
+        let store = try SQLiteStore(path: path)
+        defer { store.close() }
+        var history = RandomHistory()
+        var random = SeededGenerator(seed: 1)
+        try store.commit(history.batch(using: &random), revision: history.model.revision)
+        store.reserveLog()
+        let reserved = try length()
+        #expect(reserved > 16_000_000)
+        for _ in 0..<20 { try store.commit(history.batch(using: &random), revision: history.model.revision) }
+        store.reserveLog()
+        #expect(try length() == reserved)
+        #expect(history.model.difference(from: try store.load()) == nil)
     }
 
     /// A crash may cut the log anywhere after the last fsync: what is left is one whole commit or another.
