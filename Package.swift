@@ -66,7 +66,7 @@ let package = Package(
 
         // Floor 2
         .target(
-            name: "RPC", dependencies: ["CAccept", "CGRPC", "CMessages", "CProtobufC", "Telemetry"],
+            name: "RPC", dependencies: ["CAccept", "CGRPC", "CMessages", "CProtobufC", "Syscalls", "Telemetry"],
             swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),

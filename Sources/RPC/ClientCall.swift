@@ -2,10 +2,9 @@ import CGRPC
 import Synchronization
 
 /// One call of a client and its batches.
+/// Unchecked: `storage` is written by the core between the start and the end of an operation, and else only under
+/// `state`'s lock.
 @safe final class ClientCall: Completion, @unchecked Sendable {
-    // @unchecked: `storage` is written by the core between the start and the end of an operation, and else only under
-    // `state`'s lock.
-
     /// `exchanged` is a unary call's one batch; a stream's are the other three.
     private enum Operation: Int { case exchanged, started, received, status }
 

@@ -1,12 +1,12 @@
 import CGRPC
 import Glibc
 import Synchronization
+import Syscalls
 
 /// What the core calls back: the tag of an operation is the completion itself, retained once, with the number of the
 /// operation in the low bits of its address. So no table and no lock stand between a tag and what it is for.
+/// Unchecked: a class that is inherited from cannot be checked; each subclass says why it is safe.
 package class Completion: @unchecked Sendable {
-    // @unchecked: a class that is inherited from cannot be checked; each subclass says why it is safe.
-
     /// Called once for every tag that was given to the core, on a thread of the queue's.
     func completed(_ operation: Int, success: Bool) { preconditionFailure("a completion says what it does") }
 
@@ -37,8 +37,8 @@ package class Completion: @unchecked Sendable {
 ///
 /// Nothing may be started on it after `shutdown`: the core ends the process then. Whoever uses it counts what it has
 /// open and shuts it when that is nothing.
+/// Unchecked: the core synchronises the queue itself, and the pointer never changes.
 @safe final class CompletionQueue: @unchecked Sendable {
-    // @unchecked: the core synchronises the queue itself, and the pointer never changes.
     let raw: OpaquePointer
     private let name: String
     private let running = Atomic(0)
@@ -55,10 +55,12 @@ package class Completion: @unchecked Sendable {
     func start(threads: Int) {
         running.store(threads, ordering: .relaxed)
         for index in 0..<threads {
-            Thread.run(name: "\(name)-\(index)") { [self] in
+            let run: @Sendable () -> Void = { [self] in
+                unsafe cgrpc_set_thread_name("\(name)-\(index)")
                 while poll() {}
                 if running.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { ended.open() }
             }
+            do throws(SystemError) { try SystemThread.detach(run) } catch { preconditionFailure("\(error)") }
         }
     }
 
@@ -90,38 +92,6 @@ enum RPCRuntime {
     }()
 
     static func start() { _ = started }
-}
-
-/// A detached thread with a name that `top -H` shows.
-enum Thread {
-    private final class Start: Sendable {
-        let name: String
-        let body: @Sendable () -> Void
-
-        init(_ name: String, _ body: @escaping @Sendable () -> Void) {
-            self.name = name
-            self.body = body
-        }
-    }
-
-    static func run(name: String, _ body: @escaping @Sendable () -> Void) {
-        let start = unsafe Unmanaged.passRetained(Start(name, body))
-        var attributes = pthread_attr_t()
-        unsafe pthread_attr_init(&attributes)
-        defer { unsafe pthread_attr_destroy(&attributes) }
-        unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-        var thread = pthread_t()
-        let failure = unsafe pthread_create(
-            &thread, &attributes,
-            { argument in
-                guard let argument = unsafe argument else { return nil }
-                let start = unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-                unsafe cgrpc_set_thread_name(start.name)
-                start.body()
-                return nil
-            }, unsafe start.toOpaque())
-        precondition(failure == 0, "no thread could be started: error \(failure)")
-    }
 }
 
 /// Opens once; who waits is let go then, and who comes later does not wait.

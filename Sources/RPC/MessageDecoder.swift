@@ -2,8 +2,8 @@ import CGRPC
 import CMessages
 
 /// Turns received bytes into a message that lives for one closure.
+/// Unchecked: the descriptor is a constant of the program.
 @safe struct MessageDecoder<M: ProtobufMessage>: @unchecked Sendable {
-    // @unchecked: the descriptor is a constant of the program.
     private let descriptor: UnsafePointer<ProtobufCMessageDescriptor>
     /// What one message may take in memory: small fields on the wire are structs here.
     private static var memoryLimit: Int { 32 << 20 }
@@ -35,8 +35,8 @@ import CMessages
 }
 
 /// Bytes that the core received.
+/// Unchecked: nobody changes the buffer between its making and its end.
 @safe final class ReceivedMessage: @unchecked Sendable {
-    // @unchecked: nobody changes the buffer between its making and its end.
     private let buffer: UnsafeMutablePointer<grpc_byte_buffer>
 
     /// Takes the buffer over.

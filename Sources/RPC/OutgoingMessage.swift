@@ -2,8 +2,8 @@ import CGRPC
 import CMessages
 
 /// A message on its way out, in bytes that the core may send.
+/// Unchecked: made whole in init, and given to one batch of the core, which alone touches it then.
 @safe final class OutgoingMessage: @unchecked Sendable {
-    // @unchecked: made whole in init, and given to one batch of the core, which alone touches it then.
     let buffer: UnsafeMutablePointer<grpc_byte_buffer>
 
     /// Encodes in an arena that ends here.

@@ -5,10 +5,9 @@ import Synchronization
 ///
 /// May be kept as long as one likes. What belongs to the core is given back when the call ends; from then on its facts
 /// are empty and sending fails.
+/// Unchecked: `storage` is written by the core between the start and the end of an operation, and else only under
+/// `state`'s lock; all else is constant or under the lock.
 @safe package final class ServerCall: Completion, @unchecked Sendable {
-    // @unchecked: `storage` is written by the core between the start and the end of an operation, and else only under
-    // `state`'s lock; all else is constant or under the lock.
-
     /// The tags of a call, by the batch that they end.
     private enum Operation: Int { case requested, closed, finished, sent, received }
 

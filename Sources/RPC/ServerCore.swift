@@ -159,8 +159,8 @@ extension ServerRoute {
 }
 
 /// Opens its latch when the server has no call and no connection any more.
+/// Unchecked: has nothing but the latch.
 private final class ShutdownTag: Completion, @unchecked Sendable {
-    // @unchecked: has nothing but the latch.
     let latch = Latch()
 
     override func completed(_ operation: Int, success: Bool) { latch.open() }

@@ -2,8 +2,8 @@ import CGRPC
 import Synchronization
 
 /// A method as the server offers it.
+/// Unchecked: `registered` is the core's, constant while the server lives.
 @safe struct ServerRoute: @unchecked Sendable {
-    // @unchecked: `registered` is the core's, constant while the server lives.
     var path: String
     /// Nil: every method that is not registered.
     var registered: UnsafeMutableRawPointer?

@@ -7,8 +7,8 @@
 
     /// Stands in for Synchronization's Mutex, whose locking the sanitizer does not see on Linux: it would call all that is
     /// under one a race. A POSIX mutex it knows.
+    /// Unchecked: the value is only touched under the lock.
     @safe package struct Mutex<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
-        // @unchecked: the value is only touched under the lock.
         private let lock: UnsafeMutablePointer<pthread_mutex_t>
         private let value: UnsafeMutablePointer<Value>
 
