@@ -25,10 +25,17 @@ package enum Answer: Sendable {
 package final class Writer: Sendable {
     package typealias Completion = @Sendable (Result<Answer, IPAMError>) -> Void
 
-    private struct Waiting: Sendable {
+    /// A class, because a batch goes through many hands and a command has many strings.
+    private final class Waiting: Sendable {
         let command: Command
         let caller: Caller
         let complete: Completion
+
+        init(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
+            self.command = command
+            self.caller = caller
+            self.complete = complete
+        }
     }
 
     private struct Queue: Sendable {
@@ -68,9 +75,9 @@ package final class Writer: Sendable {
     /// Answers through `complete`, on whatever thread leads then, once the command's changes are durable or it is refused.
     /// May run other callers' commands as well: it blocks for as long as commits take.
     package func submit(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
+        let waiting = Waiting(command, by: caller, complete)
         let (refusal, wake) = queue.withLock { queue -> (IPAMError?, Bool) in
             if queue.isClosed { return (.shuttingDown, false) }
-            let waiting = Waiting(command: command, caller: caller, complete: complete)
             if !queue.waiting.append(waiting, of: command.namespace) { return (.tooManyWait(command.namespace), false) }
             defer { queue.isDraining = true }
             return (nil, !queue.isDraining)
