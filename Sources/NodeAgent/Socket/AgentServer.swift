@@ -56,7 +56,7 @@ package struct AgentServer: Service {
     private func serve(_ connection: borrowing UnixStream) {
         let reply: HTTPMessage
         do throws(HTTPMessageError) {
-            guard let request = try HTTPMessage(from: connection, by: .now + Self.patience) else { return }
+            guard let request = try HTTPMessage(from: connection, by: .after(Self.patience)) else { return }
             reply = ThreadExecutor.run { await respond(to: request) }
         } catch {
             switch error {
