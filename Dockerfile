@@ -14,7 +14,7 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ARG SNAPSHOT=
 WORKDIR /src
 RUN --mount=type=bind,source=scripts/image-packages,target=/image-packages \
-    /image-packages make libgrpc-dev libprotobuf-c-dev libsqlite3-dev
+    /image-packages make libgrpc-dev libprotobuf-c-dev libsqlite3-dev musl-dev
 COPY . .
 RUN make release \
     && make install DESTDIR=/image CNI_BIN=/usr/local/bin \

@@ -12,10 +12,20 @@ build: setup
 build-release: setup
 	@$(MAKE) --no-print-directory release
 
+# The plugin as users run it: one static executable, Embedded Swift upon musl, which starts as fast as C. In every other build
+# the same sources are ordinary Swift.
+machine = $(shell uname -m)
+embedded = $(shell swiftc -print-target-info | sed -n 's/.*"runtimeResourcePath": "\(.*\)".*/\1/p')/embedded
+plugin = -Xswiftc -enable-experimental-feature -Xswiftc Embedded \
+	-Xswiftc -Xcc -Xswiftc -isystem -Xswiftc -Xcc -Xswiftc /usr/include/$(machine)-linux-musl \
+	-Xswiftc -Xclang-linker -Xswiftc -static -Xswiftc -Xclang-linker -Xswiftc -nostdlib \
+	$(addprefix -Xlinker ,-L$(embedded)/$(machine)-unknown-linux-gnu -lswiftUnicodeDataTables \
+	$(addprefix /usr/lib/$(machine)-linux-musl/,crt1.o libc.a))
+
 # Without the setup: in a container's build, for one.
 release:
 	swift build -c release
-	swift build -c release --product holdfast-cni -Xswiftc -static-executable --scratch-path .build-static
+	swift build -c release --product holdfast-cni --scratch-path .build-static $(plugin)
 
 # After `make build-release`, as whoever may write there.
 PREFIX ?= /usr/local

@@ -47,7 +47,7 @@ let package = Package(
         .target(name: "CAccept"),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
-        .target(name: "Syscalls", swiftSettings: settings),
+        .target(name: "Syscalls", dependencies: ["CLinux"], swiftSettings: settings),
         .target(
             name: "HTTPLimits", dependencies: [.product(name: "NIOCore", package: "swift-nio")], swiftSettings: settings
         ),

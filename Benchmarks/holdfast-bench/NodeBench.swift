@@ -17,6 +17,7 @@ struct NodeBench: AsyncParsableCommand {
     @Option(help: "ADDs of each kind in one measurement.") var calls = 100
     @Option(help: "Measurements of each kind, taken in turn.") var rounds = 5
     @Option(help: "Addresses in use where many are.") var inUse = 10_000
+    @Flag(help: "Measures with an empty store, and nothing else.") var onlyEmpty = false
 
     func run() async throws {
         // Beside what is measured on: /tmp may be memory.
@@ -29,6 +30,7 @@ struct NodeBench: AsyncParsableCommand {
 
         print("ADD, exec to exit, medians of \(rounds) runs of \(calls) calls each; ms")
         try measure(stage, "empty")
+        if onlyEmpty { return }
         try await stage.fill(inUse)
         try measure(stage, "\(inUse) in use")
 

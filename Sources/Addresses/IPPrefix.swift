@@ -88,13 +88,20 @@ extension AddressRange: LosslessStringConvertible {
             self.init(from: address, through: address)
         } else if let prefix = IPPrefix(text) {
             self = prefix.range
-        } else if let dots = text.firstRange(of: ".."), let lower = IPAddress(String(text[..<dots.lowerBound])),
-            let upper = IPAddress(String(text[dots.upperBound...])), lower.family == upper.family, lower <= upper
+        } else if let (from, through) = Self.split(text), let lower = IPAddress(from), let upper = IPAddress(through),
+            lower.family == upper.family, lower <= upper
         {
             self.init(from: lower, through: upper)
         } else {
             return nil
         }
+    }
+
+    /// What stands before and after the first "..".
+    private static func split(_ text: String) -> (String, String)? {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        guard let gap = parts.firstIndex(of: "") else { return nil }
+        return (parts[..<gap].joined(separator: "."), parts[(gap + 1)...].joined(separator: "."))
     }
 
     package var description: String {

@@ -1,9 +1,52 @@
 #ifndef HOLDFAST_CLINUX_SHIM_H
 #define HOLDFAST_CLINUX_SHIM_H
 
-// What Linux has and Swift's Glibc module, which is made without _GNU_SOURCE, leaves out.
+// The kernel's interface as Syscalls and the plugin use it: Glibc's headers, and what they leave out without _GNU_SOURCE.
 
+#if __has_include(<SwiftGlibc.h>)
+// The headers of Swift's module Glibc: whoever imports both has one of each.
+#include <SwiftGlibc.h>
+#else
+// The plugin is Embedded Swift upon musl.
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#endif
 #include <sys/eventfd.h>
+
+/// socket(2) of unix(7), and accept(2); no child inherits either descriptor. The kinds are of another type in each libc.
+static inline int unix_stream_socket(void) { return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+static inline int accept_unix_stream(int listener) {
+    extern int accept4(int listener, struct sockaddr *address, socklen_t *length, int flags);
+    return accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+}
+
+/// pipe2(2): pipe(2) with both descriptors' flags.
+extern int pipe2(int ends[2], int flags);
+
+/// open(2) of what is there: Swift calls no variadic function.
+static inline int open_existing(const char *path, int flags) { return open(path, flags); }
+
+/// signal(2) with SIG_IGN, a macro that Swift cannot read.
+static inline void ignore_signal(int number) { signal(number, SIG_IGN); }
+
+/// Entry `index` of environ(7), which is a variable that Swift does not let be read; NULL at the end.
+static inline const char *environment_variable(int index) {
+    extern char **environ;
+    return environ[index];
+}
 
 /// setns(2): moves the calling thread into a namespace.
 extern int setns(int descriptor, int kind);

@@ -68,7 +68,7 @@ package struct CNIResult: Hashable, Sendable {
             if !values.isEmpty { dns[key] = .array(values.map { .string($0) }) }
         }
         if let own = self.dns {
-            strings("nameservers", own.nameservers.map(\.description))
+            strings("nameservers", own.nameservers.map { $0.description })
             if !own.domain.isEmpty { dns["domain"] = .string(own.domain) }
             strings("search", own.search)
             strings("options", own.options)

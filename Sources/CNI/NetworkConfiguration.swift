@@ -71,7 +71,7 @@ package struct NetworkConfiguration: Hashable, Sendable {
         if let known = CNIVersion(rawValue: version) { return known }
         throw CNIError(
             .incompatibleVersion, "cniVersion \(JSON.string(version)) is not supported",
-            details: "this plugin speaks \(CNIVersion.allCases.map(\.rawValue).joined(separator: ", "))")
+            details: "this plugin speaks \(CNIVersion.allCases.map { $0.rawValue }.joined(separator: ", "))")
     }
 
     /// What sockaddr_un holds is 108 bytes with the closing zero (unix(7)).

@@ -99,6 +99,9 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
+    /// Does what no plugin waits for, once it has its answer.
+    package func answered() { outage?.copies.save() }
+
     private func keepsCopies(of owner: Owner) -> Bool { outage != nil && owner.kind == .virtualMachine }
 
     /// Prepares an open migration. Where none is open only the pod that has become the VM's carrier is let in, with a new

@@ -1,7 +1,8 @@
-import Glibc
+import CLinux
 
 /// A file descriptor that is closed with its owner's life, the process's own streams excepted.
-package struct FileDescriptor: ~Copyable {
+@usableFromInline
+package struct FileDescriptor: ~Copyable, Sendable {
     package let number: Int32
 
     package init(_ number: Int32) { self.number = number }
@@ -22,12 +23,12 @@ package struct FileDescriptor: ~Copyable {
     package func read() -> [UInt8]? {
         while true {
             var count = 0
-            let chunk = unsafe [UInt8](unsafeUninitializedCapacity: 16384) { buffer, initialized in
-                count = unsafe Glibc.read(number, buffer.baseAddress, buffer.count)
+            let chunk = unsafe [UInt8](unsafeUninitializedCapacity: 4096) { buffer, initialized in
+                count = unsafe CLinux.read(number, buffer.baseAddress, buffer.count)
                 initialized = max(0, count)
             }
             if count >= 0 { return chunk }
-            if errno != EINTR { return nil }
+            if errorNumber != EINTR { return nil }
         }
     }
 
@@ -35,8 +36,8 @@ package struct FileDescriptor: ~Copyable {
     package func writeAll(_ bytes: [UInt8]) -> Bool {
         var rest = bytes[...]
         while !rest.isEmpty {
-            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(number, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
+            let count = unsafe rest.withUnsafeBytes { unsafe CLinux.write(number, $0.baseAddress, $0.count) }
+            if count < 0, errorNumber == EINTR { continue }
             guard count > 0 else { return false }
             rest = rest.dropFirst(count)
         }
@@ -45,4 +46,4 @@ package struct FileDescriptor: ~Copyable {
 }
 
 /// What errno says.
-package func systemError() -> String { unsafe String(cString: strerror(errno)) }
+package func systemError() -> String { unsafe String(cString: strerror(errorNumber)) }

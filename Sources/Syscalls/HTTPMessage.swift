@@ -23,7 +23,7 @@ package struct HTTPMessage: Hashable, Sendable {
 
     /// The next message of `stream`; nil where it ended before one began.
     package init?(
-        from stream: borrowing UnixStream, by deadline: ContinuousClock.Instant
+        from stream: borrowing UnixStream, by deadline: Deadline
     ) throws(HTTPMessageError) {
         var bytes: [UInt8] = []
         func more() throws(HTTPMessageError) -> Bool {

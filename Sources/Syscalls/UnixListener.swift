@@ -1,4 +1,4 @@
-import Glibc
+import CLinux
 
 /// A unix socket that takes connections, on as many threads as want one.
 package struct UnixListener: ~Copyable, Sendable {
@@ -9,9 +9,9 @@ package struct UnixListener: ~Copyable, Sendable {
 
     /// Takes the place of what is at `path`: that nobody answers there any more is for the caller to know.
     package init(path: String) throws(StreamError) {
-        descriptor = FileDescriptor(socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
+        descriptor = FileDescriptor(unix_stream_socket())
         guard descriptor.number >= 0 else { throw .system }
-        guard unsafe unlink(path) == 0 || errno == ENOENT else { throw .system }
+        guard unsafe unlink(path) == 0 || errorNumber == ENOENT else { throw .system }
         let number = descriptor.number
         let isBound = try unsafe sockaddr_un.with(path: path) { unsafe bind(number, $0, $1) == 0 }
         guard isBound, listen(number, Self.backlog) == 0 else { throw .system }
@@ -20,13 +20,12 @@ package struct UnixListener: ~Copyable, Sendable {
     /// The next connection; nil once the listener is closed. `patience` is the connection's, for sending.
     package func accept(patience: Duration) -> UnixStream? {
         while true {
-            let number = Glibc.accept(descriptor.number, nil, nil)
+            let number = accept_unix_stream(descriptor.number)
             if number >= 0 {
-                _ = fcntl(number, F_SETFD, FD_CLOEXEC)
                 if let stream = try? UnixStream(FileDescriptor(number), patience: patience) { return stream }
                 continue
             }
-            switch errno {
+            switch errorNumber {
             case EINTR, ECONNABORTED: continue
             // Out of descriptors or memory: whoever connects waits until some are given back.
             case EMFILE, ENFILE, ENOBUFS, ENOMEM: usleep(100_000)

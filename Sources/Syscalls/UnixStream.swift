@@ -1,4 +1,4 @@
-import Glibc
+import CLinux
 
 /// A connection over a unix socket (unix(7)). Every wait ends at a deadline.
 package struct UnixStream: ~Copyable, Sendable {
@@ -6,7 +6,7 @@ package struct UnixStream: ~Copyable, Sendable {
 
     /// Waits for a listener that has too many connections waiting for at most `patience`, in whole seconds.
     package init(connectingTo path: String, patience: Duration) throws(StreamError) {
-        descriptor = FileDescriptor(socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
+        descriptor = FileDescriptor(unix_stream_socket())
         guard descriptor.number >= 0 else { throw .system }
         try limitSending(to: patience)
         let number = descriptor.number
@@ -33,18 +33,18 @@ package struct UnixStream: ~Copyable, Sendable {
         while !rest.isEmpty {
             // No SIGPIPE: that the other side is gone must not end the process.
             let count = unsafe rest.withUnsafeBytes {
-                unsafe Glibc.send(number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+                unsafe CLinux.send(number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }
-            if count < 0, errno == EINTR { continue }
+            if count < 0, errorNumber == EINTR { continue }
             guard count > 0 else { throw .system }
             rest = rest.dropFirst(count)
         }
     }
 
     /// The next bytes; none at the end. Throws at the deadline.
-    package func receive(by deadline: ContinuousClock.Instant) throws(StreamError) -> [UInt8] {
+    package func receive(by deadline: Deadline) throws(StreamError) -> [UInt8] {
         while true {
-            let left = (deadline - .now).components
+            let left = deadline.remaining.components
             let milliseconds = left.seconds * 1000 + left.attoseconds / 1_000_000_000_000_000
             guard milliseconds > 0 else { throw .late }
             var request = pollfd(fd: descriptor.number, events: Int16(POLLIN), revents: 0)
@@ -53,7 +53,7 @@ package struct UnixStream: ~Copyable, Sendable {
                 guard let chunk = descriptor.read() else { throw .system }
                 return chunk
             }
-            if ready < 0, errno != EINTR { throw .system }
+            if ready < 0, errorNumber != EINTR { throw .system }
         }
     }
 }

@@ -4,12 +4,12 @@ import Syscalls
 /// One exchange with the agent over its unix socket.
 struct AgentConnection: ~Copyable {
     private let stream: UnixStream
-    private let deadline: ContinuousClock.Instant
+    private let deadline: Deadline
 
-    init(socket path: String, deadline: ContinuousClock.Instant) throws(StreamError) {
+    init(socket path: String, deadline: Deadline) throws(StreamError) {
         self.deadline = deadline
         // Bounds connecting to an agent that takes no more connections, and writing to one that does not read.
-        stream = try UnixStream(connectingTo: path, patience: deadline - .now)
+        stream = try UnixStream(connectingTo: path, patience: deadline.remaining)
     }
 
     consuming func post(_ path: String, body: [UInt8]) throws(StreamError) -> AgentReply {

@@ -1,6 +1,5 @@
 import CLinux
 import CNI
-import Glibc
 import Syscalls
 
 extension SystemHost {
@@ -10,13 +9,13 @@ extension SystemHost {
     /// The lock is flock(2) on the namespace's own file, which the kernel lets go of however this process ends. A delegate
     /// does not inherit it.
     func claim(_ interface: String, in netns: String, mustBeNew: Bool) throws(CNIError) {
-        let namespace = unsafe open(netns, O_RDONLY | O_CLOEXEC)
+        let namespace = unsafe open_existing(netns, O_RDONLY | O_CLOEXEC)
         guard namespace >= 0 else {
             throw CNIError(.invalidEnvironment, "CNI_NETNS \"\(netns)\" cannot be opened: \(systemError())")
         }
-        let deadline = ContinuousClock.now + Self.claimTimeout
+        let deadline = Deadline.after(Self.claimTimeout)
         while flock(namespace, LOCK_EX | LOCK_NB) != 0 {
-            guard errno == EWOULDBLOCK || errno == EINTR, ContinuousClock.now < deadline else {
+            guard errorNumber == EWOULDBLOCK || errorNumber == EINTR, deadline.remaining > .zero else {
                 throw CNIError(
                     .tryAgainLater, "another call of holdfast-cni has \(netns): \(systemError())",
                     details: "a runtime makes one call at a time for a container; see whether a plugin hangs")
@@ -34,7 +33,7 @@ extension SystemHost {
     private static func exists(
         _ interface: String, in namespace: CInt, at path: String
     ) throws(CNIError) -> Bool {
-        let home = FileDescriptor(unsafe open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC))
+        let home = FileDescriptor(unsafe open_existing("/proc/self/ns/net", O_RDONLY | O_CLOEXEC))
         guard home.number >= 0, setns(namespace, CLONE_NEWNET) == 0 else {
             throw CNIError(.invalidEnvironment, "CNI_NETNS \"\(path)\" cannot be entered: \(systemError())")
         }

@@ -1,5 +1,5 @@
+import CLinux
 import CNI
-import Glibc
 import Syscalls
 
 extension SystemHost {
@@ -10,7 +10,7 @@ extension SystemHost {
         func failure(_ number: Int32) -> CNIError {
             CNIError(.delegateFailure, "cannot run \(executable): \(unsafe String(cString: strerror(number)))")
         }
-        guard let toProcess = Pipe(), let fromProcess = Pipe() else { throw failure(errno) }
+        guard let toProcess = Pipe(), let fromProcess = Pipe() else { throw failure(errorNumber) }
         var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
@@ -26,7 +26,7 @@ extension SystemHost {
         toProcess.keepingWriter().send(Array("\(input)".utf8))
         let output = fromProcess.keepingReader().readAll() ?? []
         var status: Int32 = 0
-        while unsafe waitpid(process, &status, 0) < 0, errno == EINTR {}
+        while unsafe waitpid(process, &status, 0) < 0, errorNumber == EINTR {}
         let signal = status & 0x7f
         return ProcessOutcome(status: Int(signal == 0 ? status >> 8 & 0xff : 128 + signal), output: output)
     }
@@ -40,8 +40,7 @@ private struct Pipe: ~Copyable {
     /// Nil where the process has no descriptors left.
     init?() {
         var ends: [Int32] = [-1, -1]
-        guard unsafe pipe(&ends) == 0 else { return nil }
-        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        guard unsafe pipe2(&ends, O_CLOEXEC) == 0 else { return nil }
         reader = FileDescriptor(ends[0])
         writer = FileDescriptor(ends[1])
     }

@@ -1,24 +1,24 @@
+import CLinux
 import CNI
-import Glibc
 import Syscalls
 
 /// The real world: this process's environment and streams, the agent's socket, other plugins' processes.
 struct SystemHost: PluginHost {
     /// For all that this process asks of the agent. The agent has its own, shorter time-out towards the server, so its
     /// words reach the runtime in most cases.
-    private let deadline = ContinuousClock.now + .seconds(15)
+    private let deadline = Deadline.after(.seconds(15))
     /// For each question, also after a delegate that took all the time.
     private static let shortestTimeout = Duration.seconds(1)
 
     var environment: [String: String] {
         var variables: [String: String] = [:]
-        var entry = unsafe environ
-        while let text = unsafe entry.pointee {
+        var index: CInt = 0
+        while let text = unsafe environment_variable(index) {
             let pair = unsafe String(cString: text)
             if let equals = pair.firstIndex(of: "=") {
                 variables[String(pair[..<equals])] = String(pair[pair.index(after: equals)...])
             }
-            unsafe entry += 1
+            index += 1
         }
         return variables
     }
@@ -36,7 +36,7 @@ struct SystemHost: PluginHost {
 
     func post(_ path: String, body: JSON, socket: String) throws(CNIError) -> AgentReply {
         do {
-            let deadline = max(deadline, ContinuousClock.now + Self.shortestTimeout)
+            let deadline = max(deadline, .after(Self.shortestTimeout))
             return try AgentConnection(socket: socket, deadline: deadline).post(path, body: Array("\(body)".utf8))
         } catch {
             throw CNIError(

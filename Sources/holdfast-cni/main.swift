@@ -1,8 +1,8 @@
+import CLinux
 import CNI
-import Glibc
 
 // A delegate that ends before it has read its input must not end this process with it.
-signal(SIGPIPE, SIG_IGN)
+ignore_signal(SIGPIPE)
 let host = SystemHost()
 let (output, status) = Plugin(host: host, environment: host.environment).run(input: host.input())
 // A result that nobody gets is none: the runtime must not take the interface for one that it knows.

@@ -10,7 +10,7 @@ struct AgentServerTests {
     private static func exchange(_ text: String, with fixture: NodeFixture) throws -> HTTPMessage? {
         let stream = try connect(fixture)
         try stream.send(Array(text.utf8))
-        return try HTTPMessage(from: stream, by: .now + .seconds(30))
+        return try HTTPMessage(from: stream, by: .after(.seconds(30)))
     }
 
     private static func connect(_ fixture: NodeFixture) throws(StreamError) -> UnixStream {
@@ -32,7 +32,7 @@ struct AgentServerTests {
     private static func expectService(of fixture: NodeFixture) throws {
         let stream = try connect(fixture)
         try stream.send(call.bytes)
-        let reply = try #require(try HTTPMessage(from: stream, by: .now + .seconds(30)))
+        let reply = try #require(try HTTPMessage(from: stream, by: .after(.seconds(30))))
         #expect(reply.startLine == "HTTP/1.1 200 OK", "\(String(decoding: reply.body, as: UTF8.self))")
     }
 
@@ -40,7 +40,7 @@ struct AgentServerTests {
         try await NodeFixture.run { fixture in
             let stream = try Self.connect(fixture)
             for byte in Self.call.bytes { try stream.send([byte]) }
-            #expect(try HTTPMessage(from: stream, by: .now + .seconds(30))?.startLine == "HTTP/1.1 200 OK")
+            #expect(try HTTPMessage(from: stream, by: .after(.seconds(30)))?.startLine == "HTTP/1.1 200 OK")
         }
     }
 
@@ -71,7 +71,7 @@ struct AgentServerTests {
             let silent = try (0..<100).map { _ in Silent(try Self.connect(fixture)) }
             try silent.first?.stream.send(Array("POST /cni/del HTTP/1.1\r\nContent-".utf8))
             try Self.expectService(of: fixture)
-            for one in silent { #expect(try one.stream.receive(by: .now + .seconds(30)).isEmpty) }
+            for one in silent { #expect(try one.stream.receive(by: .after(.seconds(30))).isEmpty) }
         }
     }
 
@@ -80,7 +80,7 @@ struct AgentServerTests {
             let silent = try (0..<300).map { _ in Silent(try Self.connect(fixture)) }
             // Waits in the kernel until the first silent ones are ended.
             try Self.expectService(of: fixture)
-            for one in silent { #expect(try one.stream.receive(by: .now + .seconds(30)).isEmpty) }
+            for one in silent { #expect(try one.stream.receive(by: .after(.seconds(30))).isEmpty) }
         }
     }
 

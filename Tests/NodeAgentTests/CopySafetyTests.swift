@@ -180,7 +180,10 @@ private struct History {
         guard let index = messages.indices.randomElement(using: &random) else { return }
         switch messages.remove(at: index) {
         case _ where Int.random(in: 0..<6, using: &random) == 0: break
-        case .answer(let node, let described, let sent): nodes[node].copies.keep(described, sent: sent)
+        case .answer(let node, let described, let sent):
+            nodes[node].copies.keep(described, sent: sent)
+            // Else the agent may be killed before it has written it.
+            if Bool.random(using: &random) { nodes[node].copies.save() }
         case .renewal(let node, let answers, let sent):
             let dropped = nodes[node].copies.renew(answers, sent: sent)
             if Int.random(in: 0..<4, using: &random) != 0 {

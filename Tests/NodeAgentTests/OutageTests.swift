@@ -94,7 +94,8 @@ final class OutageTests {
 
     @discardableResult
     private func add(_ container: String, pod: String = "pod-1") async throws -> JSON {
-        try await handler.add(request("ADD", container: container, pod: pod))
+        defer { handler.answered() }
+        return try await handler.add(request("ADD", container: container, pod: pod))
     }
 
     private func delete(_ container: String, pod: String = "pod-1") async throws {
@@ -381,6 +382,16 @@ final class OutageTests {
         #expect(ipam.binding(of: other.key)?.active?.node == "node-b")
         try restart()
         #expect(outage.copies.all.isEmpty)
+    }
+
+    @Test func `a copy is in the file once the plugin has its answer, and not before`() async throws {
+        _ = try await handler.add(request("ADD", container: "c1"))
+        #expect(outage.copies.all.count == 1)
+        try restart()
+        #expect(outage.copies.all.isEmpty)
+        try await add("c1")
+        try restart()
+        #expect(outage.copies.all.count == 1)
     }
 
     @Test func `an answer that was under way while the copy was dropped does not bring it back`() async throws {

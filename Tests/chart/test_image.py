@@ -77,7 +77,8 @@ def test_the_libraries_of_the_toolchain_are_found_for_the_image():
 
 def test_the_plugin_in_the_image_is_the_static_one():
     makefile = (REPOSITORY / "Makefile").read_text()
-    assert re.search(r"swift build .*--product holdfast-cni .*-static-executable --scratch-path \.build-static", makefile)
+    assert "swift build -c release --product holdfast-cni --scratch-path .build-static $(plugin)" in makefile
+    assert re.search(r"^plugin = (.*\\\n)*.*-Xclang-linker -Xswiftc -static", makefile, re.M)
     assert "install .build-static/release/holdfast-cni $(DESTDIR)$(CNI_BIN)" in makefile
     assert "make release" in DOCKERFILE and "make install DESTDIR=/image CNI_BIN=/usr/local/bin" in DOCKERFILE
 

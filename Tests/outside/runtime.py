@@ -9,6 +9,8 @@ import uuid
 from processes import DEADLINE, binaries
 
 PLUGINS = "/usr/lib/cni"
+# Where our own plugin is.
+OURS = str(binaries())
 VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 
@@ -100,7 +102,7 @@ class Runtime:
 
     def __init__(self, network, path=None):
         self.network = network
-        self.path = path or [PLUGINS, str(binaries())]
+        self.path = path or [PLUGINS, OURS]
         self.results = {}
 
     @property

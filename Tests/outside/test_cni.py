@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import runtime
 from client import Client
-from processes import Agent, Server, binaries, wait_until
+from processes import REPOSITORY, Agent, Server, wait_until
 from runtime import Attachment, Namespace, PluginError, Runtime, ip
 
 pytestmark = pytest.mark.skipif(runtime.unusable() is not None, reason=str(runtime.unusable()))
@@ -107,6 +107,16 @@ class Node:
     @property
     def bindings(self):
         return self.client.call("IPAM.ListBindings").get("bindings", [])
+
+
+@pytest.fixture(autouse=True, params=["built", "released"])
+def plugin(request, monkeypatch):
+    """Every test with the plugin of the build under test, and with the released one, which is Embedded Swift upon musl."""
+    if request.param == "released":
+        released = REPOSITORY / ".build-static/release/holdfast-cni"
+        if not released.exists() and not os.environ.get("HOLDFAST_CI"):
+            pytest.skip(f"needs {released}: make build-release")
+        monkeypatch.setattr(runtime, "OURS", str(released.parent))
 
 
 @pytest.fixture
@@ -342,7 +352,7 @@ at after
 exit $status
 """)
     script.chmod(0o755)
-    return [str(folder), runtime.PLUGINS, str(binaries())]
+    return [str(folder), runtime.PLUGINS, runtime.OURS]
 
 
 def start_add(network, attachment):

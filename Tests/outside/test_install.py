@@ -113,14 +113,13 @@ def test_the_released_plugin_is_one_static_file_of_at_most_16_mb_without_foundat
     # Neither PT_DYNAMIC nor PT_INTERP: it needs no library and no linker.
     assert {2, 3}.isdisjoint(segments(program))
     assert not re.search(rb"10Foundation|20FoundationEssentials|libFoundation", program)
-    # Alone in a root that has but /proc, which the Swift runtime reads: musl hosts have no more for it.
+    # Alone in an empty root: it needs nothing of its host.
     root = tmp_path / "root"
-    (root / "proc").mkdir(parents=True)
+    root.mkdir()
     (root / "holdfast-cni").write_bytes(program)
     (root / "holdfast-cni").chmod(0o755)
-    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0:
-        script = 'mount --bind /proc "$0/proc" && exec chroot "$0" /holdfast-cni'
+    if os.geteuid() == 0:
         done = subprocess.run(
-            ["unshare", "-m", "sh", "-c", script, str(root)], env={"CNI_COMMAND": "VERSION", "PATH": os.environ["PATH"]},
+            ["chroot", str(root), "/holdfast-cni"], env={"CNI_COMMAND": "VERSION", "PATH": os.environ["PATH"]},
             stdin=subprocess.DEVNULL, capture_output=True, text=True)
         assert done.returncode == 0 and '"supportedVersions"' in done.stdout, done.stderr

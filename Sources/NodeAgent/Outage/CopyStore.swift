@@ -5,7 +5,8 @@ package import Logging
 import Synchronization
 
 /// The copies of this node, in memory and in a file that outlives the agent. It need not outlive a power cut: after that
-/// every copy is too old, and the next renewal brings it up to date.
+/// every copy is too old, and the next renewal brings it up to date. Nor need it hold what was kept a moment before the
+/// agent was killed: whoever has no copy asks the server.
 package final class CopyStore: Sendable {
     /// A line of the file.
     private enum Line: Codable {
@@ -19,6 +20,8 @@ package final class CopyStore: Sendable {
         var copies: [OwnerKey: Copy] = [:]
         /// When a copy of this owner was dropped: an answer to what was asked before comes late.
         var dropped: [OwnerKey: Int64] = [:]
+        /// Whose copies were kept since the file was last written.
+        var unsaved: Set<OwnerKey> = []
     }
 
     /// No answer comes later than this: longer than any call's time-out, in nanoseconds.
@@ -54,7 +57,7 @@ package final class CopyStore: Sendable {
 
     package func copy(for owner: OwnerKey) -> Copy? { state.withLock { $0.copies[owner] } }
 
-    /// Keeps what the server answered to a request sent at `sent`, where it may be kept.
+    /// Keeps what the server answered to a request sent at `sent`, where it may be kept: in memory, until `save`.
     package func keep(_ described: DescribedBinding, sent: Int64) {
         state.withLock { state in
             let key = described.binding.owner.key
@@ -63,7 +66,15 @@ package final class CopyStore: Sendable {
             // Where there must be none, the next renewal says so of an older one.
             guard let copy = Copy(described, word: sent) else { return }
             state.copies[key] = copy
-            save(.kept(copy))
+            state.unsaved.insert(key)
+        }
+    }
+
+    /// Writes what was kept to the file. Apart from keeping, so that no plugin waits for it.
+    package func save() {
+        state.withLock { state in
+            for key in state.unsaved { if let copy = state.copies[key] { save(.kept(copy)) } }
+            state.unsaved = []
         }
     }
 
@@ -96,6 +107,7 @@ package final class CopyStore: Sendable {
             }
             do throws(JournalError) {
                 try file.replace(with: Self.lines(state.copies.values, clock), isDurable: false)
+                state.unsaved = []
             } catch {
                 log.warning("the copies' file is not up to date", metadata: ["error": "\(error)"])
             }

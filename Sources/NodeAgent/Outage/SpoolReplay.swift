@@ -77,6 +77,7 @@ package struct SpoolReplay: Service {
             let sent = clock.now()
             let answer = try await ipam.allocate(request, timeout: Self.timeout).binding
             copies.keep(answer, sent: sent)
+            copies.save()
             log.info(
                 "attached from a copy, told late",
                 metadata: ["owner": "\(request.owner.key)", "pod": "\(request.attachment?.pod ?? "")"])

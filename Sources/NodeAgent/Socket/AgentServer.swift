@@ -16,6 +16,7 @@ package struct AgentServer: Service {
     private let socket: String
     private let metrics: AgentMetrics
     private let onListening: @Sendable () -> Void
+    private let answered: @Sendable () -> Void
     private let verbs: [String: (verb: Invocation.Verb, serve: Verb)]
 
     /// `onListening` is called once the socket answers.
@@ -26,6 +27,7 @@ package struct AgentServer: Service {
         self.socket = socket
         self.metrics = metrics
         self.onListening = onListening
+        answered = handler.answered
         var verbs: [String: (Invocation.Verb, Verb)] = [:]
         func on(_ verb: Invocation.Verb, _ serve: @escaping Verb) {
             verbs["POST \(AgentRequest.path(of: verb)) HTTP/1.1"] = (verb, serve)
@@ -56,7 +58,7 @@ package struct AgentServer: Service {
     private func serve(_ connection: borrowing UnixStream) {
         let reply: HTTPMessage
         do throws(HTTPMessageError) {
-            guard let request = try HTTPMessage(from: connection, by: .now + Self.patience) else { return }
+            guard let request = try HTTPMessage(from: connection, by: .after(Self.patience)) else { return }
             reply = ThreadExecutor.run { await respond(to: request) }
         } catch {
             switch error {
@@ -67,6 +69,7 @@ package struct AgentServer: Service {
         }
         // A plugin that is gone does not matter: the runtime asks again.
         try? connection.send(reply.bytes)
+        answered()
     }
 
     /// All that is done for the request, here and in the server, is of one trace: the runtime's, where it has one.
