@@ -299,8 +299,9 @@ let package = Package(
 )
 
 let decoders: [Target.Dependency] = [
-    "Addresses", "CMessages", "CNI", "DHCP", "EtcdStore", "IPAMAPI", "IPAMModel", "KubeVirt", "KubernetesAPI", "Ledger",
-    "LedgerStore", "NodeAgent", "Program", "RPC", .product(name: "Logging", package: "swift-log"),
+    "Access", "Addresses", "CMessages", "CNI", "DHCP", "EtcdStore", "IPAMAPI", "IPAMModel", "KubeVirt", "KubernetesAPI",
+    "Ledger", "LedgerStore", "NodeAgent", "Program", "RPC", "Syscalls", "Telemetry",
+    .product(name: "JWTKit", package: "jwt-kit"), .product(name: "Logging", package: "swift-log"),
     .product(name: "Yams", package: "Yams"),
 ]
 if let fuzzer {
