@@ -301,8 +301,7 @@ let package = Package(
 let decoders: [Target.Dependency] = [
     "Access", "Addresses", "CMessages", "CNI", "DHCP", "EtcdStore", "IPAMAPI", "IPAMModel", "KubeVirt", "KubernetesAPI",
     "Ledger", "LedgerStore", "NodeAgent", "Program", "RPC", "Syscalls", "Telemetry",
-    .product(name: "JWTKit", package: "jwt-kit"), .product(name: "Logging", package: "swift-log"),
-    .product(name: "Yams", package: "Yams"),
+    .product(name: "Logging", package: "swift-log"), .product(name: "Yams", package: "Yams"),
 ]
 if let fuzzer {
     package.targets.append(
