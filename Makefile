@@ -56,7 +56,7 @@ chaos: setup
 	HOLDFAST_CHAOS_KILLS=200 HOLDFAST_CHAOS_CUTS=10 swift test --skip-build --no-parallel \
 		--filter 'FaultTests|CutTests|ClockTests'
 
-# libFuzzer on what reads bytes from outside: FUZZ_SECONDS (600) for each of two dozen readers.
+# libFuzzer on what reads bytes from outside: FUZZ_SECONDS (600) for each of some thirty readers.
 fuzz: setup
 	scripts/fuzz
 

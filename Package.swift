@@ -301,9 +301,9 @@ let package = Package(
 )
 
 let decoders: [Target.Dependency] = [
-    "Addresses", "CMessages", "CNI", "DHCP", "EtcdStore", "IPAMAPI", "IPAMModel", "KubeVirt", "KubernetesAPI", "Ledger",
-    "LedgerStore", "NodeAgent", "Program", "RPC", .product(name: "Logging", package: "swift-log"),
-    .product(name: "Yams", package: "Yams"),
+    "Access", "Addresses", "CMessages", "CNI", "DHCP", "EtcdStore", "IPAMAPI", "IPAMModel", "KubeVirt", "KubernetesAPI",
+    "Ledger", "LedgerStore", "NodeAgent", "Program", "RPC", "Syscalls", "Telemetry",
+    .product(name: "Logging", package: "swift-log"), .product(name: "Yams", package: "Yams"),
 ]
 if let fuzzer {
     package.targets.append(

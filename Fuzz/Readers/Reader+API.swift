@@ -1,12 +1,15 @@
 import CMessages
+import Foundation
 import IPAMModel
+import Telemetry
 
+@testable import Access
 @testable import EtcdStore
 @testable import IPAMAPI
 @testable import RPC
 
 extension Reader {
-    /// Protobuf messages: of the server's clients, of its answers to them, and of etcd's.
+    /// What comes with calls: protobuf messages of the server's clients, of its answers to them, and of etcd's; tokens.
     static let api = [
         Reader(
             name: "requests",
@@ -53,6 +56,17 @@ extension Reader {
                 { _ = decoded($0) { (message: UnsafePointer<Etcd.TxnResponse>) in EtcdTransactionAnswer(message) } },
                 { _ = decoded($0) { (message: UnsafePointer<Etcd.WatchResponse>) in try? EtcdWatchBatch(message) } },
             ])),
+        // What is read of a token before its signature is known to be good, and of a call's trace.
+        Reader(name: "tokens") { bytes in
+            if let claims = try? TokenClaims.parse(bytes).payload {
+                let again = try JSONDecoder().decode(TokenClaims.self, from: JSONEncoder().encode(claims))
+                try expectSame(claims, again, "claims")
+                _ = claims.allGroups
+            }
+            if let trace = TraceContext(traceparent: String(decoding: bytes, as: UTF8.self)) {
+                try expectSame(trace, TraceContext(traceparent: trace.traceparent), "trace")
+            }
+        },
     ]
 }
 

@@ -1,6 +1,7 @@
 import Foundation
 import Yams
 
+@testable import Access
 @testable import CNI
 @testable import IPAMAPI
 @testable import KubeVirt
@@ -41,6 +42,7 @@ extension Reader {
         Reader(name: "pool-manifests") { bytes in
             _ = try? PoolManifest.parse(Data(bytes), source: "pools.yaml")
         },
+        Reader(name: "policies") { bytes in _ = try? Policy(yaml: Data(bytes), source: "policy.yaml") },
         Reader(name: "kubeconfig") { bytes in
             let path = "/dev/shm/holdfast-fuzz-\(getpid()).kubeconfig"
             try Data(bytes).write(to: URL(filePath: path))

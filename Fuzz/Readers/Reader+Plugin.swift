@@ -1,6 +1,8 @@
 import Addresses
+import Foundation
 
 @testable import CNI
+@testable import Syscalls
 
 extension Reader {
     /// What the runtime hands the plugin, and what plugin and agent tell each other.
@@ -19,6 +21,11 @@ extension Reader {
                 try expectSame(JSON.object(told), delegate, "the delegate's configuration")
             }
             for version in CNIVersion.allCases { _ = network.json.result(inVersion: version) }
+        },
+        // On the agent's socket.
+        Reader(name: "http-messages") { bytes in
+            guard let message = httpMessage(bytes) else { return }
+            try expectSame(message, httpMessage(message.bytes), "message")
         },
         Reader(name: "agent-request") { bytes in
             guard let request = try? AgentRequest(parsing: bytes) else { return }
@@ -39,4 +46,15 @@ extension Reader {
             }
         },
     ]
+}
+
+/// What comes of `bytes` at the other end of a connection.
+private func httpMessage(_ bytes: [UInt8]) -> HTTPMessage? {
+    var ends: [Int32] = [-1, -1]
+    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0 else { return nil }
+    defer { close(ends[1]) }
+    guard let stream = try? UnixStream(FileDescriptor(ends[0]), patience: .zero) else { return nil }
+    send(ends[1], bytes, bytes.count, 0)
+    shutdown(ends[1], Int32(SHUT_WR))
+    return try? HTTPMessage(from: stream, by: .now + .seconds(1))
 }

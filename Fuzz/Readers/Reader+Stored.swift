@@ -33,6 +33,31 @@ extension Reader {
             guard let ledger = try? Ledger(snapshot) else { return }
             for pool in ledger.pools { _ = ledger.usage(ofPool: pool.name, at: Timestamp(nanoseconds: .max)) }
         },
+        // Each part begins with a frame's kind and its record's length. The last frame fits those before it.
+        Reader(name: "backups") { bytes in
+            var file = BackupFile.magic + [BackupFile.format]
+            func append(_ kind: UInt8, _ record: [UInt8]) {
+                file += [kind] + (0..<4).map { UInt8(truncatingIfNeeded: record.count >> (8 * $0)) } + record
+            }
+            var rest = bytes[...]
+            while let kind = rest.popFirst(), let low = rest.popFirst(), let high = rest.popFirst() {
+                append(kind, summed(Array(rest.prefix(Int(low) | Int(high) << 8))))
+                rest = rest.dropFirst(Int(low) | Int(high) << 8)
+            }
+            var (reader, sum) = (BackupReader(), BackupFile.Checksum())
+            guard (try? reader.read(file)) != nil else { return }
+            sum.add(file)
+            append(0xff, BackupFile.End(counts: reader.counts, checksum: sum.value).record)
+            var whole = BackupReader()
+            guard (try? whole.read(file)) != nil, let snapshot = try? whole.finish(), let head = whole.head else {
+                return
+            }
+            var again = BackupReader()
+            let pieces = BackupPieces(snapshot, createdAt: head.createdAt, hasHistory: head.hasHistory)
+            for piece in pieces { try again.read(piece) }
+            try expectSame(head, again.head, "head")
+            try expectSame("\(snapshot)", "\(try again.finish())", "snapshot")
+        },
         Reader(name: "write-ahead-log") { bytes in _ = WriteAheadLog(bytes).isWhole },
         Reader(name: "etcd-keys") { bytes in
             let keys = EtcdKeys(prefix: "/holdfast/")

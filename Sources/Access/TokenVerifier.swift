@@ -54,7 +54,7 @@ package actor TokenVerifier: Service {
     package func identity(of token: String) async throws(IPAMError) -> TokenIdentity {
         let parsed: (header: JWTHeader, payload: TokenClaims, signature: Data)
         do {
-            parsed = try DefaultJWTParser().parse(Array(token.utf8), as: TokenClaims.self)
+            parsed = try TokenClaims.parse(Array(token.utf8))
         } catch {
             throw .tokenRefused("it is no JSON Web Token with issuer, subject, audience and expiry")
         }
@@ -143,6 +143,31 @@ package actor TokenVerifier: Service {
         let collection = try await JWTKeyCollection().add(jwks: set)
         return Keys(
             issuer: fetched.issuer, ids: Set(set.keys.compactMap { $0.keyIdentifier?.string }), collection: collection)
+    }
+}
+
+extension TokenClaims {
+    /// RFC 7515, section 4.1: texts, and lists of them.
+    private struct HeaderValue: Decodable {
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            if (try? container.decode(String.self)) == nil { _ = try container.decode([String].self) }
+        }
+    }
+
+    /// A token's parts; nothing is verified. Throws where it is malformed.
+    ///
+    /// jwt-kit makes an Int of each whole number in a header, which ends the process where that is too large (5.7,
+    /// JWTHeaderField), for whoever sends it. So a header with anything but texts does not get there.
+    static func parse(_ token: [UInt8]) throws -> (header: JWTHeader, payload: TokenClaims, signature: Data) {
+        let encoded = String(decoding: token.prefix { $0 != UInt8(ascii: ".") }, as: UTF8.self)
+            .replacing("-", with: "+").replacing("_", with: "/")
+        let padding = String(repeating: "=", count: (4 - encoded.utf8.count % 4) % 4)
+        guard let header = Data(base64Encoded: encoded + padding) else {
+            throw JWTError.malformedToken(reason: "its header is not Base64")
+        }
+        _ = try JSONDecoder().decode([String: HeaderValue].self, from: header)
+        return try DefaultJWTParser().parse(token, as: TokenClaims.self)
     }
 }
 

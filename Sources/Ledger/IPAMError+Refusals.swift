@@ -193,7 +193,8 @@ extension IPAMError {
     static func poolOverlap(_ prefix: IPPrefix, _ other: IPPrefix, of pool: String) -> IPAMError {
         IPAMError(
             .alreadyExists, .poolOverlap,
-            "\(prefix) overlaps \(other) of pool \(pool): an address belongs to one prefix of one pool",
+            "\(prefix) overlaps \(other) of pool \(pool): an address belongs to one prefix of one pool. Two pools may have "
+                + "the same prefix, where each excludes what the other gives",
             metadata: ["field": "pool.prefixes", "prefix": "\(prefix)", "pool": pool])
     }
 

@@ -133,8 +133,9 @@ extension Ledger {
         if usual == nil, let index = poolChoice.byDefault, spaces[index]?.isOpen(to: namespace) == true {
             usual = index
         }
-        if let first = request.addresses.first, usual.flatMap({ spaces[$0]?.prefixIndex(of: first) }) == nil,
-            let other = spaceIndex(of: first), spaces[other]?.isOpen(to: namespace) == true
+        if let first = request.addresses.first, let other = spaceIndex(of: first), let space = spaces[other],
+            space.isOpen(to: namespace),
+            space.canHold(first) || usual.flatMap({ spaces[$0]?.prefixIndex(of: first) }) == nil
         {
             return other
         }
@@ -210,5 +211,8 @@ extension Ledger {
         owners[ObjectKey(owner)]?.first { slots[$0]?.owner.network == owner.network }
     }
 
-    func spaceIndex(of address: IPAddress) -> Int? { spaces.firstIndex { $0?.prefixIndex(of: address) != nil } }
+    /// The pool that may give `address`; else one that has it in a prefix.
+    private func spaceIndex(of address: IPAddress) -> Int? {
+        spaces.firstIndex { $0?.canHold(address) == true } ?? spaces.firstIndex { $0?.prefixIndex(of: address) != nil }
+    }
 }

@@ -13,9 +13,25 @@ extension Ledger {
         case .release(let request): try check(request, of: agent)
         case .transfer(let request): try check(request, of: agent)
         case .renewCopies(let request): try agent.owns(request.node, "copies of node \(request.node)")
-        case .createPool(let pool): try agent.mayMake(pool)
-        case .updatePool(let pool): try agent.mayChange(spaceIndexes[pool.name].flatMap { spaces[$0]?.pool }, to: pool)
+        case .createPool(let pool):
+            try agent.mayMake(pool)
+            try checkSharesNone(pool, agent)
+        case .updatePool(let pool):
+            try agent.mayChange(spaceIndexes[pool.name].flatMap { spaces[$0]?.pool }, to: pool)
+            try checkSharesNone(pool, agent)
         case .deletePool(let name): throw .notForAgents("pool \(name) is deleted", agent)
+        }
+    }
+
+    /// A network's configuration does not give what an operator's pool of the same prefix excludes.
+    private func checkSharesNone(_ pool: Pool, _ agent: NodeAgent) throws(IPAMError) {
+        let old = spaceIndexes[pool.name].flatMap { spaces[$0]?.pool }
+        for case let other? in spaces where other.pool.name != pool.name {
+            for own in pool.prefixes where old?.prefixes.contains(own) != true {
+                if other.pool.prefixes.contains(where: own.isApart) {
+                    throw .notForAgents("pool \(pool.name), a part of \(other.pool.name)'s network, is made", agent)
+                }
+            }
         }
     }
 

@@ -28,7 +28,9 @@ extension Ledger {
                 vacantSlots.append(slot)
             case .putFreed(let address): freed.append(address)
             case .removeFreed(let address):
-                if let index = spaceIndex(of: address) { spaces[index]?.removeFreed(address) }
+                if let index = spaces.firstIndex(where: { $0?.freed(address) != nil }) {
+                    spaces[index]?.removeFreed(address)
+                }
             case .putPool, .removePool, .putHistory, .removeHistory: break
             }
         }

@@ -2,14 +2,16 @@ import Addresses
 import IPAMModel
 
 extension Ledger {
-    mutating func createPool(_ pool: Pool) throws(IPAMError) -> Pool {
+    mutating func createPool(_ pool: Pool, at now: Timestamp) throws(IPAMError) -> Pool {
         if let old = pool.name.isEmpty ? nil : currentPool(pool.name) {
             guard old.hasSameContent(as: pool) else { throw .poolExists(pool.name) }
             return old
         }
         try check(pool)
+        let arriving = try arriving(in: PoolSpace(pool), at: now)
         var pool = pool
         pool.revision = nextRevision()
+        for address in arriving { removeFreed(address) }
         put(PoolSpace(pool), at: nil)
         return pool
     }
@@ -31,11 +33,12 @@ extension Ledger {
         let freed = old.freed
         let leaving = freed.filter { space.prefixIndex(of: $0.address) == nil }
         try checkReady(leaving, in: old, at: now)
+        let arriving = try arriving(in: space, at: now)
 
         let revision = nextRevision()
         space.pool.revision = revision
         space.choosesFrom = old.choosesFrom
-        for address in leaving { removeFreed(address) }
+        for address in leaving + arriving { removeFreed(address) }
         if old.pool.prefixes == pool.prefixes, var kept = spaces[index] {
             kept.pool = space.pool
             space = kept
@@ -76,6 +79,19 @@ extension Ledger {
         }
     }
 
+    /// What was freed in another pool of the same network, and is `space`'s to give from now on.
+    private func arriving(in space: PoolSpace, at now: Timestamp) throws(IPAMError) -> [FreedAddress] {
+        let networks = Set(space.pool.prefixes.map(\.prefix))
+        var arriving: [FreedAddress] = []
+        for case let other? in spaces where other.pool.name != space.pool.name {
+            guard other.pool.prefixes.contains(where: { networks.contains($0.prefix) }) else { continue }
+            let theirs = other.freed.filter { space.canHold($0.address) }
+            try checkReady(theirs, in: other, at: now)
+            arriving += theirs
+        }
+        return arriving
+    }
+
     /// Throws unless `pool` is sound in itself and may stand beside the others.
     func check(_ pool: Pool) throws(IPAMError) {
         if pool.name.isEmpty { throw .invalidField("pool.name", "a pool needs a name") }
@@ -90,7 +106,7 @@ extension Ledger {
         }
         for case let other? in spaces where other.pool.name != pool.name {
             for theirs in other.pool.prefixes {
-                for own in pool.prefixes where own.prefix.overlaps(theirs.prefix) {
+                for own in pool.prefixes where own.prefix.overlaps(theirs.prefix) && !own.isApart(from: theirs) {
                     throw .poolOverlap(own.prefix, theirs.prefix, of: other.pool.name)
                 }
             }

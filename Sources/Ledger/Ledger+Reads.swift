@@ -19,7 +19,7 @@ extension Ledger {
             default: continue
             }
         }
-        return spaceIndex(of: address).flatMap { spaces[$0]?.freed(address) }
+        return spaces.lazy.compactMap { $0?.freed(address) }.first
     }
 
     /// A page of bindings in a stable order; `token` nil on the last page. Throws on a token that is none of its own.
@@ -61,9 +61,9 @@ extension Ledger {
             var quarantined = prefix.quarantined(at: now, reuseDelay: delay)
             replay: for step in batch.undo {
                 switch step {
-                case .putFreed(let freed) where prefix.contains(freed.address):
+                case .putFreed(let freed) where freed.pool == name && prefix.contains(freed.address):
                     if !freed.isReady(at: now, reuseDelay: delay) { quarantined -= 1 }
-                case .removeFreed(let freed) where prefix.contains(freed.address):
+                case .removeFreed(let freed) where freed.pool == name && prefix.contains(freed.address):
                     if !freed.isReady(at: now, reuseDelay: delay) { quarantined += 1 }
                 case .space(_, let before?) where before.pool.name == name:
                     // `space` is from then: what came later did not change it.

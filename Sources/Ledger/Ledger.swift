@@ -49,7 +49,7 @@ package struct Ledger: Sendable {
         case .release(let request): release(request, at: now)
         case .transfer(let request): .transferred(try transfer(request, at: now))
         case .renewCopies(let request): .copiesRenewed(renewCopies(request, at: now))
-        case .createPool(let pool): .pool(try createPool(pool))
+        case .createPool(let pool): .pool(try createPool(pool, at: now))
         case .updatePool(let pool): .pool(try updatePool(pool, at: now))
         case .deletePool(let name): try deletePool(named: name, at: now)
         }

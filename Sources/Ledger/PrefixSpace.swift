@@ -39,10 +39,7 @@ struct PrefixSpace: Sendable {
     init(_ definition: PoolPrefix) {
         self.definition = definition
         let prefix = definition.prefix
-        func offsets(_ range: AddressRange) -> ClosedRange<UInt128> {
-            (range.lower.bits - prefix.address.bits)...(range.upper.bits - prefix.address.bits)
-        }
-        withheld = definition.withheld.map(offsets).merged()
+        withheld = definition.withheldOffsets.merged()
         taken = AddressSet(hostBits: prefix.family.bitWidth - prefix.length, ranges: withheld)
     }
 
@@ -210,6 +207,23 @@ extension PoolPrefix {
         if let gateway { ranges.append(AddressRange(from: gateway, through: gateway)) }
         ranges += edges.map { AddressRange(from: $0, through: $0) }
         return ranges
+    }
+
+    fileprivate var withheldOffsets: [ClosedRange<UInt128>] {
+        withheld.map { ($0.lower.bits - prefix.address.bits)...($0.upper.bits - prefix.address.bits) }
+    }
+
+    /// Whether both are parts of one network that two pools may have: neither gives what the other may give, nor the
+    /// other's gateway.
+    func isApart(from other: PoolPrefix) -> Bool {
+        guard prefix == other.prefix, (withheldOffsets + other.withheldOffsets).merged() == [0...prefix.hostMask] else {
+            return false
+        }
+        return withholdsGateway(of: other) && other.withholdsGateway(of: self)
+    }
+
+    private func withholdsGateway(of other: PoolPrefix) -> Bool {
+        other.gateway.map { gateway in withheld.contains { $0.contains(gateway) } } ?? true
     }
 
     /// The addresses that stand for the network itself: IPv4's network and broadcast address, IPv6's subnet-router

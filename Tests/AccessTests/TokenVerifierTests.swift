@@ -112,6 +112,21 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         }
     }
 
+    /// Numbers that fit no Int have ended the process, for whoever sent them.
+    @Test(arguments: [
+        #""nbf": -1e300"#, #""n": 1e19"#, #""n": 1"#, #""n": "a", "n": 1e300"#, #""n": 1e300, "n": "a""#,
+        #""jwk": {"e": [1e300]}"#, #""x5c": [1e300]"#,
+    ])
+    func `a header with anything but texts is refused`(field: String) async throws {
+        func part(_ json: String) -> String {
+            Data(json.utf8).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing(
+                "=", with: "")
+        }
+        let claims = #"{"iss": "i", "sub": "anna", "aud": "holdfast", "exp": 1}"#
+        let token = part(#"{"alg": "RS256", "kid": "first", \#(field)}"#) + "." + part(claims) + ".AA"
+        try await withVerifier { _, _, verifier in await expectRefused(verifier, token, "") }
+    }
+
     @Test func `groups that Kubernetes gives are not taken from a token's own claim`() {
         let identity = { (claims: TokenClaims) in claims.allGroups }
         var claims = TokenClaims(

@@ -46,6 +46,18 @@ import Testing
         try compare(output, with: "import-kube-ovn.\(format)")
     }
 
+    /// The pools that are made fit each other by the ledger's rules: Tests/outside/test_import.py.
+    @Test(arguments: ["table", "json"]) func `Kube-OVN's IPPools, each a pool in its Subnet's network`(
+        format: String
+    ) async throws {
+        let output = try await dryRun(["cluster.yaml", "kube-ovn-ippools.yaml"], ["-o", format])
+        try compare(output, with: "import-ippools.\(format)")
+    }
+
+    @Test func `IPPools that contradict their Subnet, each other, or who has their addresses`() async throws {
+        try compare(try await dryRun(["kube-ovn-contradictions.yaml"]), with: "import-contradictions.table")
+    }
+
     @Test func `whereabouts' pools and reservations`() async throws {
         try compare(try await dryRun(["cluster.yaml", "whereabouts.yaml"]), with: "import-whereabouts.table")
     }
@@ -108,6 +120,10 @@ import Testing
     @Test(arguments: [
         ("- a: [", "cannot be read"),
         ("{apiVersion: kubeovn.io/v1, kind: Subnet, metadata: {name: x}, spec: {cidrBlock: 10.0.0.1/8}}", "Subnet x"),
+        (
+            "{apiVersion: kubeovn.io/v1, kind: IPPool, metadata: {name: x}, spec: {subnet: s, ips: [10.0.0.9..10.0.0.1]}}",
+            "IPPool x"
+        ),
         ("{apiVersion: kubeovn.io/v1, kind: IP, metadata: {name: x}, spec: {ipAddress: 10.0.0}}", "IP x"),
         (
             "{apiVersion: whereabouts.cni.cncf.io/v1alpha1, kind: IPPool, metadata: {name: x}, spec: {range: any}}",

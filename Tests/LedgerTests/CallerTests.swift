@@ -142,6 +142,20 @@ import Testing
         }
     }
 
+    @Test func `an agent makes no pool of what an operator's pool of that prefix excludes`() throws {
+        var bench = try bench()
+        try bench.run(.createPool(pool("own", poolPrefix("10.7.0.0/24", excluded: ["10.7.0.0/29"]))))
+        let part = pool("10.7.0.0-24", poolPrefix("10.7.0.0/24", excluded: ["10.7.0.8..10.7.0.255"]))
+        let refusal = bench.refusal { _ = try $0.ledger.apply(.createPool(part), by: agentA, at: $0.now) }
+        #expect(refusal?.reason == .roleMissing && refusal?.message.contains("own") == true)
+        let whole = pool("10.7.0.0-24", poolPrefix("10.7.0.0/24"))
+        let overlap = bench.refusal { _ = try $0.ledger.apply(.createPool(whole), by: agentA, at: $0.now) }
+        #expect(overlap?.reason == .poolOverlap)
+        // Where an operator has made it, agents find it as it is.
+        try bench.run(.createPool(part))
+        _ = try bench.ledger.apply(.createPool(part), by: agentA, at: bench.now)
+    }
+
     @Test func `names of pools tell whether they are made from prefixes`() {
         let prefixes = [poolPrefix("10.9.0.0/24"), poolPrefix("fd00::/64")]
         for network in ["", "blue", "a network/with: signs", String(repeating: "long", count: 20)] {

@@ -12,8 +12,17 @@ extension Model {
             }
         }
         for other in pools where other.name != pool.name {
-            for theirs in other.prefixes where pool.prefixes.contains(where: { $0.prefix.overlaps(theirs.prefix) }) {
-                throw refuse(.poolOverlap)
+            for theirs in other.prefixes {
+                for own in pool.prefixes where own.prefix.overlaps(theirs.prefix) {
+                    let parts = [own, theirs]
+                    let isShared =
+                        own.prefix == theirs.prefix
+                        && Set(Self.members(of: own)).isDisjoint(with: Self.members(of: theirs))
+                        && !parts.compactMap(\.gateway).contains { gateway in
+                            parts.contains { Self.isGivable(gateway, $0) }
+                        }
+                    if !isShared { throw refuse(.poolOverlap) }
+                }
             }
         }
         if pool.isDefault, pools.contains(where: { $0.isDefault && $0.name != pool.name }) {
@@ -21,7 +30,17 @@ extension Model {
         }
     }
 
-    mutating func createPool(_ pool: Pool) throws -> Pool {
+    /// What was freed in other pools and is this one's from now on.
+    private func arriving(in pool: Pool, _ now: Timestamp) throws -> [FreedAddress] {
+        let arriving = freed.filter { freed in
+            freed.pool != pool.name
+                && pool.prefixes.contains { $0.prefix.contains(freed.address) && Self.isGivable(freed.address, $0) }
+        }
+        if !arriving.allSatisfy({ isReady($0, now) }) { throw refuse(.poolInUse) }
+        return arriving
+    }
+
+    mutating func createPool(_ pool: Pool, _ now: Timestamp) throws -> Pool {
         var new = pool
         if let old = self.pool(pool.name) {
             new.revision = old.revision
@@ -29,8 +48,10 @@ extension Model {
             throw refuse(.poolExists)
         }
         try check(pool)
+        let arriving = try arriving(in: pool, now)
         revision += 1
         new.revision = revision
+        freed.removeAll(where: arriving.contains)
         pools.append(new)
         return new
     }
@@ -52,10 +73,11 @@ extension Model {
             freed.pool == pool.name && !pool.prefixes.contains { $0.prefix.contains(freed.address) }
         }
         if !leaving.allSatisfy({ isReady($0, now) }) { throw refuse(.poolInUse) }
+        let arriving = try arriving(in: pool, now)
         revision += 1
         new.revision = revision
         pools[index] = new
-        freed.removeAll(where: leaving.contains)
+        freed.removeAll(where: (leaving + arriving).contains)
         for position in entries.indices where entries[position].binding.pool == pool.name {
             var entry = entries[position]
             entry.binding.assignments = entry.binding.assignments.compactMap { assignment($0.address, in: new) }

@@ -35,7 +35,7 @@ struct Model {
         case .release(.attachment(let id, let owner, let network)):
             outcome = .released(next.releaseAttachment(id, owner, network, now))
         case .transfer(let request): outcome = .transferred(try next.transfer(request, now))
-        case .createPool(let pool): outcome = .pool(try next.createPool(pool))
+        case .createPool(let pool): outcome = .pool(try next.createPool(pool, now))
         case .updatePool(let pool): outcome = .pool(try next.updatePool(pool, now))
         case .deletePool(let name): outcome = try next.deletePool(name, now)
         }
@@ -220,7 +220,14 @@ struct Model {
         if usual == nil { usual = pools.first { $0.isDefault && open($0) } }
         if let first = request.addresses.first {
             func has(_ pool: Pool) -> Bool { pool.prefixes.contains { $0.prefix.contains(first) } }
-            if usual.map(has) != true, let other = pools.first(where: has), open(other) { return other }
+            func gives(_ pool: Pool) -> Bool {
+                pool.prefixes.contains { $0.prefix.contains(first) && Self.isGivable(first, $0) }
+            }
+            if let other = pools.first(where: gives) ?? pools.first(where: has), open(other),
+                gives(other) || usual.map(has) != true
+            {
+                return other
+            }
         }
         guard let usual else { throw refuse(.noDefaultPool) }
         return usual

@@ -48,6 +48,64 @@ import Testing
         #expect(bench.refusal { try $0.run(.updatePool(grown)) }?.reason == .poolOverlap)
     }
 
+    @Test func `two pools may be parts of one network, each with its length and gateway`() throws {
+        let rest = poolPrefix("10.16.0.0/24", gateway: "10.16.0.1", excluded: ["10.16.0.8/29"])
+        let part = poolPrefix(
+            "10.16.0.0/24", gateway: "10.16.0.1", excluded: ["10.16.0.0/29", "10.16.0.16..10.16.0.255"])
+        var bench = try Bench(pool("net", rest, isDefault: true), pool("part", part))
+        #expect(try bench.allocate(vm("a")).addresses == ["10.16.0.2"])
+        let assignment = Assignment(address: address("10.16.0.8"), prefixLength: 24, gateway: address("10.16.0.1"))
+        #expect(try bench.allocate(vm("b"), pool: "part").assignments == [assignment])
+        #expect(try bench.allocate(vm("c"), addresses: ["10.16.0.9"]).pool == "part", "without its name as well")
+        let elsewhere = bench.refusal { try $0.allocate(vm("d"), pool: "net", addresses: ["10.16.0.10"]) }
+        #expect(elsewhere?.reason == .addressExcluded)
+        #expect(["net", "part"].map { bench.ledger.usage(ofPool: $0, at: bench.now).map(\.total) } == [[245], [8]])
+        #expect(try bench.release(vm("b")) == nil && bench.ledger.freed(address("10.16.0.8"))?.pool == "part")
+        let restarted = try Ledger(bench.ledger.snapshot)
+        #expect(restarted.freed(address("10.16.0.8"))?.pool == "part")
+    }
+
+    @Test(arguments: [
+        // An address too many; a gateway that the other gives; the other's gateway; a network of another length.
+        poolPrefix("10.16.0.0/24", excluded: ["10.16.0.0..10.16.0.8", "10.16.0.17..10.16.0.255"]),
+        poolPrefix(
+            "10.16.0.0/24", gateway: "10.16.0.20",
+            excluded: ["10.16.0.0..10.16.0.8", "10.16.0.16/28", "10.16.0.32..10.16.0.255"]),
+        poolPrefix("10.16.0.0/24", excluded: ["10.16.0.0..10.16.0.7", "10.16.0.9..10.16.0.255"]),
+        poolPrefix("10.16.0.8/29", usesEdgeAddresses: true),
+    ])
+    func `promise 1: but no address of one may be the other's`(part: PoolPrefix) throws {
+        let rest = poolPrefix("10.16.0.0/24", gateway: "10.16.0.8", excluded: ["10.16.0.9..10.16.0.15"])
+        var bench = try Bench(pool("net", rest, isDefault: true))
+        #expect(bench.refusal { try $0.run(.createPool(pool("part", part))) }?.reason == .poolOverlap)
+        try bench.run(.createPool(pool("part", poolPrefix("10.17.0.0/24"))))
+        #expect(bench.refusal { try $0.run(.updatePool(pool("part", part))) }?.reason == .poolOverlap)
+    }
+
+    @Test func `promise 1: an address that goes to another pool of its network has waited before`() throws {
+        var bench = try Bench(pool("net", poolPrefix("10.16.0.0/29")))
+        let (freed, name) = (address("10.16.0.1"), "part")
+        try bench.allocate(vm("a"), pool: "net")
+        try bench.release(vm("a"))
+        try bench.run(.updatePool(pool("net", poolPrefix("10.16.0.0/29", excluded: ["10.16.0.1..10.16.0.2"]))))
+        let part = pool(name, poolPrefix("10.16.0.0/29", excluded: ["10.16.0.2..10.16.0.7"]))
+        let early = bench.refusal { try $0.run(.createPool(part)) }
+        #expect(early?.reason == .poolInUse && early?.metadata["pool"] == "net")
+        #expect(early?.metadata["address"] == "10.16.0.1" && early?.metadata["availableAt"] != nil)
+        try bench.run(.createPool(pool(name, poolPrefix("10.17.0.0/29"))))
+        #expect(bench.refusal { try $0.run(.updatePool(part)) }?.reason == .poolInUse)
+        bench.seconds += 60
+        _ = try bench.ledger.apply(.updatePool(part), at: bench.now)
+        #expect(bench.ledger.pending.contains(.removeFreed(freed)))
+        bench.ledger.rollback()
+        #expect(bench.ledger.freed(freed)?.pool == "net")
+        try bench.run(.updatePool(part))
+        #expect(bench.ledger.freed(freed) == nil)
+        #expect(try bench.allocate(vm("b"), pool: name).addresses == ["10.16.0.1"])
+        try bench.release(vm("b"))
+        #expect(try Ledger(bench.ledger.snapshot).freed(freed)?.pool == name, "one pool's only")
+    }
+
     @Test func `there is one default pool at most`() throws {
         var bench = try Bench(Self.net)
         let second = pool("p", poolPrefix("10.0.0.0/24"), isDefault: true)

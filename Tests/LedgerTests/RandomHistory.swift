@@ -31,6 +31,13 @@ struct RandomHistory {
             pool("c", poolPrefix("fd00:2::/124", excluded: ["fd00:2::8/125"]), isDefault: true, quota: 2),
             pool("c", poolPrefix("10.0.0.8/29"), namespaces: ["red", "blue"]),
         ],
+        // The part of the second "a" that it excludes, and a part that no "a" leaves to others.
+        [
+            pool(
+                "d", poolPrefix("10.0.0.0/28", gateway: "10.0.0.1", excluded: ["10.0.0.0/30", "10.0.0.6..10.0.0.15"])),
+            pool(
+                "d", poolPrefix("10.0.0.0/28", gateway: "10.0.0.1", excluded: ["10.0.0.0/30", "10.0.0.8..10.0.0.15"])),
+        ],
     ]
 
     mutating func chance(_ percent: Int) -> Bool { generator.chance(percent) }
@@ -69,7 +76,7 @@ struct RandomHistory {
 
     private mutating func allocation() -> AllocateRequest {
         var request = AllocateRequest(owner: owner(), attachment: chance(75) ? sandbox() : nil)
-        if chance(15) { request.pool = ["a", "b", "c", "d"][number(0...3)] }
+        if chance(15) { request.pool = ["a", "b", "c", "d", "e"][number(0...4)] }
         if chance(20) { request.addresses = [address("10.0.0.\(number(0...17))")] }
         if chance(5) { request.addresses.append(address("fd00:\(number(1...2))::\(number(0...9))")) }
         if chance(3) { request.addresses.append(address("10.1.0.\(number(0...9))")) }

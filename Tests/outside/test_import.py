@@ -71,6 +71,42 @@ def test_a_subnet_of_kube_ovn_s_becomes_a_pool_and_its_vms_move_on(tmp_path):
         server.stop()
 
 
+def test_ippools_of_kube_ovn_s_become_parts_of_their_subnet(tmp_path):
+    server = Server(tmp_path, listen=(f"unix:{tmp_path}/server.sock",)).start()
+    client = Client(server.target)
+    arguments = ["import", str(SAMPLES / "cluster.yaml"), str(SAMPLES / "kube-ovn-ippools.yaml"), "-o", "json",
+                 "--server", server.target]
+
+    def allocate(name, pool):
+        owner = {"kind": "OWNER_KIND_VIRTUAL_MACHINE", "namespace": "default", "name": name, "network": "lan/net1"}
+        binding = client.call("IPAM.Allocate", {"owner": owner, "pool": pool})["binding"]
+        return [(it["address"], it["prefix_length"], it["gateway"]) for it in binding["assignments"]]
+
+    try:
+        # A pool that has all of the Subnet stands in the way, and stays as it is.
+        client.call("Pools.CreatePool", {"pool": {"name": "all", "prefixes": [{"prefix": "10.16.0.0/16"}]}})
+        refused = run("holdfast", *arguments)
+        assert refused.returncode == 1
+        assert [it["name"] for it in json.loads(refused.stdout)["refusedPools"]] == ["lan", "spare", "web"]
+        assert "overlaps 10.16.0.0/16 of pool all" in refused.stdout
+        client.call("Pools.DeletePool", {"name": "all"})
+
+        done = run("holdfast", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [it["name"] for it in client.call("Pools.ListPools")["pools"]] == ["lan", "spare", "web"]
+        names, _ = actions(done.stdout)
+        assert set(names.values()) == {"reserved"} and len(names) == 2
+        assert set(actions(run("holdfast", *arguments).stdout)[0].values()) == {"is there"}
+        gateways = ("10.16.0.1", "fd00:10:16::1")
+        assert allocate("new", "web") == [("10.16.1.0", 16, gateways[0]), ("fd00:10:16::100", 112, gateways[1])]
+        # The VM that had IPv4 only has got ::2.
+        assert allocate("other", "lan") == [("10.16.0.2", 16, gateways[0]), ("fd00:10:16::3", 112, gateways[1])]
+        assert allocate("third", "spare") == [("10.16.9.8", 16, gateways[0])]
+    finally:
+        client.close()
+        server.stop()
+
+
 def test_what_was_imported_is_what_the_next_pod_gets(tmp_path):
     server = Server(tmp_path, listen=(f"unix:{tmp_path}/server.sock",)).start()
     agent = Agent(tmp_path, f"unix:{tmp_path}/server.sock")

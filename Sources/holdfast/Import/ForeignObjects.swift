@@ -66,6 +66,9 @@ struct ForeignObjects {
     /// Networks that are no definition's, by their names.
     var configurations: [String: Network] = [:]
     var subnets: [String: KubeOVN.Subnet] = [:]
+    var ipPools: [String: KubeOVN.IPPool] = [:]
+    /// Subnets that a VM asks for by annotation, without naming an IPPool: all of the Subnet is meant.
+    var wholeSubnets: [Name: Set<String>] = [:]
     var kubeOVNAddresses: [KubeOVN.Address] = []
     var whereaboutsPools: [Whereabouts.Pool] = []
     var whereaboutsReservations: [Whereabouts.Reservation] = []
@@ -104,6 +107,9 @@ struct ForeignObjects {
         case ("Subnet", "kubeovn.io"):
             let subnet = try KubeOVN.Subnet(node)
             subnets[subnet.pool.name] = subnet
+        case ("IPPool", "kubeovn.io"):
+            let pool = try KubeOVN.IPPool(node)
+            ipPools[pool.name] = pool
         case ("IPPool", "whereabouts.cni.cncf.io"): whereaboutsPools.append(try Whereabouts.Pool(node))
         case ("OverlappingRangeIPReservation", "whereabouts.cni.cncf.io"):
             whereaboutsReservations.append(Whereabouts.Reservation(node))
@@ -119,7 +125,15 @@ struct ForeignObjects {
     private mutating func insert(machine node: Node) {
         let isInstance = node["kind"]?.text == "VirtualMachineInstance"
         let owner = node.controller(kind: "VirtualMachine")
-        let networks = (isInstance ? node["spec"] : node["spec"]?["template"]?["spec"])?["networks"]?.array() ?? []
+        let template = isInstance ? node : node["spec"]?["template"]
+        for (key, value) in template?["metadata"]?["annotations"]?.mapping ?? [:] {
+            guard key.text.hasSuffix("kubernetes.io/logical_switch") else { continue }
+            let part = key.text.replacing("kubernetes.io/logical_switch", with: "kubernetes.io/ip_pool")
+            if template?["metadata"]?["annotations"]?[part] == nil {
+                wholeSubnets[node.name, default: []].insert(value.text)
+            }
+        }
+        let networks = template?["spec"]?["networks"]?.array() ?? []
         let interfaces = networks.compactMap { network -> (multus: String, interface: String)? in
             guard let name = network["name"]?.text else { return nil }
             let multus = network["multus"]

@@ -34,20 +34,34 @@ struct ImportReader {
     let objects: ForeignObjects
     let hostLocal: [HostLocal]
     let networks: Overrides
+    private let kubeOVN: KubeOVNPools
+
+    init(objects: ForeignObjects, hostLocal: [HostLocal], networks: Overrides) {
+        self.objects = objects
+        self.hostLocal = hostLocal
+        self.networks = networks
+        kubeOVN = KubeOVNPools(objects.subnets, objects.ipPools.values)
+    }
 
     var findings: [ImportFinding] {
-        objects.kubeOVNAddresses.map(finding) + objects.whereaboutsPools.flatMap(findings) + leftovers
-            + hostLocal.flatMap { $0.entries.map(finding) }
+        objects.kubeOVNAddresses.flatMap(findings) + kubeOVN.findings + objects.whereaboutsPools.flatMap(findings)
+            + leftovers + hostLocal.flatMap { $0.entries.map(finding) }
     }
 
     /// Pools that the objects describe, by their names.
     var pools: [String: Pool] {
-        var pools = objects.subnets.mapValues(\.pool)
+        var pools = kubeOVN.pools
         for pool in objects.networks.compactMap(\.pool) { pools[pool.name] = pool }
         for pool in objects.whereaboutsPools where definition(of: pool) == nil {
             pools[pool.name] = Pool(name: pool.name, prefixes: [PoolPrefix(prefix: pool.prefix)])
         }
         return pools
+    }
+
+    /// Those that go together: a Subnet's pool excludes what its IPPools have, so all of them are made, or none.
+    func siblings(ofPool name: String) -> [String] {
+        let subnet = kubeOVN.subnet(ofPool: name)
+        return kubeOVN.pools.keys.filter { kubeOVN.subnet(ofPool: $0) == subnet }
     }
 
     private func finding(
@@ -64,6 +78,18 @@ struct ImportReader {
 
     // MARK: - Kube-OVN
 
+    /// One for each pool that its addresses are of.
+    private func findings(_ record: KubeOVN.Address) -> [ImportFinding] {
+        let finding = finding(record)
+        guard case .claim(let whole) = finding else { return [finding] }
+        let parts = Dictionary(grouping: whole.addresses) { kubeOVN.pool(of: $0, inSubnet: record.subnet) }
+        return parts.map { pool, addresses in
+            var claim = whole
+            (claim.pool, claim.addresses) = (pool, addresses)
+            return .claim(claim)
+        }
+    }
+
     private func finding(_ record: KubeOVN.Address) -> ImportFinding {
         let source = "IP \(record.name)"
         return finding(source, record.addresses) { () throws(Obstacle) in
@@ -75,6 +101,15 @@ struct ImportReader {
                 owner = Owner(
                     kind: .virtualMachine, namespace: name.namespace, name: name.name,
                     uid: objects.machines[name]?.uid ?? "", network: "")
+                let part = record.addresses.map { kubeOVN.pool(of: $0, inSubnet: record.subnet) }.first {
+                    $0 != record.subnet
+                }
+                if let part, objects.wholeSubnets[name]?.contains(record.subnet) == true {
+                    throw Obstacle(
+                        why:
+                            "it has an address of IPPool \(part), and its annotation logical_switch would move it to pool "
+                            + "\(record.subnet): write ip_pool \(part) beside that, in the VM's template")
+                }
             } else {
                 owner = try self.owner(ofPod: name).owner
             }

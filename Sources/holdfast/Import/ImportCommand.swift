@@ -10,7 +10,7 @@ struct ImportCommand: ClientCommand {
         commandName: "import",
         abstract: "Reserves the addresses that VMs and pods have from another IPAM.",
         discussion: """
-            Reads what kubectl prints of Kube-OVN's Subnets and IPs, of whereabouts' IPPools and \
+            Reads what kubectl prints of Kube-OVN's Subnets, IPPools and IPs, of whereabouts' IPPools and \
             OverlappingRangeIPReservations, and host-local's state; and beside them pods, VirtualMachines, their instances \
             and network definitions, which tell whose the addresses are. Where a conflict is found, nothing is done. What is \
             there already stays, so an import may be repeated. Example:
@@ -69,7 +69,7 @@ struct ImportCommand: ClientCommand {
         if plan.conflicts > 0, !mayRun, !dryRun {
             throw Failure("nothing was imported: \(plan.conflicts) conflicts", hint: "settle them, or add --partial")
         }
-        if plan.rows.contains(where: \.isAmiss) { throw ExitCode.failure }
+        if plan.rows.contains(where: \.isAmiss) || !plan.refusedPools.isEmpty { throw ExitCode.failure }
     }
 
     /// Pools first. What the server refuses is noted, and the rest goes on.
@@ -78,6 +78,7 @@ struct ImportCommand: ClientCommand {
             do throws(IPAMError) {
                 _ = try await session.calls.createPool(pool, timeout: session.timeout)
             } catch {
+                plan.refusedPools[pool.name] = error.message
                 for index in plan.rows.indices where plan.rows[index].pool == pool.name {
                     plan.rows[index].verdict = .refused("its pool: \(error.message)")
                 }
@@ -122,13 +123,14 @@ extension ImportPlan {
     fileprivate func text(isDone: Bool) -> String {
         var parts: [String] = []
         if !pools.isEmpty {
-            var table = Table(["POOL", "PREFIXES", "GATEWAYS", "EXCLUDED", "ACTION"])
+            var table = Table(["POOL", "PREFIXES", "GATEWAYS", "EXCLUDED", "NAMESPACES", "ACTION"])
             for pool in pools {
                 table.append([
                     pool.name, pool.prefixes.map { "\($0.prefix)" }.joined(separator: ","),
                     pool.prefixes.compactMap { $0.gateway?.description }.joined(separator: ","),
                     pool.prefixes.flatMap(\.excluded).map { "\($0)" }.joined(separator: ","),
-                    isDone ? "made" : "make",
+                    pool.namespaces.joined(separator: ","),
+                    refusedPools[pool.name].map { "REFUSED: \($0)" } ?? (isDone ? "made" : "make"),
                 ])
             }
             parts.append(table.text)
@@ -145,19 +147,20 @@ extension ImportPlan {
     }
 
     fileprivate func document(isDone: Bool) -> Document {
-        .object([
-            ("pools", .array(pools.map { DescribedPool(pool: $0).document })),
-            (
-                "addresses",
-                .array(
-                    rows.map { row in
-                        .fields([
-                            "owner": row.owner?.document, "addresses": .nonEmpty(row.addresses.map(\.description)),
-                            "mac": row.mac.map { .string($0.description) }, "pool": .string(row.pool),
-                            "from": .nonEmpty(row.sources), "action": .string(row.verdict.text),
-                        ])
-                    })
-            ), ("done", .bool(isDone)),
+        .fields([
+            "pools": .array(pools.map { DescribedPool(pool: $0).document }),
+            "addresses": .array(
+                rows.map { row in
+                    .fields([
+                        "owner": row.owner?.document, "addresses": .nonEmpty(row.addresses.map(\.description)),
+                        "mac": row.mac.map { .string($0.description) }, "pool": .string(row.pool),
+                        "from": .nonEmpty(row.sources), "action": .string(row.verdict.text),
+                    ])
+                }),
+            "refusedPools": .nonEmpty(
+                refusedPools.sorted { $0.key < $1.key }.map { name, why in
+                    .fields(["name": .string(name), "why": .string(why)])
+                }), "done": .bool(isDone),
         ])
     }
 }

@@ -37,6 +37,8 @@ struct ImportPlan {
 
     /// Those that the server lacks, by name.
     var pools: [Pool]
+    /// Why the server would not have one, by name.
+    var refusedPools: [String: String] = [:]
     var rows: [Row]
 
     var conflicts: Int {
@@ -76,7 +78,8 @@ struct ImportPlan {
         }
         rows += wanted.filter { $0.verdict != .reserve }
         rows.sort { ($0.order, $0.addresses.first.map(\.bits) ?? 0) < ($1.order, $1.addresses.first.map(\.bits) ?? 0) }
-        let needed = Set(rows.filter { $0.verdict == .reserve }.map(\.pool)).subtracting(known.keys)
+        let used = Set(rows.filter { $0.verdict == .reserve }.map(\.pool))
+        let needed = used.union(used.flatMap(reader.siblings)).subtracting(known.keys)
         pools = needed.compactMap { described[$0] }.sorted { $0.name < $1.name }
     }
 
@@ -115,9 +118,13 @@ struct ImportPlan {
         }
         if let owner = row.owner, let held = bindings.first(where: { $0.owner.key == owner.key }) {
             let addresses = held.assignments.map(\.address)
-            if Set(addresses) == Set(row.addresses), row.mac == nil || row.mac == held.mac { return .isThere }
+            // The pool may have given an address of the other family to it as well.
+            if Set(addresses).isSuperset(of: row.addresses), row.mac == nil || row.mac == held.mac { return .isThere }
             return .conflict(
                 "on the server it has \(addresses.map(\.description).joined(separator: ", ")) and MAC \(held.mac)")
+        }
+        if let namespace = row.owner?.namespace, !pool.namespaces.isEmpty, !pool.namespaces.contains(namespace) {
+            return .conflict("pool \(pool.name) is not for namespace \(namespace): add it to the pool's namespaces")
         }
         for held in bindings where held.assignments.contains(where: { row.addresses.contains($0.address) }) {
             if held.pool == pool.name { return .conflict("on the server \(held.owner.key) has it") }

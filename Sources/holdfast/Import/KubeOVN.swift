@@ -4,7 +4,7 @@ import IPAMModel
 import Program
 import Yams
 
-/// Kube-OVN's objects (pkg/apis/kubeovn/v1/subnet.go and ip.go).
+/// Kube-OVN's objects (pkg/apis/kubeovn/v1: subnet.go, ippool.go and ip.go).
 enum KubeOVN {
     struct Subnet {
         var pool: Pool
@@ -36,6 +36,42 @@ enum KubeOVN {
                 throw Failure("Kube-OVN's Subnet \(name): \(error.message)")
             }
             provider = spec?["provider"]?.text ?? ""
+        }
+    }
+
+    /// A part of a Subnet.
+    struct IPPool {
+        var name: String
+        var subnet: String
+        var ranges: [AddressRange] = []
+        /// Whose pods have it for their default network. Others may ask for it too, in Kube-OVN.
+        var namespaces: [String] = []
+        /// OVN's rules know it by its name.
+        var isAddressSet: Bool
+
+        /// Throws `Failure`.
+        init(_ node: Node) throws {
+            let spec = node["spec"]
+            (name, subnet) = (node.name.name, spec?["subnet"]?.text ?? "")
+            isAddressSet = spec?["enableAddressSet"]?.bool ?? false
+            do throws(IPAMError) {
+                name = try Rules.poolName(name, "its name")
+                for text in spec?["ips"]?.texts ?? [] {
+                    // Host bits of a CIDR do not count.
+                    if let (address, length) = IPPrefix.split(text),
+                        let network = IPPrefix(containing: address, length: length)
+                    {
+                        ranges.append(network.range)
+                    } else {
+                        ranges.append(try Rules.range(text, "ips"))
+                    }
+                }
+                for text in spec?["namespaces"]?.texts ?? [] {
+                    namespaces.append(try Rules.namespace(text, "namespaces"))
+                }
+            } catch {
+                throw Failure("Kube-OVN's IPPool \(name): \(error.message)")
+            }
         }
     }
 

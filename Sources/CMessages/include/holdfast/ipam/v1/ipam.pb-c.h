@@ -547,7 +547,8 @@ struct  Holdfast__Ipam__V1__Prefix
 {
   ProtobufCMessage base;
   /*
-   * Network address and length, "10.16.0.0/16" or "fd00:10:16::/64".
+   * Network address and length, "10.16.0.0/16" or "fd00:10:16::/64". Two pools may have the same, as parts of one network,
+   * where each excludes what the other gives; else prefixes do not overlap.
    */
   char *prefix;
   /*
