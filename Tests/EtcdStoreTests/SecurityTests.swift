@@ -109,7 +109,21 @@ import Testing
                 }
             })
         _ = try client.range(from: prefix, timeout: .seconds(20))
-        // Once users or roles have changed, every token is old.
+        await client.close()
+    }
+
+    /// A signed token has in it of which state of users and roles it is: each change of them makes it old.
+    @Test func `whose signed tokens grow old is asked for new ones, and no call fails for it`() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let key = folder.appending(path: "key")
+        try Data(UUID().uuidString.utf8).write(to: key)
+        let etcd = try EtcdCluster(flags: ["--auth-token", "jwt,priv-key=\(key.path),sign-method=HS256"])
+        try makeUsers(etcd)
+        var configuration = etcd.configuration(prefix)
+        configuration.user = ("holdfast", "secret")
+        let client = try EtcdClient(configuration)
+        _ = try client.range(from: prefix, timeout: .seconds(20))
         try etcd.ctl("role", "add", "another")
         _ = try client.range(from: prefix, timeout: .seconds(20))
         await client.close()
