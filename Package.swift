@@ -294,7 +294,8 @@ let package = Package(
         .testTarget(
             name: "IPAMServiceTests",
             dependencies: [
-                "IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "IPAMModel", "Addresses", "holdfast-server",
+                "IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "StoreConformance", "IPAMModel", "Addresses",
+                "holdfast-server",
             ], swiftSettings: testSettings),
     ],
     swiftLanguageModes: [.v6]

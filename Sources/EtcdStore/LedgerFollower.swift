@@ -120,7 +120,9 @@ final class LedgerFollower: Sendable {
     private func follow(since first: Int64) async throws {
         var next = first
         while !Task.isCancelled {
-            let watch = try client.watch(from: keys.prefix, to: EtcdKeys.end(of: keys.prefix), since: next)
+            // From the last revision that is known already. etcd may be compacted to the one after it: older versions have
+            // lost its deletions then, and do not end a watch that begins there (etcd issue 18089).
+            let watch = try client.watch(from: keys.prefix, to: EtcdKeys.end(of: keys.prefix), since: next - 1)
             var isInPieces = false
             do {
                 for try await batch in watch.responses {
@@ -130,7 +132,7 @@ final class LedgerFollower: Sendable {
                             metadata: ["reason": "\(reason)", "compacted": "\(batch.compactRevision)"])
                         return
                     }
-                    let isNews = try state.withLock { state in try apply(batch, to: &state) }
+                    let isNews = try state.withLock { state in try apply(batch, since: next, to: &state) }
                     isInPieces = batch.isFragment
                     if !isInPieces, let last = batch.events.last { next = last.revision + 1 }
                     if isNews { onChange() }
@@ -146,10 +148,10 @@ final class LedgerFollower: Sendable {
         }
     }
 
-    /// Whether another leads now.
-    private func apply(_ batch: EtcdWatchBatch, to state: inout State) throws -> Bool {
+    /// Whether another leads now. Events before revision `first` are known.
+    private func apply(_ batch: EtcdWatchBatch, since first: Int64, to state: inout State) throws -> Bool {
         var isNews = false
-        for event in batch.events {
+        for event in batch.events where event.revision >= first {
             switch event {
             case .put(let entry) where entry.key == keys.leader:
                 state.leader = .somebody(entry.text)

@@ -160,14 +160,7 @@ import Testing
     func `whose restore is killed in the middle leaves all or nothing`(inEtcd: Bool) async throws {
         defer { try? FileManager.default.removeItem(at: folder) }
         let bindings = (1...3000).map { Example.binding(owner: $0, address: $0 + 10) }
-        let prefix = try #require(IPPrefix("10.16.0.0/16"))
-        let snapshot = Snapshot(
-            revision: 9000,
-            pools: [
-                Pool(
-                    name: "vm-net", prefixes: [PoolPrefix(prefix: prefix, gateway: IPAddress("10.16.0.1"))],
-                    revision: 1)
-            ], bindings: bindings)
+        let snapshot = Snapshot(revision: 9000, pools: [Example.pool], bindings: bindings)
         let pieces = Array(BackupPieces(snapshot, createdAt: Timestamp(seconds: 1_800_000_000), hasHistory: true))
         #expect(pieces.count > 2)
         let server = try OneServer(

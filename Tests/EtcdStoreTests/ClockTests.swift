@@ -66,6 +66,41 @@ struct `Servers whose clocks jump` {
     }
 }
 
+@Suite(
+    .enabled(if: EtcdCluster.isInstalled), .enabled(if: JumpingClock.library != nil, "needs clang in PATH"))
+struct `A leader whose clock jumps` {
+    /// By the wall clock, it would wait an hour longer before the next renewal; or not at all.
+    @Test func `renews its lease as before`() async throws {
+        let cluster = try EtcdCluster()
+        let clock = try JumpingClock(in: cluster.folder, .zero)
+        let environment = clock.environment.merging(["HOLDFAST_ETCD_LEASE": "10"]) { $1 }
+        let servers = try Servers(cluster, places: [Servers.Place(environment: environment)])
+        try await servers.waitUntilServing()
+        let lease = try #require(try servers.lease())
+        /// Seconds to its end; nil once it has ended.
+        func rest() throws -> Int? {
+            try Int(
+                cluster.ctl("lease", "timetolive", lease).components(separatedBy: "remaining(").last?.prefix {
+                    $0.isNumber
+                } ?? "")
+        }
+        for seconds in [3600, -3600] {
+            try clock.jump(to: .seconds(seconds))
+            // It may have begun to wait before the jump: so the second renewal counts.
+            for _ in 0..<2 {
+                var last = Int.max
+                let isRenewed = try eventually {
+                    guard let now = try rest() else { return false }
+                    defer { last = now }
+                    return now > last
+                }
+                #expect(isRenewed, "after \(seconds) s")
+            }
+        }
+        #expect(try servers.lease() == lease)
+    }
+}
+
 /// A wall clock of one process's own: a library between the program and the kernel adds what a file says. The clocks by which
 /// time is measured and not told are the machine's. (libfaketime changes timers as well, which in a real jump go on.)
 struct JumpingClock {

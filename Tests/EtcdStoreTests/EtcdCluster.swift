@@ -47,7 +47,8 @@ final class EtcdCluster: @unchecked Sendable {
         try? FileManager.default.removeItem(at: folder)
     }
 
-    func configuration(_ prefix: String = "/holdfast/test/", lease: Duration = .seconds(2)) -> EtcdConfiguration {
+    /// The lease is long, and so is the patience with a slow machine, where it is not waited for.
+    func configuration(_ prefix: String = "/holdfast/test/", lease: Duration = .seconds(10)) -> EtcdConfiguration {
         EtcdConfiguration(endpoints: endpoints, prefix: prefix, lease: lease)
     }
 
@@ -146,14 +147,16 @@ final class EtcdCluster: @unchecked Sendable {
         return (process.terminationStatus, text)
     }
 
+    /// What a member has said so far.
+    func log(_ index: Int) -> String {
+        (try? String(contentsOf: folder.appending(path: "\(members[index].name).log"), encoding: .utf8)) ?? ""
+    }
+
     private func waitUntilHealthy(_ index: Int) throws {
         let deadline = ContinuousClock.now + .seconds(60)
         while true {
             if try ctl(["endpoint", "health"], at: [endpoints[index]]).status == 0 { return }
-            if ContinuousClock.now > deadline {
-                let log = try String(contentsOf: folder.appending(path: "\(members[index].name).log"), encoding: .utf8)
-                throw Failure("etcd does not start: \(log.suffix(2000))")
-            }
+            if ContinuousClock.now > deadline { throw Failure("etcd does not start: \(log(index).suffix(2000))") }
             usleep(50_000)
         }
     }
@@ -172,6 +175,11 @@ func eventually(within limit: Duration = .seconds(60), _ condition: () throws ->
         usleep(5_000)
     }
     return false
+}
+
+/// Whether `condition` stays true for that long.
+func stays(for time: Duration, _ condition: () throws -> Bool) rethrows -> Bool {
+    try !eventually(within: time) { try !condition() }
 }
 
 func eventually(

@@ -48,8 +48,8 @@ import Testing
         }
         pauses.sort()
         print(
-            "\(kills) leaders killed, lease 2 s: next answer after", pauses[kills / 2], "(median),", pauses[kills - 1],
-            "(most)")
+            "\(kills) leaders killed, lease 2 s: next answer after", pauses[kills / 2], "(median),",
+            pauses[kills * 95 / 100], "(95 of 100),", pauses[kills - 1], "(most)")
     }
 
     @Test func `give nothing twice when a leader sleeps for longer than its lease, which then says nothing old`()
@@ -70,8 +70,9 @@ import Testing
         let owner = Owner(kind: .virtualMachine, namespace: "a", name: "vm", uid: "u", network: "vm-net/eth0")
         let (others, waking) = (try IPAMClient(server: servers.list), try IPAMClient(server: servers.address(sleeper)))
         let binding = try await others.allocate(AllocateRequest(owner: owner), timeout: .seconds(60)).binding
+        // Given up by now, and yet the first that it reads.
+        await #expect(throws: IPAMError.self) { try await waking.binding(of: owner, timeout: .milliseconds(500)) }
         async let told = waking.binding(of: owner, timeout: .seconds(60))
-        try await Task.sleep(for: .milliseconds(100))
         servers.send(SIGCONT, to: sleeper)
         #expect(try await told == binding)
         await others.close()
@@ -83,7 +84,7 @@ import Testing
             cluster.kill(0)
             try trial.waitForAnswers(100, load)
             cluster.kill(1)
-            usleep(500_000)
+            try trial.waitForSilence(load)
             try cluster.start(0)
             try cluster.start(1)
             try trial.waitForAnswers(100, load)

@@ -95,16 +95,35 @@ import Testing
     }
 
     @Test func `whose tokens end is asked for new ones, and no call fails for it`() async throws {
-        let etcd = try EtcdCluster(flags: ["--auth-token-ttl", "1"])
+        let etcd = try EtcdCluster(flags: ["--auth-token-ttl", "1", "--logger", "zap", "--log-level", "info"])
         try makeUsers(etcd)
         var configuration = etcd.configuration(prefix)
         configuration.user = ("holdfast", "secret")
         let client = try EtcdClient(configuration)
         _ = try client.range(from: prefix, timeout: .seconds(20))
         // etcd looks every second for tokens that were not used for one.
-        try await Task.sleep(for: .seconds(4))
+        #expect(
+            eventually {
+                etcd.log(0).split(separator: "\n").contains {
+                    $0.contains("deleted a simple token") && $0.contains("holdfast")
+                }
+            })
         _ = try client.range(from: prefix, timeout: .seconds(20))
-        // Once users or roles have changed, every token is old.
+        await client.close()
+    }
+
+    /// A signed token has in it of which state of users and roles it is: each change of them makes it old.
+    @Test func `whose signed tokens grow old is asked for new ones, and no call fails for it`() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let key = folder.appending(path: "key")
+        try Data(UUID().uuidString.utf8).write(to: key)
+        let etcd = try EtcdCluster(flags: ["--auth-token", "jwt,priv-key=\(key.path),sign-method=HS256"])
+        try makeUsers(etcd)
+        var configuration = etcd.configuration(prefix)
+        configuration.user = ("holdfast", "secret")
+        let client = try EtcdClient(configuration)
+        _ = try client.range(from: prefix, timeout: .seconds(20))
         try etcd.ctl("role", "add", "another")
         _ = try client.range(from: prefix, timeout: .seconds(20))
         await client.close()

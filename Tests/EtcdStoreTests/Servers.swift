@@ -94,6 +94,13 @@ final class Servers: @unchecked Sendable {
         return (0..<count).first { address == self.address($0) + "\n" }
     }
 
+    /// What the leader's key hangs on, as etcdctl writes it; nil where nobody leads.
+    func lease() throws -> String? {
+        let fields = try cluster.ctl("get", "/holdfast/ha/leader", "-w", "fields").split(separator: "\n")
+        let number = fields.first { $0.hasPrefix("\"Lease\"") }?.split(separator: " ").last
+        return number.flatMap { Int64($0) }.map { String($0, radix: 16) }
+    }
+
     func waitForLeader(other: Int? = nil) throws -> Int {
         var found: Int?
         guard

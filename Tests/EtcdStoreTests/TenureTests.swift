@@ -50,12 +50,13 @@ import Testing
 
     @Test func `ends by itself when etcd is away for longer than the lease`() throws {
         let alone = try EtcdCluster()
-        let tenure = try EtcdTenure.open(alone.configuration(prefix), as: "test")
+        let configuration = alone.configuration(prefix, lease: .seconds(2))
+        let tenure = try EtcdTenure.open(configuration, as: "test")
         alone.send(SIGSTOP, to: 0)
         #expect(eventually { !tenure.lease.isHeld })
         #expect { try tenure.checkIsCurrent() } throws: { ($0 as? StoreError)?.code == .notLeader }
         alone.send(SIGCONT, to: 0)
-        #expect(eventually { (try? EtcdTenure.open(alone.configuration(prefix), as: "test"))?.close() != nil })
+        #expect(eventually { (try? EtcdTenure.open(configuration, as: "test"))?.close() != nil })
     }
 
     @Test func `takes nothing into a full etcd, says what to do, and goes on after that is done`() throws {
@@ -89,10 +90,11 @@ import Testing
     }
 
     /// As a leader leaves it that dies after the journal has become a fact and before it is all written.
-    @Test func `begins with what an earlier one had committed and not written yet`() throws {
+    @Test(arguments: [false, true])
+    func `begins with what an earlier one had committed and not written yet`(asServer: Bool) throws {
         let before = try open()
         let old = Example.binding(owner: 1, address: 7)
-        try before.commit([.putBinding(old)], revision: 1)
+        try before.commit([.putPool(Example.pool), .putBinding(old)], revision: 1)
         before.close()
         let keys = EtcdKeys(prefix: prefix)
         let changes: [Change] =
@@ -108,11 +110,18 @@ import Testing
         try write(Array(plan.operations[..<90]))
 
         var model = Model()
-        for change in changes { model.apply(change) }
+        for change in [.putPool(Example.pool)] + changes { model.apply(change) }
         model.revision = 2
         // Seen whole by whoever only reads, and by the next leader, who writes it out.
         #expect(model.difference(from: try EtcdReader(client: client, keys: keys).read().snapshot) == nil)
-        let after = try open()
+        let after: any LedgerStore
+        if asServer {
+            let leading = try LeadingStore(cluster.configuration(prefix, lease: .seconds(2)))
+            #expect(model.difference(from: leading.warm.snapshot) == nil)
+            after = leading
+        } else {
+            after = try open()
+        }
         #expect(model.difference(from: try after.load()) == nil)
         #expect(try cluster.ctl("get", "--prefix", "--keys-only", prefix + "journal/") == "")
         #expect(try cluster.ctl("get", "--print-value-only", prefix + "revision") == "format 1 revision 2\n")
@@ -126,6 +135,12 @@ import Testing
         let keys = EtcdKeys(prefix: prefix)
         try cluster.ctl("put", keys.address(Example.binding(owner: 1, address: 7).assignments[0].address), "somebody")
         #expect { try open() } throws: { ($0 as? StoreError)?.code == .damaged }
+    }
+
+    @Test func `is no older program's than the ledger's`() throws {
+        try cluster.ctl("put", prefix + "revision", "format 2 revision 4711")
+        #expect { try open() } throws: { ($0 as? StoreError)?.code == .newerSchema }
+        #expect(try cluster.ctl("get", "--print-value-only", prefix + "revision") == "format 2 revision 4711\n")
     }
 
     @Test func `finds damage in a record`() throws {

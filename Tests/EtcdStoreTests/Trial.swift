@@ -34,6 +34,15 @@ struct Trial {
         guard eventually({ load.answers >= goal }) else { throw Failure("calls are not answered: \(servers.logs)") }
     }
 
+    /// Until nobody is answered any more.
+    func waitForSilence(_ load: Load) throws {
+        let isSilent = eventually {
+            let answers = load.answers
+            return stays(for: .seconds(1)) { load.answers == answers }
+        }
+        if !isSilent { throw Failure("calls are still answered: \(servers.logs)") }
+    }
+
     /// How long it takes from now to an answer to a call that was made from now on.
     func pause(_ load: Load, after fault: () throws -> Void) throws -> Duration {
         let start = ContinuousClock.now

@@ -69,6 +69,12 @@ package enum Example {
         "", "a", "täst-vm", "it's; DROP TABLE bindings", "🦊", String(repeating: "n", count: 253),
     ]
 
+    /// Of all plain bindings.
+    package static let pool = Pool(
+        name: "vm-net",
+        prefixes: IPPrefix("10.16.0.0/16").map { [PoolPrefix(prefix: $0, gateway: IPAddress("10.16.0.1"))] } ?? [],
+        revision: 1)
+
     /// A plain bound VM, told apart by small numbers.
     package static func binding(owner: Int, address: Int) -> Binding {
         let time = Timestamp(seconds: 1_800_000_000)
