@@ -46,7 +46,8 @@ private final class Replies: Sendable {
     private static let timeout = Duration.seconds(10)
 
     private func withServer(
-        store: MoodyStore = MoodyStore(), gate: Gate = .open, _ body: (IPAMClient, MoodyStore, Writer) async throws -> Void
+        store: MoodyStore = MoodyStore(), gate: Gate = .open,
+        _ body: (IPAMClient, MoodyStore, Writer) async throws -> Void
     ) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let ledger = Ledger()

@@ -8,7 +8,9 @@ import Testing
     /// A pool with room for `quota` bindings of a namespace.
     private func bench(quota: UInt32) throws -> Bench { try Bench(network(quota: quota)) }
 
-    private func network(quota: UInt32) -> Pool { pool("net", poolPrefix("10.1.0.0/24"), isDefault: true, quota: quota) }
+    private func network(quota: UInt32) -> Pool {
+        pool("net", poolPrefix("10.1.0.0/24"), isDefault: true, quota: quota)
+    }
 
     private func isFull(_ bench: inout Bench, namespace: String = "default") -> Bool {
         let refusal = bench.refusal { try $0.allocate(vm("one-more", namespace: namespace)) }
