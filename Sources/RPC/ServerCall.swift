@@ -1,3 +1,4 @@
+import CAccept
 import CGRPC
 import Synchronization
 
@@ -388,7 +389,10 @@ import Synchronization
         unsafe grpc_metadata_array_destroy(storage.field(\.metadata))
         unsafe grpc_call_details_destroy(storage.field(\.details))
         if let received = unsafe storage.pointee.received { unsafe grpc_byte_buffer_destroy(received) }
-        if let call = unsafe storage.pointee.call { unsafe grpc_call_unref(call) }
+        if let call = unsafe storage.pointee.call {
+            unsafe grpc_call_unref(call)
+            caccept_call_ended()
+        }
         unsafe storage.pointee.call = nil
         return true
     }

@@ -1,3 +1,4 @@
+import CAccept
 import CGRPC
 import Synchronization
 
@@ -5,6 +6,10 @@ import Synchronization
 @safe final class ServerCore: Sendable {
     /// Calls offered for each method; the core queues what comes beyond them.
     private static let slots = 16
+    /// What one client may have open; more of its calls wait on its own side.
+    private static let mostStreams = 1024
+    /// Calls of one connection that have not ended here, also those whose streams were reset.
+    private static let mostUnended = 2 * mostStreams
 
     // nonisolated(unsafe): the core synchronises it itself.
     nonisolated(unsafe) private let server: OpaquePointer
@@ -22,6 +27,7 @@ import Synchronization
     ) throws(RPCError) -> (ServerCore, [String]) {
         RPCRuntime.start()
         ConnectionLimit.set(configuration.maxConnections)
+        caccept_set_most_streams(mostStreams, mostUnended)
         for listener in configuration.listeners { try ListenAddress(text: listener.address).check() }
         guard let quota = ResourceQuota(name: "rpc-server", bytes: configuration.maxBufferBytes) else {
             throw .state("the core made no quota")
@@ -33,8 +39,9 @@ import Synchronization
                 // Two servers on one port would share its connections, and neither would know.
                 (GRPC_ARG_ALLOW_REUSEPORT, .number(0)),
                 (GRPC_ARG_ENABLE_CHANNELZ, .number(0)),
-                // What one client may have open; more of its calls wait on its own side.
-                (GRPC_ARG_MAX_CONCURRENT_STREAMS, .number(1024)),
+                (GRPC_ARG_MAX_CONCURRENT_STREAMS, .number(CInt(mostStreams))),
+                // What is read of a connection before others get their turn: the core's 4 MiB are 100,000 small calls.
+                (GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, .number(16_384)),
                 // All headers of a call; a token of a service account has 1 to 2 KiB.
                 (GRPC_ARG_MAX_METADATA_SIZE, .number(8192)),
                 // Who connects and then says nothing keeps a descriptor no longer than this.

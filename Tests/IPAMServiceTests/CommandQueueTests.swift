@@ -12,6 +12,8 @@ import Testing
         var isEmpty: Bool { queue.isEmpty }
         func append(_ element: String, of namespace: String) -> Bool { queue.append(element, of: namespace) }
         func takeBatch(atMost size: Int) -> [String] { queue.takeBatch(atMost: size) }
+        func putBack(_ elements: [String]) { queue.putBack(elements) }
+        var count: Int { queue.count }
     }
 
     @Test func `what fits one batch is taken in the order of arrival`() {
@@ -63,5 +65,27 @@ import Testing
         let taken = (0..<10_000).filter { queue.append("\($0)", of: "loud") }.count
         #expect(taken == Queue.largestBatch + Queue.longestLine)
         #expect(queue.append("call", of: "quiet"))
+    }
+
+    @Test func `what a batch had no room for comes first in the next, in its order, and is refused to nobody`() {
+        let queue = Queue()
+        for number in 0..<2000 { _ = queue.append("\(number)", of: number.isMultiple(of: 2) ? "a" : "b") }
+        let count = queue.count
+        let batch = queue.takeBatch(atMost: .max)
+        #expect(batch.count == Queue.largestBatch)
+        let rest = Array(batch[10...])
+        queue.putBack(rest)
+        #expect(queue.count == count - 10 && !queue.isEmpty)
+        #expect(queue.append("late", of: "c"))
+        let next = queue.takeBatch(atMost: .max)
+        #expect(Array(next.prefix(rest.count)) == rest)
+        #expect(next.count == Queue.largestBatch)
+        // More than one batch in the order of arrival, where nothing is in the lines.
+        let small = Queue()
+        for number in 0..<5 { _ = small.append("\(number)", of: "a") }
+        small.putBack(Array(small.takeBatch(atMost: 5)[2...]))
+        #expect(small.append("5", of: "b"))
+        #expect(small.takeBatch(atMost: 2) == ["2", "3"])
+        #expect(small.takeBatch(atMost: 2) == ["4", "5"] && small.isEmpty)
     }
 }

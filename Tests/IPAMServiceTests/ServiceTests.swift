@@ -46,7 +46,8 @@ private final class Replies: Sendable {
     private static let timeout = Duration.seconds(10)
 
     private func withServer(
-        store: MoodyStore = MoodyStore(), _ body: (IPAMClient, MoodyStore, Writer) async throws -> Void
+        store: MoodyStore = MoodyStore(), gate: Gate = .open,
+        _ body: (IPAMClient, MoodyStore, Writer) async throws -> Void
     ) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let ledger = Ledger()
@@ -56,7 +57,7 @@ private final class Replies: Sendable {
             logger: logger)
         let server = try RPCServer(
             configuration: RPCServer.Configuration(listeners: [RPCServer.Listener("127.0.0.1:0")]),
-            services: writer.services(.open))
+            services: writer.services(gate))
         let address = try #require(try server.start().first)
         let client = try IPAMClient(server: address)
         let prefix = try #require(IPPrefix("10.16.0.0/24"))
@@ -84,6 +85,34 @@ private final class Replies: Sendable {
         Attachment(
             node: node, pod: name, podUID: "uid-\(name)", containerID: "c-\(name)",
             createdAt: Timestamp(seconds: 1_800_000_000 + second))
+    }
+
+    @Test func `a client waits as long as an overloaded server says, and calls again within its time`() async throws {
+        let refusals = Atomic(0)
+        let calls = Atomic(0)
+        // Every other role's calls are let in: the pool is made before.
+        let gate = Gate { call in
+            guard call.method.hasSuffix("/Allocate") else { return .admitted(.anyone) }
+            calls.add(1, ordering: .relaxed)
+            let isRefused = refusals.subtract(1, ordering: .relaxed).newValue >= 0
+            return isRefused ? .refused(.overloaded("busy")) : .admitted(.anyone)
+        }
+        try await withServer(gate: gate) { client, _, _ in
+            func allocate(within timeout: Duration) async throws {
+                _ = try await client.allocate(AllocateRequest(owner: owner("testvm")), timeout: timeout)
+            }
+            refusals.store(2, ordering: .relaxed)
+            let began = ContinuousClock.now
+            try await allocate(within: Self.timeout)
+            // 200 ms at least, twice.
+            #expect(ContinuousClock.now - began >= .milliseconds(400) && calls.load(ordering: .relaxed) == 3)
+
+            refusals.store(.max, ordering: .relaxed)
+            calls.store(0, ordering: .relaxed)
+            let failure = await #expect(throws: IPAMError.self) { try await allocate(within: .milliseconds(150)) }
+            #expect(failure?.code == .resourceExhausted && failure?.reason == .overloaded)
+            #expect(calls.load(ordering: .relaxed) == 1, "there is no time to wait as long as the server says")
+        }
     }
 
     @Test("a binding moves on once the nodes that have copies have dropped them, and nobody else's move waits")

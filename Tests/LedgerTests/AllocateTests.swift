@@ -304,16 +304,4 @@ import Testing
         let closed = bench.refusal { try $0.allocate(vm("a"), pool: "p") }
         #expect(closed?.code == .permissionDenied && closed?.reason == .namespaceNotAllowed)
     }
-
-    @Test func `a namespace gets no more bindings than the pool's quota, until one is freed`() throws {
-        var bench = try Bench(pool("p", poolPrefix("10.1.0.0/24"), isDefault: true, quota: 2))
-        try bench.allocate(vm("a"))
-        try bench.allocate(vm("b"))
-        let refusal = bench.refusal { try $0.allocate(vm("c")) }
-        #expect(refusal?.code == .resourceExhausted && refusal?.reason == .quotaExceeded)
-        try bench.allocate(vm("c", namespace: "other"))
-        try bench.allocate(vm("a"), sandbox("a-1"))
-        try bench.release(vm("a"))
-        try bench.allocate(vm("c"))
-    }
 }

@@ -89,7 +89,7 @@ def test_the_same_values_without_the_typo_are_taken():
     {"server": {"persistence": {"accessModes": ["ReadWriteMany"]}}}, {"pools": [{"name": "a"}]},
     {"pools": [{"name": "a", "prefixes": []}]}, {"networks": [{"name": "a", "delegate": {}}]},
     {"networks": [{"name": "a", "delegate": {"type": "bridge", "ipam": {}}}]}, {"commonLabels": {"a": 1}},
-    {"monitoring": {"prometheusRule": {"poolFreeRatio": 10}}},
+    {"monitoring": {"prometheusRule": {"poolFreeRatio": 10}}}, {"server": {"maxConnections": 0}},
 ], ids=json.dumps)
 def test_a_value_that_cannot_be_meant_is_refused(values):
     result = template(merged(IMAGE, values), check=False)

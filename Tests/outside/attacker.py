@@ -32,10 +32,21 @@ def literal(name, value, indexed=False):
     return (b"\x40" if indexed else b"\x00") + _integer(len(name), 7) + name + _integer(len(value), 7) + value
 
 
+def _fields(path):
+    return [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "attacker"), ("te", "trailers"),
+            ("content-type", "application/grpc")]
+
+
 def headers(path, *more):
-    fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "attacker"),
-              ("te", "trailers"), ("content-type", "application/grpc"), *more]
-    return b"".join(literal(name, value) for name, value in fields)
+    return b"".join(literal(name, value) for name, value in [*_fields(path), *more])
+
+
+def remembered(path):
+    """The same for a connection's first call, and for those after it: a byte for each field."""
+    fields = _fields(path)
+    first = b"".join(literal(name, value, indexed=True) for name, value in fields)
+    # The newest entry of the table has index 62.
+    return first, bytes(0x80 | 62 + index for index in reversed(range(len(fields))))
 
 
 def message(data):
@@ -64,6 +75,23 @@ class Connection:
             return True
         except (ConnectionError, TimeoutError):
             return False
+
+    def frames(self, until):
+        """(kind, flags, stream, payload) of the peer's frames up to one of kind `until`, or until it closes."""
+        def exactly(size):
+            data = b""
+            while len(data) < size:
+                if not (more := self.socket.recv(size - len(data))):
+                    return None
+                data += more
+            return data
+
+        kind = None
+        while kind is None or kind != until:
+            if not (head := exactly(9)):
+                return
+            size, kind, flags, stream = int.from_bytes(head[:3], "big"), head[3], head[4], int.from_bytes(head[5:], "big")
+            yield kind, flags, stream, exactly(size)
 
     def until_closed(self, deadline=20):
         """All that the peer says until it closes; None where it does not within the time."""

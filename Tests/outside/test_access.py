@@ -84,6 +84,26 @@ def test_without_credentials_nothing_is_read(guarded):
     assert error.value.code == "INVALID_ARGUMENT"
 
 
+def test_refused_callers_are_counted(tmp_path, refused):
+    """By method and why: what an alert on somebody's wrong tokens, or on an attack, looks at."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    guarded = Guarded(tmp_path, "--http", address).start()
+    try:
+        with grpc.insecure_channel(guarded.target) as channel, pytest.raises(grpc.RpcError):
+            channel.unary_unary("/holdfast.ipam.v1.IPAM/ListBindings")(b"", timeout=20)
+        for _ in range(2):
+            with refused("PERMISSION_DENIED", "ROLE_MISSING"):
+                guarded.agent().call("Pools.CreatePool", {"pool": POOL})
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        for method, code, count in [("ListBindings", "Unauthenticated", 1), ("CreatePool", "PermissionDenied", 2)]:
+            line = next(line for line in text.splitlines() if f'grpc_method="{method}",grpc_code="{code}"' in line)
+            assert line.startswith("grpc_server_handled_total{") and line.endswith(f" {count}")
+    finally:
+        guarded.close()
+
+
 def test_what_a_stream_without_credentials_is_told(guarded):
     channel = grpc.insecure_channel(guarded.target)
     with pytest.raises(grpc.RpcError) as error:

@@ -1,11 +1,20 @@
 #ifndef HOLDFAST_ACCEPT_H
 #define HOLDFAST_ACCEPT_H
 
+#include <stddef.h>
+
 /// What the gRPC core's listeners take at most: a connection that would get this descriptor, or a higher one, is closed at
 /// once. The kernel gives the lowest that is free, so at least as many are open then.
 void caccept_set_first_refused(int descriptor);
 
 /// Connections that were closed so since the process began.
 unsigned long caccept_refused(void);
+
+/// How many streams a client may have open on a connection, whatever it has acknowledged: one with more is disconnected. And
+/// how many of its calls may not have ended here, those whose streams were reset among them: what it opens beyond is ignored.
+void caccept_set_most_streams(size_t open, size_t unended);
+
+/// A call of whatever connection has ended.
+void caccept_call_ended(void);
 
 #endif
