@@ -56,5 +56,5 @@ private func httpMessage(_ bytes: [UInt8]) -> HTTPMessage? {
     guard let stream = try? UnixStream(FileDescriptor(ends[0]), patience: .zero) else { return nil }
     send(ends[1], bytes, bytes.count, 0)
     shutdown(ends[1], Int32(SHUT_WR))
-    return try? HTTPMessage(from: stream, by: .now + .seconds(1))
+    return try? HTTPMessage(from: stream, by: .after(.seconds(1)))
 }

@@ -1,5 +1,7 @@
 import CNI
 import Foundation
+import Glibc
+import Synchronization
 import Syscalls
 import Testing
 
@@ -42,6 +44,18 @@ struct AgentServerTests {
             for byte in Self.call.bytes { try stream.send([byte]) }
             #expect(try HTTPMessage(from: stream, by: .after(.seconds(30)))?.startLine == "HTTP/1.1 200 OK")
         }
+    }
+
+    private static let brokenPipes = Atomic(0)
+
+    @Test func `A client that is gone before its answer raises no signal`() async throws {
+        let before = signal(SIGPIPE) { _ in AgentServerTests.brokenPipes.add(1, ordering: .relaxed) }
+        defer { signal(SIGPIPE, before) }
+        try await NodeFixture.run { fixture in
+            for _ in 0..<50 { try Self.connect(fixture).send(Self.call.bytes) }
+            try Self.expectService(of: fixture)
+        }
+        #expect(Self.brokenPipes.load(ordering: .relaxed) == 0)
     }
 
     @Test(arguments: [
