@@ -110,7 +110,12 @@ extension Ledger {
                     throw .poolOverlap(own.prefix, theirs.prefix, of: other.pool.name)
                 }
             }
-            if pool.isDefault, other.pool.isDefault { throw .defaultPoolExists(other.pool.name) }
+        }
+        // After all overlaps, so that which of two reasons is told does not depend on the order of the pools.
+        if pool.isDefault,
+            let other = spaces.lazy.compactMap({ $0?.pool }).first(where: { $0.isDefault && $0.name != pool.name })
+        {
+            throw .defaultPoolExists(other.name)
         }
     }
 
