@@ -34,10 +34,13 @@ final class RequestHandler: ChannelDuplexHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        let id = ObjectIdentifier(context.channel)
-        cluster?.state.withLock { state in
-            state.connections[id] = nil
-            state.watches = state.watches.filter { ObjectIdentifier($0.value.channel) != id }
+        let (id, cluster) = (ObjectIdentifier(context.channel), cluster)
+        // Later: a write under the cluster's lock may be what finds the connection closed.
+        context.eventLoop.execute {
+            cluster?.state.withLock { state in
+                state.connections[id] = nil
+                state.watches = state.watches.filter { ObjectIdentifier($0.value.channel) != id }
+            }
         }
         context.fireChannelInactive()
     }
