@@ -49,8 +49,10 @@ let package = Package(
         .target(name: "Telemetry", swiftSettings: settings),
         .target(name: "Syscalls", dependencies: ["CLinux"], swiftSettings: settings),
         .target(
-            name: "HTTPLimits", dependencies: [.product(name: "NIOCore", package: "swift-nio")], swiftSettings: settings
-        ),
+            name: "HTTPLimits",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+            ], swiftSettings: settings),
         .target(
             name: "KubernetesAPI",
             dependencies: [

@@ -1,4 +1,5 @@
 package import NIOCore
+import NIOPosix
 import Synchronization
 
 /// Bounds the connections of a server that answers probes: where there are too many, the oldest is closed for the newest.
@@ -12,6 +13,10 @@ package final class NewestConnections: Sendable {
         /// None older than this is open.
         var oldest: UInt64 = 0
     }
+
+    /// The loop that the server is to accept and read its connections on: with several, one that lags would tell of
+    /// connections late, and a probe would be taken for older than they are.
+    package let eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
 
     private let most: Int
     private let state = Mutex(State())

@@ -48,7 +48,7 @@ package struct HTTPServer: Service {
             onServerRunning: { [logger, host, port] channel in
                 logger.info(
                     "http listening", metadata: ["address": "\(Self.text(host, channel.localAddress?.port ?? port))"])
-            }, logger: quiet)
+            }, eventLoopGroupProvider: .shared(connections.eventLoop), logger: quiet)
         do {
             try await application.run()
         } catch {

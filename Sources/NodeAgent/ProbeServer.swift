@@ -38,7 +38,8 @@ package struct ProbeServer: Service {
             server: .http1(
                 configuration: .init(
                     additionalChannelHandlers: [connections.handler()], idleTimeout: Self.idleTimeout)),
-            configuration: .init(address: .hostname(host, port: port)), logger: quiet)
+            configuration: .init(address: .hostname(host, port: port)),
+            eventLoopGroupProvider: .shared(connections.eventLoop), logger: quiet)
         do {
             try await application.run()
         } catch {

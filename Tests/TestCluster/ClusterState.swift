@@ -39,6 +39,7 @@ struct ClusterState {
     var heldChanges: [Change] = []
     var pages: [String: Pages] = [:]
     var connections: [ObjectIdentifier: any Channel] = [:]
+    var isStopped = false
 
     var refusals: [Refusal] = []
     var token: String?

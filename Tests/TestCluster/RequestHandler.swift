@@ -19,17 +19,19 @@ final class RequestHandler: ChannelDuplexHandler {
     typealias OutboundIn = ResponsePart
     typealias OutboundOut = HTTPServerResponsePart
 
-    private let box: ClusterBox
+    private let cluster: TestCluster
     private var head: HTTPRequestHead?
     private var body = ByteBuffer()
 
-    init(_ box: ClusterBox) { self.box = box }
-
-    private var cluster: TestCluster? { box.cluster.withLock { $0 } }
+    init(_ cluster: TestCluster) { self.cluster = cluster }
 
     func channelActive(context: ChannelHandlerContext) {
         let channel = context.channel
-        cluster?.state.withLock { $0.connections[ObjectIdentifier(channel)] = channel }
+        let isStopped = cluster.state.withLock { state in
+            if !state.isStopped { state.connections[ObjectIdentifier(channel)] = channel }
+            return state.isStopped
+        }
+        if isStopped { return context.close(promise: nil) }
         context.fireChannelActive()
     }
 
@@ -37,7 +39,7 @@ final class RequestHandler: ChannelDuplexHandler {
         let (id, cluster) = (ObjectIdentifier(context.channel), cluster)
         // Later: a write under the cluster's lock may be what finds the connection closed.
         context.eventLoop.execute {
-            cluster?.state.withLock { state in
+            cluster.state.withLock { state in
                 state.connections[id] = nil
                 state.watches = state.watches.filter { ObjectIdentifier($0.value.channel) != id }
             }
@@ -52,9 +54,9 @@ final class RequestHandler: ChannelDuplexHandler {
         case .end:
             guard let head else { return }
             let (cluster, channel, body) = (cluster, context.channel, Data(body.readableBytesView))
-            let delay = cluster?.state.withLock { $0.delay } ?? .zero
+            let delay = cluster.state.withLock { $0.delay }
             context.eventLoop.scheduleTask(in: .nanoseconds(Int64(delay / .nanoseconds(1)))) {
-                cluster?.answer(head, body, on: channel)
+                cluster.answer(head, body, on: channel)
             }
         }
     }
@@ -62,7 +64,7 @@ final class RequestHandler: ChannelDuplexHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard let time = event as? WatchTimeout else { return context.fireUserInboundEventTriggered(event) }
         // As a real server: a bookmark comes last.
-        cluster?.state.withLock { state in
+        cluster.state.withLock { state in
             guard let watch = state.watches.removeValue(forKey: time.id) else { return }
             watch.bookmark(state.resourceVersion)
             watch.end(inMidLine: false)

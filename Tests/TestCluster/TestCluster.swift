@@ -12,12 +12,15 @@ package final class TestCluster: Sendable {
     let state = Mutex(ClusterState())
     private let channel: any Channel
 
-    /// `http://127.0.0.1:PORT`, or https.
-    package let url: String
+    private let scheme: String
+    private let port = Mutex(0)
+
+    /// `http://127.0.0.1:PORT`, or https; the same after `stop`.
+    package var url: String { "\(scheme)://127.0.0.1:\(port.withLock { $0 })" }
 
     private init(channel: any Channel, scheme: String) {
         self.channel = channel
-        url = "\(scheme)://127.0.0.1:\(channel.localAddress?.port ?? 0)"
+        self.scheme = scheme
     }
 
     /// PEM files of a server that speaks TLS.
@@ -76,21 +79,27 @@ package final class TestCluster: Sendable {
     package static func start(port: Int = 0, tls: TLS? = nil) async throws -> TestCluster {
         let box = ClusterBox()
         let context = try tls?.context
-        let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        _ = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { channel in
+                // Before it listens: a client that waited for the port asks at once.
+                box.cluster.withLock { $0 = TestCluster(channel: channel, scheme: tls == nil ? "http" : "https") }
+                return channel.eventLoop.makeSucceededVoidFuture()
+            }
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    guard let cluster = box.cluster.withLock({ $0 }) else { throw ChannelError.eof }
                     if let context {
                         try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: context))
                     }
                     try channel.pipeline.syncOperations.configureHTTPServerPipeline(withErrorHandling: true)
-                    try channel.pipeline.syncOperations.addHandler(RequestHandler(box))
+                    try channel.pipeline.syncOperations.addHandler(RequestHandler(cluster))
                 }
             }
             .bind(host: "127.0.0.1", port: port).get()
-        let cluster = TestCluster(channel: channel, scheme: tls == nil ? "http" : "https")
-        box.cluster.withLock { $0 = cluster }
+        guard let cluster = box.cluster.withLock({ $0 }) else { throw ChannelError.eof }
+        cluster.port.withLock { $0 = cluster.channel.localAddress?.port ?? 0 }
         return cluster
     }
 
@@ -98,6 +107,7 @@ package final class TestCluster: Sendable {
     package func stop() async {
         try? await channel.close()
         let open = state.withLock { state in
+            state.isStopped = true
             let open = Array(state.connections.values)
             state.connections = [:]
             return open
@@ -106,7 +116,7 @@ package final class TestCluster: Sendable {
     }
 }
 
-/// What requests are handed to, which exists only after the server's socket does.
+/// What requests are handed to, which exists only once the server's socket does.
 final class ClusterBox: Sendable {
     let cluster = Mutex<TestCluster?>(nil)
 }
