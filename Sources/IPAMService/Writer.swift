@@ -42,12 +42,21 @@ package final class Writer: Sendable {
         var waiting = CommandQueue<Waiting>()
         var isDraining = false
         var isClosed = false
+
+        /// Whether the caller is to.
+        mutating func beginDraining() -> Bool {
+            if isDraining || waiting.isEmpty { return false }
+            isDraining = true
+            return true
+        }
     }
 
     private let ledger: Mutex<Ledger>
     private let queue = Mutex(Queue())
     /// Held by the thread that runs batches.
     private let lead = Mutex(Gathering())
+    /// The threads that run batches, or answer one.
+    private let drains = DispatchGroup()
     /// Where the ledger is durable. Changed together with it, by who holds `lead`.
     private let store: Mutex<any LedgerStore>
     private let clock: Mutex<LedgerClock>
@@ -79,8 +88,9 @@ package final class Writer: Sendable {
         let (refusal, wake) = queue.withLock { queue -> (IPAMError?, Bool) in
             if queue.isClosed { return (.shuttingDown, false) }
             if !queue.waiting.append(waiting, of: command.namespace) { return (.tooManyWait(command.namespace), false) }
-            defer { queue.isDraining = true }
-            return (nil, !queue.isDraining)
+            let wake = queue.beginDraining()
+            if wake { drains.enter() }
+            return (nil, wake)
         }
         if let refusal {
             if refusal.reason == .overloaded { metrics.refusedCommands.add(1, ordering: .relaxed) }
@@ -162,41 +172,49 @@ package final class Writer: Sendable {
     package func close() {
         queue.withLock { $0.isClosed = true }
         lead.withLock { _ in }
+        drains.wait()
         audit?.close()
     }
 
     /// The thread that finds nobody at work leads: it runs its own command and, batch after batch, what others have left
     /// in the meantime. So a lone call needs no other thread, and the answers leave from a thread that polls.
     private func drain() {
-        lead.withLock { gathering in while runNextBatch(&gathering) {} }
+        repeat { lead.withLock { runBatches(&$0) }() } while queue.withLock({ $0.beginDraining() })
+        drains.leave()
     }
 
-    private func runNextBatch(_ gathering: inout Gathering) -> Bool {
-        let batching = store.withLock { $0.batching }
-        gathering.wait { queue.withLock(\.waiting.count) }
-        let batch = queue.withLock { queue in
-            queue.isDraining = !queue.waiting.isEmpty
-            return queue.waiting.takeBatch(atMost: batching.mostChanges)
+    /// Runs all that waits. Where more waits than one commit holds, whoever calls next is to lead while this thread answers,
+    /// which the returned closure does.
+    private func runBatches(_ gathering: inout Gathering) -> () -> Void {
+        while true {
+            let batching = store.withLock { $0.batching }
+            gathering.wait { queue.withLock(\.waiting.count) }
+            let batch = queue.withLock { queue in
+                queue.isDraining = !queue.waiting.isEmpty
+                return queue.waiting.takeBatch(atMost: batching.mostChanges)
+            }
+            if batch.isEmpty { return {} }
+            let started = ContinuousClock.now
+            let (rest, answer) = run(batch[...], batching)
+            let taken = batch.count - rest.count
+            if rest.isEmpty { answer() }
+            let waiting = queue.withLock { queue in
+                queue.waiting.putBack(Array(rest))
+                if !rest.isEmpty { queue.isDraining = false }
+                return queue.waiting.count
+            }
+            // What has filled a commit will fill the next.
+            gathering.expect(rest.isEmpty ? waiting + taken : taken, within: (.now - started) * batching.patience)
+            if !rest.isEmpty { return answer }
         }
-        if batch.isEmpty { return false }
-        let started = ContinuousClock.now
-        let rest = run(batch[...], batching)
-        let waiting = queue.withLock { queue in
-            queue.waiting.putBack(Array(rest))
-            return queue.waiting.count
-        }
-        gathering.expect(
-            waiting + batch.count - rest.count, within: (.now - started) * batching.patience)
-        return true
     }
 
-    /// Returns what the commit has no room for.
-    private func run(_ batch: ArraySlice<Waiting>, _ batching: Batching) -> ArraySlice<Waiting> {
+    /// Returns what the commit has no room for, and what answers the others.
+    private func run(_ batch: ArraySlice<Waiting>, _ batching: Batching) -> (rest: ArraySlice<Waiting>, () -> Void) {
         do throws(IPAMError) {
             try checkIsCurrent()
         } catch {
-            for waiting in batch { waiting.complete(.failure(error)) }
-            return []
+            return ([], { for waiting in batch { waiting.complete(.failure(error)) } })
         }
         let now = clock.withLock { $0.now() }
         // Where in the changes each command's end.
@@ -225,21 +243,24 @@ package final class Writer: Sendable {
         } catch {
             // Also those that were refused: what refused them may have been a change that is now undone.
             ledger.withLock { $0.rollback() }
-            for waiting in batch { waiting.complete(.failure(IPAMError(error))) }
-            return rest
-        }
-        for (waiting, result) in zip(batch, results) {
-            metrics.count(waiting.command, result)
-            logger.tell(waiting.command, by: waiting.caller, result)
+            return (rest, { for waiting in batch { waiting.complete(.failure(IPAMError(error))) } })
         }
         let answers = ledger.withLock { ledger in
             ledger.commit()
             watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
             return results.map { result in result.map { Answer($0, in: ledger, at: now) } }
         }
-        for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
         tell(batch, changes, ends, at: now)
-        return rest
+        return (
+            rest,
+            { [metrics, logger] in
+                for (waiting, result) in zip(batch, results) {
+                    metrics.count(waiting.command, result)
+                    logger.tell(waiting.command, by: waiting.caller, result)
+                }
+                for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
+            }
+        )
     }
 
     private func tell(_ batch: ArraySlice<Waiting>, _ changes: [Change], _ ends: [Int], at now: Timestamp) {

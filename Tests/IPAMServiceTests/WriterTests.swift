@@ -1,0 +1,106 @@
+import Addresses
+import Foundation
+import IPAMAPI
+import IPAMModel
+import Ledger
+import LedgerStore
+import Logging
+import Synchronization
+import Testing
+
+@testable import IPAMService
+
+/// A store whose commits have room for one new binding each, and wait for a test.
+private final class NarrowStore: LedgerStore {
+    let gate = DispatchSemaphore(value: 0)
+    private let isGated = Atomic(false)
+    private let commits = Atomic(0)
+    /// Commits that have begun.
+    var count: Int { commits.load(ordering: .acquiring) }
+
+    /// From now on each commit waits for a signal of `gate`.
+    func close(the gate: Bool) { isGated.store(gate, ordering: .releasing) }
+
+    func load() throws(StoreError) -> Snapshot { Snapshot() }
+    func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        commits.add(1, ordering: .acquiringAndReleasing)
+        if isGated.load(ordering: .acquiring) { gate.wait() }
+    }
+    func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { [] }
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] { [] }
+    var batching: Batching { Batching(mostAddresses: 2) }
+    func close() {}
+}
+
+@Suite(.timeLimit(.minutes(1))) struct WriterTests {
+    private let store = NarrowStore()
+    private let writer: Writer
+
+    init() async throws {
+        writer = Writer(
+            Ledger(), store: store,
+            clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000), notBefore: Timestamp(seconds: 0)),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let prefix = PoolPrefix(prefix: try #require(IPPrefix("10.16.0.0/24")))
+        _ = try await writer.submit(.createPool(Pool(name: "vm-net", prefixes: [prefix], isDefault: true)))
+    }
+
+    private func allocate(_ name: String) -> Command {
+        .allocate(
+            AllocateRequest(
+                owner: Owner(kind: .virtualMachine, namespace: "a", name: name, uid: name, network: "vm-net/eth0")))
+    }
+
+    /// On a thread of its own, as a call comes.
+    private func submit(_ name: String, _ complete: @escaping @Sendable () -> Void) {
+        let command = allocate(name)
+        Thread.detachNewThread { [writer] in writer.submit(command, by: .server) { _ in complete() } }
+    }
+
+    /// Two callers wait for the commit under way, which has its own thread: one more than the next has room for.
+    private func fill(_ second: @escaping @Sendable () -> Void, _ third: @escaping @Sendable () -> Void) async {
+        store.close(the: true)
+        let before = store.count
+        submit("first") {}
+        while store.count == before { await Task.yield() }
+        // They do not block: another thread leads.
+        writer.submit(allocate("second"), by: .server) { _ in second() }
+        writer.submit(allocate("third"), by: .server) { _ in third() }
+        store.close(the: false)
+    }
+
+    @Test func `while the answers of a full commit are given, whoever calls next leads`() async {
+        let (begun, answered) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+        let wasAnswered = Mutex<DispatchTimeoutResult?>(nil)
+        await fill {
+            begun.signal()
+            wasAnswered.withLock { $0 = answered.wait(timeout: .now() + 20) }
+            begun.signal()
+        } _: {
+        }
+        store.gate.signal()
+        begun.wait()
+        submit("fourth") { answered.signal() }
+        begun.wait()
+        #expect(wasAnswered.withLock { $0 } == .success)
+        writer.close()
+    }
+
+    @Test func `it is closed once all is answered that it has taken in`() async {
+        let answers = Mutex<[String]>([])
+        let begun = DispatchSemaphore(value: 0)
+        await fill {
+            begun.signal()
+            usleep(100_000)
+            answers.withLock { $0.append("second") }
+        } _: {
+            answers.withLock { $0.append("third") }
+        }
+        store.gate.signal()
+        begun.wait()
+        writer.close()
+        #expect(answers.withLock { Set($0) } == ["second", "third"])
+    }
+}
