@@ -268,7 +268,7 @@ package final class EtcdTenure: LedgerStore {
 
 extension RPCStatus {
     /// Whether a transaction that ended so had no effect and will have none; else it may have one, now or later.
-    fileprivate var saysThatNothingHappened: Bool {
+    var saysThatNothingHappened: Bool {
         switch code {
         case .resourceExhausted: !saysThatEtcdIsFull
         case .invalidArgument, .permissionDenied, .unauthenticated, .failedPrecondition,

@@ -27,6 +27,8 @@ package struct IPAMServer: Service {
     private let logger: Logger
     private let audit: AuditLog?
     private let standing: Standing
+    /// What the ledger has to have before this server says that it serves.
+    package var pools: PoolsFile?
     private let onListening: @Sendable ([String]) -> Void
 
     /// Loads the ledger and binds the listeners; answers only once it runs. `onListening` gets the bound addresses.
@@ -112,6 +114,7 @@ package struct IPAMServer: Service {
             switch role {
             case .leading(let ledger, let store):
                 writer.serve(ledger, from: store)
+                await pools?.applyAgain()
                 standing.set(role: nil)
                 leads.yield(true)
             case .following(let leader):

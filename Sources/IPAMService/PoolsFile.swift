@@ -4,20 +4,22 @@ package import IPAMModel
 import Ledger
 package import Logging
 import ServiceLifecycle
+import Synchronization
 
-/// `--pools FILE`: pools that the file names are created or updated, at start and when the file changes; pools that it
-/// does not name stay as they are.
-package struct PoolsFile: Service {
+/// `--pools FILE`: pools that the file names are created or updated, at start, when the server comes to lead and when the
+/// file changes; pools that it does not name stay as they are.
+package final class PoolsFile: Service {
     /// How often the file is looked at. Its content is compared, not its time: a mounted ConfigMap changes by a symlink.
     private static let interval = Duration.seconds(2)
 
     private let path: String
     private let writer: Writer
     private let logger: Logger
-    /// What was applied at the start; nil where another server leads, which has a file of its own.
-    private var first: Data?
+    /// What is in the ledger, or was refused for what it says.
+    private let done = Mutex<Data?>(nil)
 
-    /// Applies the file once. Throws `IPAMError` where it cannot be read or one of its pools is refused.
+    /// Applies the file once, unless another server leads, which has a file of its own. Throws `IPAMError` where it cannot be
+    /// read or one of its pools is refused.
     package init(path: String, writer: Writer, logger: Logger) async throws(IPAMError) {
         self.path = path
         self.writer = writer
@@ -29,30 +31,36 @@ package struct PoolsFile: Service {
         }
         do throws(IPAMError) {
             try await apply(content)
-            first = content
+            done.withLock { $0 = content }
         } catch {
             guard error.reason == .notLeader else { throw error }
         }
     }
 
-    /// Applies the file whenever its content has changed, until graceful shutdown. A file that is wrong then is logged,
-    /// and the pools stay as they are.
+    /// Applies the file whenever its content has changed, until graceful shutdown.
     package func run() async {
-        await cancelWhenGracefulShutdown {
-            var applied = first
-            // A server that comes to lead has its pools soon.
-            while (try? await Task.sleep(for: applied == nil ? .milliseconds(50) : Self.interval)) != nil {
-                guard let content = FileManager.default.contents(atPath: path), content != applied else { continue }
-                do throws(IPAMError) {
-                    try await apply(content)
-                    applied = content
-                } catch {
-                    if error.reason == .notLeader { continue }
-                    // Said once; but what only the store refused is tried again.
-                    if !error.isRetryable { applied = content }
-                    logger.error("pools file refused", metadata: ["file": "\(path)", "error": "\(error.message)"])
-                }
-            }
+        await cancelWhenGracefulShutdown { [self] in
+            while (try? await Task.sleep(for: Self.interval)) != nil { await applyChanges() }
+        }
+    }
+
+    /// Applies the file, whatever was applied before: another server may have changed the ledger meanwhile.
+    func applyAgain() async {
+        done.withLock { $0 = nil }
+        await applyChanges()
+    }
+
+    /// A file that is wrong is logged, and the pools stay as they are.
+    private func applyChanges() async {
+        guard let content = FileManager.default.contents(atPath: path), content != done.withLock({ $0 }) else { return }
+        do throws(IPAMError) {
+            try await apply(content)
+            done.withLock { $0 = content }
+        } catch {
+            if error.reason == .notLeader { return }
+            // Said once; but what only the store refused is tried again.
+            if !error.isRetryable { done.withLock { $0 = content } }
+            logger.error("pools file refused", metadata: ["file": "\(path)", "error": "\(error.message)"])
         }
     }
 

@@ -128,7 +128,7 @@ struct HoldfastServer: AsyncParsableCommand {
             let audit =
                 audit == .on && logging.logLevel <= .info
                 ? AuditLog(isJSON: logging.logFormat == .json) { FileHandle.standardError.write(Data($0)) } : nil
-            let server: IPAMServer
+            var server: IPAMServer
             switch store {
             case .sqlite(let path):
                 try makeFolder(of: path)
@@ -143,12 +143,11 @@ struct HoldfastServer: AsyncParsableCommand {
                     advertising: advertise, rpc: rpc, gate: gate, wallClock: wallClock, readiness: readiness,
                     logger: logger, audit: audit, onListening: onListening)
             }
+            if let pools { server.pools = try await PoolsFile(path: pools, writer: server.writer, logger: logger) }
             // They end in the order from last to first.
             var services: [any Service] = gateServices + [server, readiness]
             if let certificates { services.insert(certificates, at: 0) }
-            if let pools {
-                services.insert(try await PoolsFile(path: pools, writer: server.writer, logger: logger), at: 0)
-            }
+            if let pools = server.pools { services.insert(pools, at: 0) }
             let followed = try lifecycle.service(for: server, logger: logger)
             if let followed { services.append(followed) }
             if let address = try httpAddress {
@@ -156,7 +155,7 @@ struct HoldfastServer: AsyncParsableCommand {
                     HTTPServer(
                         host: address.host, port: Int(address.port), isOptional: http == nil, readiness: readiness,
                         logger: logger,
-                        metrics: {
+                        metrics: { [server] in
                             server.exposition(version: Self.configuration.version)
                                 + (followed?.metrics.exposition ?? "")
                         }), at: 0)

@@ -68,7 +68,6 @@ import Testing
         let stores = ["sqlite:\(path("a.sqlite"))", cluster.store, "sqlite:\(path("b.sqlite"))"]
         let (from, to) = fromEtcd ? (stores[1], stores[2]) : (stores[0], stores[1])
         let source = try OneServer(folder, store: from, prefix: UUID().uuidString, hasPools: true)
-        // A new leader serves before it has applied the file of pools.
         #expect(eventually { (try? holdfast("pool", "list", server: source))?.text.contains("vm-net") == true })
         let load = try Load(source.address, seed: .random(in: 0 ... .max))
         #expect(eventually { load.answers > 300 }, "\(source.log)")

@@ -2,6 +2,7 @@ import Foundation
 import IPAMModel
 import Ledger
 import LedgerStore
+import RPC
 import StoreConformance
 import Synchronization
 import Testing
@@ -86,6 +87,19 @@ import Testing
         #expect(try names() == ["vm-1", "vm-2"])
         #expect(Set(next.warm.snapshot.bindings.map(\.owner.name)) == ["vm-1", "vm-2"])
         next.close()
+    }
+
+    /// In the words of etcd's api/v3rpc/rpctypes/error.go. The transaction that makes it full takes effect, and which one that
+    /// is nobody can choose.
+    @Test func `may have taken effect where etcd is full, and has not where it was too much for one request`() {
+        let full = RPCStatus(.resourceExhausted, "etcdserver: mvcc: database space exceeded")
+        #expect(!full.saysThatNothingHappened && StoreError(etcd: full).code == .full)
+        let slower = RPCStatus(.resourceExhausted, "etcdserver: too many requests")
+        #expect(slower.saysThatNothingHappened && StoreError(etcd: slower).code == .failed)
+        #expect(RPCStatus(.invalidArgument, "etcdserver: request is too large").saysThatNothingHappened)
+        for code in [RPCStatus.Code.unavailable, .deadlineExceeded, .unknown, .cancelled, .internalError] {
+            #expect(!RPCStatus(code, "etcdserver: request timed out").saysThatNothingHappened)
+        }
     }
 
     /// etcd counts from when the renewal comes. Counted from the answer, the lease would seem longer here than it is there.
