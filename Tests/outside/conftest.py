@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 from client import Client, Refused
 from processes import Server, binaries
@@ -9,6 +11,8 @@ POOL = {
 
 
 def pytest_configure(config):
+    # A shell's background job ignores it, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     server = binaries() / "holdfast-server"
     if not server.exists():
         pytest.exit(f"{server} is missing: `make build`, or set HOLDFAST_BIN", returncode=2)
