@@ -29,7 +29,8 @@ import Testing
         let client = try IPAMClient(server: addresses.joined(separator: ","))
         let owner = Owner(kind: .pod, namespace: "a", name: "b", uid: "c", network: "n")
         let error = await #expect(throws: IPAMError.self) { try await client.binding(of: owner, timeout: .seconds(1)) }
-        #expect(error?.reason == .notLeader)
+        // The last attempt may have had no time left.
+        #expect(error?.reason == .notLeader || error?.reason == .noAnswer)
         let calls = servers.flatMap(\.statistics).filter { $0.method == "GetBinding" }
             .flatMap(\.ended).reduce(0) { $0 + $1.count }
         // One in 50 ms, and one more that is followed at once; without a pause there are thousands.

@@ -28,6 +28,14 @@ reader:
 """
 DAY = datetime.timedelta(days=1)
 READS = ["IPAM.ListBindings", "Pools.ListPools"]
+# docs/security.md: who may call what. From the reader to the operator, each may call what those before it may.
+ROLES = {
+    "all": ["IPAM.GetBinding", "IPAM.ListBindings", "IPAM.ListHistory", "IPAM.WatchBindings", "Pools.GetPool",
+            "Pools.ListPools"],
+    "agents and operators": ["IPAM.Allocate", "IPAM.Release", "IPAM.Transfer", "Nodes.RenewCopies", "Pools.CreatePool",
+                             "Pools.UpdatePool"],
+    "operators": ["Pools.DeletePool", "Maintenance.Backup", "Maintenance.Restore"],
+}
 
 
 class Guarded(Server):
@@ -234,6 +242,34 @@ def test_a_reader_looks_and_changes_nothing(guarded, refused):
     # And a token that is good, of an account that the policy does not know.
     with refused("PERMISSION_DENIED", "ROLE_MISSING"):
         call(guarded, guarded.key.sign(claims("default/anyone")))
+
+
+def test_each_method_is_for_its_roles_alone(guarded):
+    """Every method that the server has, so that a new one has its line in the table."""
+    clients = {
+        "reader": guarded.client(guarded.key.sign(claims("monitoring/prometheus"))),
+        "agent": guarded.agent(), "operator": guarded.operator}
+    operator = clients["operator"]
+    services = [name for name in operator.database.get_services() if name.startswith("holdfast.")]
+    methods = {f"{name.rsplit('.', 1)[1]}.{method}" for name in services
+               for method in operator.descriptors.FindServiceByName(name).methods_by_name}
+    assert methods == {name for names in ROLES.values() for name in names}
+
+    def is_let_in(client, name):
+        """Whether a request with nothing in it got as far as the rules."""
+        try:
+            answer = client._stub(name)(b"", timeout=10)
+            if client.method(name).server_streaming:
+                next(answer)
+                answer.cancel()
+        except grpc.RpcError as error:
+            return Refused(error).reason != "ROLE_MISSING"
+        return True
+
+    for kind, names in ROLES.items():
+        for name in names:
+            let_in = [role for role, client in clients.items() if is_let_in(client, name)]
+            assert let_in == list(clients)[list(ROLES).index(kind):], name
 
 
 def test_a_changed_policy_holds_for_tokens_that_are_known(guarded, refused):
