@@ -12,11 +12,17 @@ package final class PoolsFile: Service {
     /// How often the file is looked at. Its content is compared, not its time: a mounted ConfigMap changes by a symlink.
     private static let interval = Duration.seconds(2)
 
+    private struct State {
+        /// What is in the ledger, or was refused for what it says.
+        var done: Data?
+        /// Counts the ledgers that this server has served.
+        var term = 0
+    }
+
     private let path: String
     private let writer: Writer
     private let logger: Logger
-    /// What is in the ledger, or was refused for what it says.
-    private let done = Mutex<Data?>(nil)
+    private let state = Mutex(State())
 
     /// Applies the file once, unless another server leads, which has a file of its own. Throws `IPAMError` where it cannot be
     /// read or one of its pools is refused.
@@ -31,7 +37,7 @@ package final class PoolsFile: Service {
         }
         do throws(IPAMError) {
             try await apply(content)
-            done.withLock { $0 = content }
+            state.withLock { $0.done = content }
         } catch {
             guard error.reason == .notLeader else { throw error }
         }
@@ -44,24 +50,28 @@ package final class PoolsFile: Service {
         }
     }
 
-    /// Applies the file, whatever was applied before: another server may have changed the ledger meanwhile.
+    /// Applies the file to a ledger that this server did not serve before, or another one has changed meanwhile.
     func applyAgain() async {
-        done.withLock { $0 = nil }
+        state.withLock { state in
+            state.done = nil
+            state.term += 1
+        }
         await applyChanges()
     }
 
     /// A file that is wrong is logged, and the pools stay as they are.
     private func applyChanges() async {
-        guard let content = FileManager.default.contents(atPath: path), content != done.withLock({ $0 }) else { return }
+        let (done, term) = state.withLock { ($0.done, $0.term) }
+        guard let content = FileManager.default.contents(atPath: path), content != done else { return }
         do throws(IPAMError) {
             try await apply(content)
-            done.withLock { $0 = content }
         } catch {
-            if error.reason == .notLeader { return }
-            // Said once; but what only the store refused is tried again.
-            if !error.isRetryable { done.withLock { $0 = content } }
+            if error.reason == .notLeader || error.reason == .shuttingDown { return }
             logger.error("pools file refused", metadata: ["file": "\(path)", "error": "\(error.message)"])
+            // Said once; but what only the store refused is tried again.
+            if error.isRetryable { return }
         }
+        state.withLock { if $0.term == term { $0.done = content } }
     }
 
     /// A pool may be refused for what another pool of the file still has: the default's place, or a prefix that moves. So

@@ -100,10 +100,12 @@ package final class Writer: Sendable {
         }
     }
 
-    /// What the server does by itself.
+    /// What the server does by itself. A task never leads: it would go on only once nothing waits.
     package func submit(_ command: Command) async throws(IPAMError) -> Answer {
         try await withCheckedContinuation { continuation in
-            submit(command, by: .server) { continuation.resume(returning: $0) }
+            DispatchQueue.global().async {
+                self.submit(command, by: .server) { continuation.resume(returning: $0) }
+            }
         }.get()
     }
 
@@ -183,7 +185,7 @@ package final class Writer: Sendable {
         drains.leave()
     }
 
-    /// Runs all that waits. Where more waits than one commit holds, whoever calls next is to lead while this thread answers,
+    /// Runs all that waits. Where more waits than the store takes at once, whoever calls next is to lead while this thread answers,
     /// which the returned closure does.
     private func runBatches(_ gathering: inout Gathering) -> () -> Void {
         while true {

@@ -59,11 +59,11 @@ private final class WatchedStore: LedgerStore {
         for _ in 0..<2 {
             let store = WatchedStore(readiness)
             ledger.become(.leading(LedgerInHand(Ledger()), store))
-            while readiness.reason != nil { await Task.yield() }
+            while readiness.reason != nil, !Task.isCancelled { await Task.yield() }
             #expect(store.wasReady == [false])
             #expect(server.writer.read { ledger, _ in ledger.pool(named: "vm-net") != nil })
             ledger.become(.following(leader: nil))
-            while readiness.reason == nil { await Task.yield() }
+            while readiness.reason == nil, !Task.isCancelled { await Task.yield() }
         }
         await group.triggerGracefulShutdown()
         try await run.value

@@ -47,11 +47,11 @@ private final class NarrowStore: LedgerStore {
         _ = try await writer.submit(.createPool(Pool(name: "vm-net", prefixes: [prefix], isDefault: true)))
     }
 
-    private func allocate(_ name: String) -> Command {
-        .allocate(
-            AllocateRequest(
-                owner: Owner(kind: .virtualMachine, namespace: "a", name: name, uid: name, network: "vm-net/eth0")))
+    private static func owner(_ name: String) -> Owner {
+        Owner(kind: .virtualMachine, namespace: "a", name: name, uid: name, network: "vm-net/eth0")
     }
+
+    private func allocate(_ name: String) -> Command { .allocate(AllocateRequest(owner: Self.owner(name))) }
 
     /// On a thread of its own, as a call comes.
     private func submit(_ name: String, _ complete: @escaping @Sendable () -> Void) {
@@ -64,7 +64,7 @@ private final class NarrowStore: LedgerStore {
         store.close(the: true)
         let before = store.count
         submit("first") {}
-        while store.count == before { await Task.yield() }
+        while store.count == before, !Task.isCancelled { await Task.yield() }
         // They do not block: another thread leads.
         writer.submit(allocate("second"), by: .server) { _ in second() }
         writer.submit(allocate("third"), by: .server) { _ in third() }
@@ -81,9 +81,9 @@ private final class NarrowStore: LedgerStore {
         } _: {
         }
         store.gate.signal()
-        begun.wait()
+        #expect(begun.wait(timeout: .now() + 30) == .success)
         submit("fourth") { answered.signal() }
-        begun.wait()
+        #expect(begun.wait(timeout: .now() + 30) == .success)
         #expect(wasAnswered.withLock { $0 } == .success)
         writer.close()
     }
@@ -99,8 +99,32 @@ private final class NarrowStore: LedgerStore {
             answers.withLock { $0.append("third") }
         }
         store.gate.signal()
-        begun.wait()
+        #expect(begun.wait(timeout: .now() + 30) == .success)
         writer.close()
         #expect(answers.withLock { Set($0) } == ["second", "third"])
+    }
+
+    /// A load that never lets the queue run empty: each answer calls again.
+    @Test func `what the server does by itself is answered with its commit, however much comes after it`() async throws
+    {
+        let deadline = ContinuousClock.now + .seconds(20)
+        let isOver = Atomic(false)
+        let calls = Atomic(0)
+        @Sendable func callAgain() {
+            if isOver.load(ordering: .acquiring) || .now > deadline { return }
+            let number = calls.add(1, ordering: .relaxed).newValue
+            writer.submit(.release(.binding(Self.owner("\(number)"))), by: .server) { _ in callAgain() }
+        }
+        store.close(the: true)
+        let before = store.count
+        async let own = writer.submit(allocate("own"))
+        while store.count == before, !Task.isCancelled { await Task.yield() }
+        callAgain()
+        store.close(the: false)
+        store.gate.signal()
+        _ = try await own
+        #expect(.now < deadline)
+        isOver.store(true, ordering: .releasing)
+        writer.close()
     }
 }
