@@ -12,17 +12,11 @@ package final class PoolsFile: Service {
     /// How often the file is looked at. Its content is compared, not its time: a mounted ConfigMap changes by a symlink.
     private static let interval = Duration.seconds(2)
 
-    private struct State {
-        /// What is in the ledger, or was refused for what it says.
-        var done: Data?
-        /// Counts the ledgers that this server has served.
-        var term = 0
-    }
-
     private let path: String
     private let writer: Writer
     private let logger: Logger
-    private let state = Mutex(State())
+    /// What is in the ledger, or was refused for what it says.
+    private let done = Mutex<Data?>(nil)
 
     /// Applies the file once, unless another server leads, which has a file of its own. Throws `IPAMError` where it cannot be
     /// read or one of its pools is refused.
@@ -37,7 +31,7 @@ package final class PoolsFile: Service {
         }
         do throws(IPAMError) {
             try await apply(content)
-            state.withLock { $0.done = content }
+            done.withLock { $0 = content }
         } catch {
             guard error.reason == .notLeader else { throw error }
         }
@@ -46,23 +40,19 @@ package final class PoolsFile: Service {
     /// Applies the file whenever its content has changed, until graceful shutdown.
     package func run() async {
         await cancelWhenGracefulShutdown { [self] in
-            while (try? await Task.sleep(for: Self.interval)) != nil { await applyChanges() }
+            while (try? await Task.sleep(for: Self.interval)) != nil { await apply(unless: done.withLock { $0 }) }
         }
     }
 
     /// Applies the file to a ledger that this server did not serve before, or another one has changed meanwhile.
     func applyAgain() async {
-        state.withLock { state in
-            state.done = nil
-            state.term += 1
-        }
-        await applyChanges()
+        done.withLock { $0 = nil }
+        await apply(unless: nil)
     }
 
     /// A file that is wrong is logged, and the pools stay as they are.
-    private func applyChanges() async {
-        let (done, term) = state.withLock { ($0.done, $0.term) }
-        guard let content = FileManager.default.contents(atPath: path), content != done else { return }
+    private func apply(unless known: Data?) async {
+        guard let content = FileManager.default.contents(atPath: path), content != known else { return }
         do throws(IPAMError) {
             try await apply(content)
         } catch {
@@ -71,7 +61,7 @@ package final class PoolsFile: Service {
             // Said once; but what only the store refused is tried again.
             if error.isRetryable { return }
         }
-        state.withLock { if $0.term == term { $0.done = content } }
+        done.withLock { $0 = content }
     }
 
     /// A pool may be refused for what another pool of the file still has: the default's place, or a prefix that moves. So

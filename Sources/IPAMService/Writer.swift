@@ -185,8 +185,8 @@ package final class Writer: Sendable {
         drains.leave()
     }
 
-    /// Runs all that waits. Where more waits than the store takes at once, whoever calls next is to lead while this thread answers,
-    /// which the returned closure does.
+    /// Runs all that waits. Where more waits than the store takes at once, whoever calls next is to lead while this thread
+    /// answers, which the returned closure does.
     private func runBatches(_ gathering: inout Gathering) -> () -> Void {
         while true {
             let batching = store.withLock { $0.batching }
