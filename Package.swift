@@ -49,9 +49,12 @@ let package = Package(
         .target(name: "Telemetry", swiftSettings: settings),
         .target(name: "Syscalls", dependencies: ["CLinux"], swiftSettings: settings),
         .target(
-            name: "HTTPLimits",
+            name: "Probes",
             dependencies: [
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         .target(
             name: "KubernetesAPI",
@@ -106,10 +109,8 @@ let package = Package(
             dependencies: [
                 "IPAMAPI", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "DHCP", "Syscalls", "IPAMModel",
                 "Addresses",
-                "Telemetry", "HTTPLimits",
-                .product(name: "Hummingbird", package: "hummingbird"),
+                "Telemetry",
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
         .target(
@@ -135,11 +136,8 @@ let package = Package(
             name: "IPAMService",
             dependencies: [
                 "IPAMAPI", "Ledger", "LedgerStore", "RPC", "CMessages", "IPAMModel", "Addresses", "Telemetry",
-                "HTTPLimits",
                 .product(name: "DequeModule", package: "swift-collections"),
-                .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
 
@@ -171,7 +169,7 @@ let package = Package(
             name: "holdfast-server",
             dependencies: [
                 "IPAMService", "Access", "EtcdStore", "StoreOptions", "Lifecycle", "KubernetesAPI", "IPAMAPI",
-                "IPAMModel", "LedgerStore", "RPC", "Program", "Addresses",
+                "IPAMModel", "LedgerStore", "RPC", "Probes", "Program", "Addresses",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -180,7 +178,7 @@ let package = Package(
         .executableTarget(
             name: "holdfast-agent",
             dependencies: [
-                "NodeAgent", "KubernetesAPI", "IPAMAPI", "Program",
+                "NodeAgent", "KubernetesAPI", "IPAMAPI", "Probes", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -4,6 +4,7 @@ import IPAMAPI
 import KubernetesAPI
 import Logging
 import NodeAgent
+import Probes
 import Program
 import ServiceLifecycle
 import UnixSignals
@@ -115,8 +116,11 @@ struct AgentCommand: AsyncParsableCommand {
             metrics: metrics)
         let exposition = AgentExposition(
             version: ProgramVersion.current, metrics: metrics, outage: outage, source: sight.source)
+        let question = ServerQuestion(ipam)
         let probes = http.map {
-            ProbeServer(host: $0.host, port: Int($0.port), ipam: ipam, metrics: exposition, log: log)
+            ProbeServer(
+                host: $0.host, port: Int($0.port), logger: log, problem: { await question.problem() },
+                metrics: { exposition.text })
         }
         let services = ServiceGroup(
             services: (current.files.map { [$0] } ?? []) + sight.services
@@ -126,9 +130,7 @@ struct AgentCommand: AsyncParsableCommand {
         do {
             try await services.run()
         } catch let error as ProbeServerError {
-            throw Failure(
-                "cannot answer probes at \(http?.description ?? ""): \(error.reason)",
-                hint: "name another address with --http")
+            throw Failure("\(error)", hint: "name another address with --http")
         } catch {
             throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
         }

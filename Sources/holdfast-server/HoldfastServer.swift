@@ -7,6 +7,7 @@ import KubernetesAPI
 import LedgerStore
 import Lifecycle
 import Logging
+import Probes
 import Program
 import RPC
 import ServiceLifecycle
@@ -152,9 +153,9 @@ struct HoldfastServer: AsyncParsableCommand {
             if let followed { services.append(followed) }
             if let address = try httpAddress {
                 services.insert(
-                    HTTPServer(
-                        host: address.host, port: Int(address.port), isOptional: http == nil, readiness: readiness,
-                        logger: logger,
+                    ProbeServer(
+                        host: address.host, port: Int(address.port), isOptional: http == nil, logger: logger,
+                        problem: { readiness.reason },
                         metrics: { [server] in
                             server.exposition(version: Self.configuration.version)
                                 + (followed?.metrics.exposition ?? "")
@@ -168,6 +169,8 @@ struct HoldfastServer: AsyncParsableCommand {
         } catch let error as IPAMError {
             throw Failure(error.message)
         } catch let error as RPCError {
+            throw Failure("\(error)")
+        } catch let error as ProbeServerError {
             throw Failure("\(error)")
         }
     }

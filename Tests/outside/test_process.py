@@ -1,13 +1,14 @@
-"""holdfast-server as a process: where it listens, how it ends, what it refuses."""
+"""holdfast-server as a process: where it listens, how it ends, what it refuses; of the agent, a port that is taken."""
 
 import signal
 import stat
+import subprocess
 
 import grpc
 import pytest
 from client import Client, launcher, vm
 from conftest import POOL
-from processes import Server, run, wait_until
+from processes import DEADLINE, Agent, Server, environment, run, wait_until
 
 
 def serves(target):
@@ -83,6 +84,14 @@ def test_a_port_that_is_taken_is_refused(server, tmp_path):
     second = run("holdfast-server", "--store", f"sqlite:{tmp_path}/other/ledger.sqlite", "--listen", server.target)
     assert second.returncode == 1
     assert server.target in second.stderr
+
+
+def test_a_port_for_probes_that_is_taken_is_refused_by_the_agent(server, tmp_path):
+    agent = Agent(tmp_path, server.target, "--http", server.target)
+    ended = subprocess.run(agent.command, env=environment(), capture_output=True, text=True, timeout=DEADLINE)
+    assert ended.returncode == 1
+    assert f"cannot listen on {server.target} (--http): Address already in use" in ended.stderr
+    assert "name another address with --http" in ended.stderr
 
 
 def test_a_damaged_store_is_a_clear_error_and_never_an_empty_ledger(server, client, tmp_path):

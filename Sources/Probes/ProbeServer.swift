@@ -1,39 +1,38 @@
 import Glibc
-import HTTPLimits
 import Hummingbird
 package import Logging
 import NIOCore
-import RPC
 import ServiceLifecycle
 
-/// What probes and Prometheus ask over HTTP: /healthz, /readyz and /metrics.
+/// What probes and Prometheus ask of a program over HTTP: /healthz, /readyz and /metrics.
 ///
 /// As the first service of its group it is the last to end, so that probes are answered while calls are finished.
-package struct HTTPServer: Service {
+package struct ProbeServer: Service {
     /// So that a connection that says nothing does not last, and does not hold the shutdown up.
     private static let idleTimeout = TimeAmount.seconds(30)
 
     private let host: String
     private let port: Int
     private let isOptional: Bool
-    private let metrics: @Sendable () -> String
-    private let readiness: Readiness
     private let logger: Logger
+    private let problem: @Sendable () async -> String?
+    private let metrics: @Sendable () -> String
 
-    /// `metrics` makes what /metrics answers. Where it `isOptional`, the server goes on without it when the address cannot be had.
+    /// `problem` says in words why the program is not ready, nil where it is; `metrics` makes what /metrics answers. Where it
+    /// `isOptional`, the program goes on without it when the address cannot be had.
     package init(
-        host: String, port: Int, isOptional: Bool, readiness: Readiness, logger: Logger,
-        metrics: @escaping @Sendable () -> String
+        host: String, port: Int, isOptional: Bool = false, logger: Logger,
+        problem: @escaping @Sendable () async -> String?, metrics: @escaping @Sendable () -> String
     ) {
         self.host = host
         self.port = port
         self.isOptional = isOptional
-        self.metrics = metrics
-        self.readiness = readiness
         self.logger = logger
+        self.problem = problem
+        self.metrics = metrics
     }
 
-    /// Serves until graceful shutdown. Throws `RPCError.bind` where the address cannot be had.
+    /// Serves until graceful shutdown. Throws `ProbeServerError` where the address cannot be had.
     package func run() async throws {
         // Hummingbird tells of its start too, without the port that the system chose.
         var quiet = logger
@@ -52,7 +51,7 @@ package struct HTTPServer: Service {
         do {
             try await application.run()
         } catch {
-            let failure = RPCError.bind(address: Self.text(host, port) + " (--http)", reason: Self.reason(error))
+            let failure = ProbeServerError(address: Self.text(host, port), reason: Self.reason(error))
             guard isOptional else { throw failure }
             logger.warning("no http: metrics and probes are not served", metadata: ["reason": "\(failure)"])
             try? await gracefulShutdown()
@@ -62,8 +61,8 @@ package struct HTTPServer: Service {
     private var router: Router<BasicRequestContext> {
         let router = Router()
         router.get("/healthz") { _, _ in Self.response(.ok, "ok\n") }
-        router.get("/readyz") { [readiness] _, _ in
-            if let reason = readiness.reason { return Self.response(.serviceUnavailable, "\(reason)\n") }
+        router.get("/readyz") { [problem] _, _ in
+            if let problem = await problem() { return Self.response(.serviceUnavailable, "\(problem)\n") }
             return Self.response(.ok, "ok\n")
         }
         router.get("/metrics") { [metrics] _, _ in
@@ -90,4 +89,13 @@ package struct HTTPServer: Service {
         default: "\(error)"
         }
     }
+}
+
+/// The address that probes are to be answered at cannot be had.
+package struct ProbeServerError: Error, CustomStringConvertible {
+    let address: String
+    /// In the system's words.
+    let reason: String
+
+    package var description: String { "cannot listen on \(address) (--http): \(reason)" }
 }
