@@ -76,6 +76,10 @@ class Connection:
         except (ConnectionError, TimeoutError):
             return False
 
+    def is_closed_for(self, parts):
+        """Whether the peer closes for `parts`, at the latest once it has read what the kernel keeps of them."""
+        return not all(self.send(part) for part in parts) or self.until_closed() is not None
+
     def frames(self, until):
         """(kind, flags, stream, payload) of the peer's frames up to one of kind `until`, or until it closes."""
         def exactly(size):
