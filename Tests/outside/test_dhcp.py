@@ -91,21 +91,25 @@ class Guest:
         leases = Path(f"{told}.leases")
         if lease is not None:
             leases.write_text(lease)
-        script = self._script("dhclient.sh", f"#!/bin/sh\necho >> {told}\nenv >> {told}\n")
+        script = self._script("dhclient.sh", f"#!/bin/sh\n{{ echo; env; echo done=$reason; }} >> {told}\n")
         configuration = Path(f"{told}.conf")
         configuration.write_text(
             "request subnet-mask, broadcast-address, routers, domain-name, domain-name-servers, domain-search, "
             "host-name, interface-mtu, ntp-servers, dhcp6.name-servers, dhcp6.domain-search;\ntimeout 40;\n")
-        done = subprocess.run(self.inside(
-            "dhclient", f"-{family}", "-v", "-sf", script, "-lf", leases, "-pf", f"{told}.pid", "-cf", configuration,
-            "-1", "eth0"), capture_output=True, text=True, timeout=60)
-        pid = Path(f"{told}.pid")
-        if pid.exists() and pid.read_text().strip():
-            try:
-                os.kill(int(pid.read_text()), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        return done.stderr, environment(told) if told.exists() else {}
+        said = Path(f"{told}.log")
+        # In the foreground: who goes to the background has another process ID, which it tells a moment later.
+        with open(said, "wb") as log:
+            client = subprocess.Popen(self.inside(
+                "dhclient", f"-{family}", "-d", "-v", "-sf", script, "-lf", leases, "-pf", f"{told}.pid", "-cf",
+                configuration, "-1", "eth0"), stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            wait_until(
+                "dhclient has a lease, or ends without one",
+                lambda: client.poll() is not None or told.exists() and "done=BOUND" in told.read_text(), deadline=60)
+        finally:
+            client.kill()
+            client.wait()
+        return said.read_text(), environment(told) if told.exists() else {}
 
     def _script(self, name, text):
         path = self.scene.folder / f"{self.name}.{name}"
