@@ -25,6 +25,13 @@ struct EtcdTransactionAnswer: Sendable {
     /// What each `get` of the branch that was taken found.
     var found: [EtcdEntry?]
 
+    /// As the answer to a transaction whose comparisons do not hold.
+    init(found: [EtcdEntry?], revision: Int64) {
+        self.revision = revision
+        self.found = found
+        succeeded = false
+    }
+
     init(_ message: UnsafePointer<Etcd.TxnResponse>) {
         revision = unsafe message.pointee.header?.pointee.revision ?? 0
         succeeded = unsafe message.pointee.succeeded != 0

@@ -85,6 +85,8 @@ package final class EtcdLedger: SharedLedger {
                 serve(tenure)
                 return
             }
+            // Elected, and could not take over: whoever leads now is followed anew.
+            if follower.isStopped { return }
             isQuiet = !wake.wait(lease / 2)
         }
     }
@@ -127,7 +129,7 @@ package final class EtcdLedger: SharedLedger {
             follower.stop()
             (warm, isWarm) = (try LedgerFollower.Warm(try EtcdReader(client: client, keys: keys).read()), false)
         }
-        let tenure = EtcdTenure(client, keys, term: won.term, lease: won.lease, known: warm.known)
+        let tenure = EtcdTenure(client, keys, term: won.term, lease: won.lease, known: warm.known, logger: logger)
         try tenure.finishJournal(warm.openJournal)
         warm.ledger.begin(term: UInt64(won.term))
         logger.notice(

@@ -7,6 +7,8 @@ import RPC
 /// Reads a whole ledger as it was at one revision of etcd's.
 struct EtcdReader {
     private static let pageSize = 4000
+    /// Of records that may be as large as a request: a page must fit a message (`EtcdClient`).
+    private static let largePageSize = 16
     fileprivate static let timeout = Duration.seconds(10)
 
     let client: EtcdClient
@@ -34,11 +36,13 @@ struct EtcdReader {
         var (bindings, freed, pools): ([Binding], [FreedAddress], [Pool]) = ([], [], [])
         var journal: [EtcdOperation] = []
         if let parts = mark?.journalParts, parts > 0 {
-            try each(keys.journal, at: revision) { journal += try EtcdJournal.operations(of: $0) }
-            // The journal has the last word.
-            for prefix in [keys.bindings, keys.freed, keys.pools] {
-                try each(prefix, at: revision) { values[$0.key] = $0.value }
+            // What comes after them is of a commit that broke off before it was a fact.
+            try each(keys.journal, to: keys.journal(parts + 1), pageSize: Self.largePageSize, at: revision) {
+                journal += try EtcdJournal.operations(of: $0)
             }
+            // The journal has the last word.
+            for prefix in [keys.bindings, keys.freed] { try each(prefix, at: revision) { values[$0.key] = $0.value } }
+            try each(keys.pools, pageSize: Self.largePageSize, at: revision) { values[$0.key] = $0.value }
             for operation in journal {
                 switch operation {
                 case .put(let key, let value, _): values[key] = value
@@ -54,7 +58,9 @@ struct EtcdReader {
         } else {
             try each(keys.bindings, at: revision) { bindings.append(try StoredRecord.binding($0.value, at: $0.key)) }
             try each(keys.freed, at: revision) { freed.append(try StoredRecord.freed($0.value, at: $0.key)) }
-            try each(keys.pools, at: revision) { pools.append(try StoredRecord.pool($0.value, at: $0.key)) }
+            try each(keys.pools, pageSize: Self.largePageSize, at: revision) {
+                pools.append(try StoredRecord.pool($0.value, at: $0.key))
+            }
         }
         let leader = try client.range(from: keys.leader, revision: revision, timeout: Self.timeout).entries.first
         return Image(
@@ -64,12 +70,16 @@ struct EtcdReader {
             leader: leader?.text)
     }
 
-    fileprivate func each(_ prefix: String, at revision: Int64, _ body: (EtcdEntry) throws -> Void) throws {
-        var start = prefix
+    /// `end` nil: all that begins with `start`.
+    fileprivate func each(
+        _ start: String, to end: String? = nil, pageSize: Int = pageSize, at revision: Int64,
+        _ body: (EtcdEntry) throws -> Void
+    ) throws {
+        let end = end ?? EtcdKeys.end(of: start)
+        var start = start
         while true {
             let page = try client.range(
-                from: start, to: EtcdKeys.end(of: prefix), limit: Self.pageSize, revision: revision,
-                timeout: Self.timeout)
+                from: start, to: end, limit: pageSize, revision: revision, timeout: Self.timeout)
             for entry in page.entries { try body(entry) }
             guard page.hasMore, let last = page.entries.last else { return }
             start = last.key + "\0"

@@ -1,6 +1,7 @@
 package import IPAMModel
 package import Ledger
 package import LedgerStore
+import Logging
 import RPC
 import Synchronization
 
@@ -30,11 +31,14 @@ package final class EtcdTenure: LedgerStore {
     let lease: EtcdLease
     private let known: Mutex<Known>
     private let ownsClient: Bool
+    private let logger: Logger?
 
     init(
-        _ client: EtcdClient, _ keys: EtcdKeys, term: Int64, lease: EtcdLease, known: Known, ownsClient: Bool = false
+        _ client: EtcdClient, _ keys: EtcdKeys, term: Int64, lease: EtcdLease, known: Known, ownsClient: Bool = false,
+        logger: Logger? = nil
     ) {
         self.ownsClient = ownsClient
+        self.logger = logger
         self.client = client
         self.keys = keys
         self.term = term
@@ -131,28 +135,37 @@ package final class EtcdTenure: LedgerStore {
     }
 
     /// After a transaction of which it is not known whether it has taken effect. One that was not answered is made void by
-    /// writing the old mark again, if it has not taken effect by then; one that found etcd full was decided with its answer,
-    /// and is looked for. Gives up with the lease: then another server finds out.
+    /// writing the old mark again, if it has not taken effect by then. One that found etcd full was decided with its answer,
+    /// and is looked for; so is one that a full etcd lets nobody make void: should it take effect after all, the next fence
+    /// ends this term. Gives up with the lease: then another server finds out.
     private func findOut(_ mark: EtcdMark, _ known: inout Known, because error: RPCStatus) throws(StoreError) {
-        let voids: [EtcdOperation] = error.saysThatEtcdIsFull ? [] : [.put(keys.revision, known.mark.bytes)]
-        let failure =
-            voids.isEmpty
-            ? StoreError(etcd: error) : StoreError(.failed, "etcd did not take the change in time: nothing was changed")
+        var error = error
         while lease.isHeld {
             let answer: EtcdTransactionAnswer
             do throws(RPCStatus) {
-                answer = try client.commit(
-                    EtcdTransaction(comparisons: fence(known), success: voids, failure: evidence),
-                    timeout: lease.patience)
-            } catch {
+                answer =
+                    try error.saysThatEtcdIsFull
+                    ? look()
+                    : client.commit(
+                        EtcdTransaction(
+                            comparisons: fence(known), success: [.put(keys.revision, known.mark.bytes)],
+                            failure: evidence), timeout: lease.patience)
+            } catch let refusal {
+                if refusal.saysThatEtcdIsFull { error = refusal }
                 lease.pause()
                 continue
             }
+            let failure =
+                error.saysThatEtcdIsFull
+                ? StoreError(etcd: error)
+                : StoreError(.failed, "etcd did not take the change in time: nothing was changed")
             if answer.succeeded {
-                if !voids.isEmpty { known.lastCommit = answer.revision }
+                known.lastCommit = answer.revision
                 throw failure
             }
-            guard let found = try checkFence(answer) else { break }
+            let current = try checkFence(answer)
+            if current?.modRevision ?? 0 == known.lastCommit { throw failure }
+            guard let found = current else { break }
             let foundMark = try EtcdMark(found)
             // Either the transaction's own, or that of an attempt to find out whose answer was lost too.
             known.lastCommit = found.modRevision
@@ -165,6 +178,14 @@ package final class EtcdTenure: LedgerStore {
         }
         lease.giveUp()
         throw .notLeader(nil)
+    }
+
+    /// What `evidence` shows, by reads alone: a full etcd refuses even transactions that write nothing (etcd issue 13429).
+    private func look() throws(RPCStatus) -> EtcdTransactionAnswer {
+        let revision = try client.range(from: keys.revision, timeout: lease.patience)
+        let leader = try client.range(from: keys.leader, revision: revision.revision, timeout: lease.patience)
+        return EtcdTransactionAnswer(
+            found: [leader.entries.first, revision.entries.first], revision: revision.revision)
     }
 
     /// The present `revision`; throws `.notLeader` where the leader's key is not this term's.
@@ -219,6 +240,7 @@ package final class EtcdTenure: LedgerStore {
     private func insist(
         _ operations: [EtcdOperation], leadingTo mark: EtcdMark, _ known: inout Known
     ) throws(StoreError) {
+        var isTold = false
         while true {
             do throws(StoreError) {
                 return try decide(
@@ -227,6 +249,12 @@ package final class EtcdTenure: LedgerStore {
                         failure: evidence), leadingTo: mark, &known)
             } catch {
                 guard lease.isHeld else { throw .notLeader(nil) }
+                if !isTold {
+                    logger?.error(
+                        "a commit is in etcd's journal and cannot be written out: no other is taken until it can",
+                        metadata: ["error": "\(error)"])
+                }
+                isTold = true
                 lease.pause()
             }
         }

@@ -61,7 +61,8 @@ enum EtcdOperation: Sendable {
 ///
 /// etcd takes 128 comparisons and 128 operations a transaction (--max-txn-ops), counted along each path of nested ones
 /// (`checkTxnRequest` in its server/etcdserver/api/v3rpc/key.go): so operations are put into nested transactions without
-/// comparisons, n of them of 128 - n each.
+/// comparisons, n - 1 of them of 128 - n each. The last operation stays beside them: etcd's quota counts no nested one
+/// (`costTxn` in its server/storage/quota.go), so that nested ones alone would go on filling a full etcd.
 struct EtcdTransaction: Sendable {
     static let limit = 128
     /// So that enough operations fit beside them.
@@ -75,7 +76,7 @@ struct EtcdTransaction: Sendable {
 
     /// Whether etcd takes it.
     var fits: Bool {
-        comparisons.count <= Self.mostComparisons && success.count <= groups * (Self.limit - groups)
+        comparisons.count <= Self.mostComparisons && success.count - 1 <= (groups - 1) * (Self.limit - groups)
             && success.reduce(0, { $0 + $1.byteCount }) <= Self.mostBytes
     }
 
@@ -93,10 +94,12 @@ struct EtcdTransaction: Sendable {
             unsafe message.pointee.success = unsafe arena.array(success.count) { unsafe success[$0].wire(in: arena) }
         } else {
             let size = Self.limit - groups
-            let count = (success.count + size - 1) / size
-            unsafe message.pointee.n_success = count
-            unsafe message.pointee.success = unsafe arena.array(count) { group in
-                let operations = success[group * size..<min((group + 1) * size, success.count)]
+            let nestedOnes = success.dropLast()
+            let count = (nestedOnes.count + size - 1) / size
+            unsafe message.pointee.n_success = count + 1
+            unsafe message.pointee.success = unsafe arena.array(count + 1) { group in
+                if group == count { return unsafe success[success.count - 1].wire(in: arena) }
+                let operations = nestedOnes[group * size..<min((group + 1) * size, nestedOnes.count)]
                 let nested = unsafe arena.make(Etcd.TxnRequest.self)
                 unsafe nested.pointee.n_success = operations.count
                 unsafe nested.pointee.success = unsafe arena.array(operations.count) {

@@ -56,7 +56,7 @@ final class LedgerFollower: Sendable {
         let deadline = ContinuousClock.now + timeout
         while ContinuousClock.now < deadline {
             let warm = state.withLock { state -> Warm? in
-                guard let warm = state.warm, warm.known.lastCommit >= commit, warm.known.mark.journalParts == 0 else {
+                guard let warm = state.warm, warm.known.lastCommit == commit, warm.known.mark.journalParts == 0 else {
                     return nil
                 }
                 // Let go here, so that there is one owner and nothing is copied.
@@ -75,6 +75,9 @@ final class LedgerFollower: Sendable {
     func start() { task.withLock { $0 = $0 ?? Task { [self] in await run() } } }
 
     func stop() { task.withLock { $0?.cancel() } }
+
+    /// What it has grows old.
+    var isStopped: Bool { task.withLock { $0?.isCancelled ?? false } }
 
     private func run() async {
         while !Task.isCancelled {
@@ -170,11 +173,19 @@ final class LedgerFollower: Sendable {
     /// `revision` was written: everything before it belongs to whole commits, unless a journal is being written out.
     private func commit(_ entry: EtcdEntry, _ state: inout State) throws {
         let mark = try EtcdMark(entry)
+        if mark.journalParts == 0 {
+            let changes = state.changes
+            state.changes = []
+            do {
+                try state.warm?.follow(changes, revision: mark.revision)
+            } catch {
+                // Half of it may have been done.
+                state.warm = nil
+                throw error
+            }
+        }
         state.warm?.known.mark = mark
         state.warm?.known.lastCommit = entry.modRevision
-        guard mark.journalParts == 0 else { return }
-        defer { state.changes = [] }
-        try state.warm?.follow(state.changes, revision: mark.revision)
     }
 }
 

@@ -96,14 +96,13 @@ package struct IPAMServer: Service {
         if await !rpc.shutdown(grace: Self.grace) {
             logger.error("calls that were never answered end with the process")
         }
+        // Before the writer: a commit that etcd does not take ends with the lease only.
+        if case .shared(let ledger, _) = source { ledger.close() }
         keeper.cancel()
         await keeper.value
         writer.close()
         await auditing.value
-        switch source {
-        case .store(let store): store.close()
-        case .shared(let ledger, _): ledger.close()
-        }
+        if case .store(let store) = source { store.close() }
         health.cancel()
         roles.cancel()
     }

@@ -59,12 +59,14 @@ import Testing
         #expect(eventually { (try? EtcdTenure.open(configuration, as: "test"))?.close() != nil })
     }
 
-    @Test func `takes nothing into a full etcd, says what to do, and goes on after that is done`() throws {
+    /// Also by commits so large that their operations are in nested transactions, which etcd's quota does not count.
+    @Test(arguments: [50, 90])
+    func `takes nothing into a full etcd, says what to do, and goes on after that is done`(bindings: Int) throws {
         let small = try EtcdCluster(flags: ["--quota-backend-bytes", "\(4 << 20)"])
         let tenure = try EtcdTenure.open(small.configuration(prefix), as: "test")
         var (revision, failure) = (UInt64(0), StoreError?.none)
         while failure == nil, revision < 2000 {
-            let changes = (0..<50).map { Change.putBinding(Example.binding(owner: $0 + 1, address: $0 + 1)) }
+            let changes = (0..<bindings).map { Change.putBinding(Example.binding(owner: $0 + 1, address: $0 + 1)) }
             do throws(StoreError) {
                 try tenure.commit(changes, revision: revision + 1)
                 revision += 1
@@ -106,6 +108,9 @@ import Testing
         }
         try write([.put(keys.journal(1), EtcdJournal.bytes(of: Array(plan.operations[..<200])))])
         try write([.put(keys.journal(2), EtcdJournal.bytes(of: Array(plan.operations[200...])))])
+        // Of a longer commit that broke off before.
+        let other = try CommitPlan([.putBinding(old)], keys: keys, before: HeldAddresses([])).operations
+        try write([.put(keys.journal(3), EtcdJournal.bytes(of: other))])
         try write([.put(keys.revision, EtcdMark(revision: 2, journalParts: 2).bytes)])
         try write(Array(plan.operations[..<90]))
 
@@ -129,6 +134,21 @@ import Testing
             try after.commit([.putBinding(Example.binding(owner: 500, address: 300))], revision: 3)
         }
         after.close()
+    }
+
+    /// More than etcd may put into one answer.
+    @Test func `reads a journal of any length`() throws {
+        let keys = EtcdKeys(prefix: prefix)
+        let client = try EtcdClient(cluster.configuration(prefix))
+        let parts = 66
+        for part in 1...parts {
+            let record = EtcdOperation.put(keys.history(UInt64(part)), [UInt8](repeating: 7, count: 512 << 10))
+            let transaction = EtcdTransaction(success: [.put(keys.journal(part), EtcdJournal.bytes(of: [record]))])
+            #expect(try client.commit(transaction, timeout: .seconds(20)).succeeded)
+        }
+        let mark = EtcdTransaction(success: [.put(keys.revision, EtcdMark(revision: 2, journalParts: parts).bytes)])
+        #expect(try client.commit(mark, timeout: .seconds(20)).succeeded)
+        #expect(try EtcdReader(client: client, keys: keys).read().openJournal.count == parts)
     }
 
     @Test func `does not take a copy that broke off for a ledger`() throws {
