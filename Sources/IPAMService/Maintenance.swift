@@ -85,8 +85,9 @@ final class Maintenance: Sendable {
 
 extension Maintenance.Upload {
     fileprivate mutating func add(_ piece: RestorePiece) throws(IPAMError) {
-        let end = piece.offset + UInt64(piece.data.count)
+        // The offset is whatever the caller says.
         guard piece.offset <= size else { throw .brokenUpload }
+        let end = piece.offset + UInt64(piece.data.count)
         // It came before.
         if end <= size { return }
         guard piece.offset == size else { throw .brokenUpload }

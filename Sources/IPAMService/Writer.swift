@@ -51,6 +51,9 @@ package final class Writer: Sendable {
         }
     }
 
+    /// Whatever the last commit took: one of seconds says nothing of how soon callers call again.
+    private static let mostPatience = Duration.milliseconds(20)
+
     private let ledger: Mutex<Ledger>
     private let queue = Mutex(Queue())
     /// Held by the thread that runs batches.
@@ -206,7 +209,8 @@ package final class Writer: Sendable {
                 return queue.waiting.count
             }
             // What has filled a commit will fill the next.
-            gathering.expect(rest.isEmpty ? waiting + taken : taken, within: (.now - started) * batching.patience)
+            let patience = min((.now - started) * batching.patience, Self.mostPatience)
+            gathering.expect(rest.isEmpty ? waiting + taken : taken, within: patience)
             if !rest.isEmpty { return answer }
         }
     }

@@ -44,6 +44,11 @@ extension Ledger {
         }
         for address in freed.sorted(by: { $0.revision < $1.revision }) {
             guard let index = spaceIndexes[address.pool] else { continue }
+            // It was given and freed again in one commit, which says the last only; or a journal says it twice.
+            if let known = spaces[index]?.freed(address.address) {
+                if known.revision == address.revision { continue }
+                spaces[index]?.removeFreed(address.address)
+            }
             spaces[index]?.putFreed(address)
         }
         for index in spaces.indices { commitSpace(index) }

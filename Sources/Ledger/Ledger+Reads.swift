@@ -72,10 +72,10 @@ extension Ledger {
                 }
             }
             let (counts, total) = (prefix.committedCounts, prefix.total)
-            let used = counts.bound + counts.reserved + UInt64(quarantined)
+            let used = counts.bound + counts.reserved + UInt64(max(0, quarantined))
             return PrefixUsage(
                 prefix: prefix.definition.prefix, total: total, bound: counts.bound, reserved: counts.reserved,
-                quarantined: UInt64(quarantined), free: total == .max ? .max : total - used)
+                quarantined: UInt64(max(0, quarantined)), free: total == .max ? .max : total - min(total, used))
         }
     }
 

@@ -40,11 +40,12 @@ struct PoolSpace: Sendable {
     /// What a VM of this name had last, while nobody else has got it: quarantine is for others only. Else an address from
     /// the first prefix of `family` that has one.
     func propose(_ family: AddressFamily, for owner: OwnerKey, at now: Timestamp) -> IPAddress? {
+        // Nor what it had last: another may have got it since the backup.
+        if let choosesFrom, now < choosesFrom { return nil }
         if owner.kind == .virtualMachine {
             let had = prefixes.lazy.filter { $0.family == family }.compactMap { $0.lastFreed(of: owner) }
             if let last = had.max(by: { $0.revision < $1.revision }) { return last.address }
         }
-        if let choosesFrom, now < choosesFrom { return nil }
         for prefix in prefixes where prefix.family == family {
             if let address = prefix.propose(at: now, reuseDelay: pool.reuseDelay) { return address }
         }

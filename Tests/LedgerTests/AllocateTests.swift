@@ -304,4 +304,17 @@ import Testing
         let closed = bench.refusal { try $0.allocate(vm("a"), pool: "p") }
         #expect(closed?.code == .permissionDenied && closed?.reason == .namespaceNotAllowed)
     }
+
+    /// Another may have got it since the backup was made.
+    @Test func `after a restore no VM gets back what it had last until the pool's reuse delay has passed`() throws {
+        var bench = try Bench(pool("net", poolPrefix("10.0.0.0/29"), reuseDelay: .seconds(60)))
+        let had = try bench.allocate(vm("a"), pool: "net")
+        try bench.release(vm("a"))
+        bench.ledger = try Ledger(bench.ledger.snapshot)
+        let until = bench.ledger.holdUnknown(at: bench.now)
+        #expect(until == bench.now.advanced(by: .seconds(60)))
+        #expect(bench.refusal { try $0.allocate(vm("a"), pool: "net") }?.reason == .poolExhausted)
+        bench.seconds += 60
+        #expect(try bench.allocate(vm("a"), pool: "net").addresses == had.addresses)
+    }
 }

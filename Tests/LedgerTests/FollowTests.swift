@@ -32,6 +32,32 @@ import Testing
         }
     }
 
+    /// A commit says what has become of an address, not what was in between.
+    @Test func `knows who had an address last, where it was given and freed again in one commit`() throws {
+        var bench = try Bench(pool("net", poolPrefix("10.0.0.0/29"), reuseDelay: .seconds(1000)))
+        try bench.allocate(vm("a"), pool: "net", addresses: ["10.0.0.1"])
+        try bench.release(vm("a"))
+        var follower = try Ledger(bench.ledger.snapshot)
+        bench.seconds += 2000
+        for command: Command in [
+            .allocate(AllocateRequest(owner: vm("b"), pool: "net", addresses: [address("10.0.0.1")])),
+            .release(.binding(vm("b"))),
+        ] {
+            _ = try bench.ledger.apply(command, at: bench.now)
+        }
+        let changes = Self.last(of: bench.ledger.pending)
+        bench.ledger.commit()
+        // The same once more: who begins to follow in the midst of a long commit reads it, and hears it.
+        for _ in 0..<2 { try follower.follow(changes, revision: bench.ledger.committedRevision) }
+        #expect(Facts(follower, at: bench.now) == Facts(bench.ledger, at: bench.now))
+        #expect(follower.usage(ofPool: "net", at: bench.now).map(\.quarantined) == [1])
+        let again = AllocateRequest(owner: vm("a"), pool: "net")
+        guard case .allocated(let binding, _) = try follower.apply(.allocate(again), at: bench.now) else {
+            throw WrongOutcome()
+        }
+        #expect(binding.addresses == ["10.0.0.2"], "10.0.0.1 waits, and was b's")
+    }
+
     /// Which of several holders a refusal names depends on where they lie in memory.
     private struct Answer: Equatable {
         var outcome: Outcome?

@@ -146,6 +146,13 @@ def test_an_address_that_the_pool_does_not_give_is_refused(client, refused, addr
     assert address in error.value.message
 
 
+def test_a_piece_of_a_backup_from_beyond_all_numbers_is_refused_and_the_server_lives(client, refused):
+    client.call("Maintenance.Restore", {"upload_id": "one", "offset": "0", "data": ""})
+    with refused("FAILED_PRECONDITION", "RESTORE_BROKEN"):
+        client.call("Maintenance.Restore", {"upload_id": "one", "offset": str(2**64 - 1), "data": "YQ=="})
+    assert client.allocate(vm())["created"]
+
+
 def test_every_refusal_carries_error_info(client):
     calls = [
         ("IPAM.GetBinding", {"owner": vm()}), ("Pools.GetPool", {"name": "none"}),
