@@ -69,12 +69,13 @@ package final class KubernetesClient: Sendable {
 
     /// All objects of the selection as they are at one moment, fetched page by page: complete, or an error.
     package func list<Object: Decodable & Sendable>(
-        _ type: Object.Type, _ resource: KubernetesResource, _ selection: Selection = .all, pageSize: Int = 500
+        _ type: Object.Type, _ resource: KubernetesResource, _ selection: Selection = .all, pageSize: Int = 500,
+        by deadline: ContinuousClock.Instant? = nil
     ) async throws(KubernetesError) -> ObjectList<Object> {
         // A list that changes faster than it can be paged is fetched in one piece at last.
         for size in [pageSize, pageSize, 0] {
             do {
-                return try await pages(type, resource, selection, size: size)
+                return try await pages(type, resource, selection, size: size, by: deadline)
             } catch  where error.code == .gone && size != 0 {
                 log.debug("a list's continue token has expired, starting over", metadata: ["list": "\(resource)"])
             }
@@ -83,7 +84,8 @@ package final class KubernetesClient: Sendable {
     }
 
     private func pages<Object: Decodable & Sendable>(
-        _ type: Object.Type, _ resource: KubernetesResource, _ selection: Selection, size: Int
+        _ type: Object.Type, _ resource: KubernetesResource, _ selection: Selection, size: Int,
+        by deadline: ContinuousClock.Instant?
     ) async throws(KubernetesError) -> ObjectList<Object> {
         var items: [Listed<Object>] = []
         var token: String?
@@ -92,7 +94,7 @@ package final class KubernetesClient: Sendable {
             if size > 0 { query.append(("limit", "\(size)")) }
             if let token { query.append(("continue", token)) }
             let call = Call("list", .GET, resource, resource.path(namespace: selection.namespace), query)
-            let page = try decode(ListPage<Object>.self, try await answer(to: call))
+            let page = try decode(ListPage<Object>.self, try await answer(to: call, by: deadline))
             items += page.items ?? []
             token = page.metadata.continue.flatMap { $0.isEmpty ? nil : $0 }
             if token == nil {

@@ -129,7 +129,8 @@ extension KubernetesSource {
         sendersOf id: String, to objects: inout ClusterObjects, by deadline: ContinuousClock.Instant
     ) async throws(IdentityError) {
         do {
-            let all = try await client.list(VirtualMachineInstanceMigration.self, .virtualMachineInstanceMigrations)
+            let all = try await client.list(
+                VirtualMachineInstanceMigration.self, .virtualMachineInstanceMigrations, by: deadline)
             let known = Set(objects.migrations.map(\.metadata.uid))
             objects.migrations += all.objects.filter {
                 ($0.sends == id || $0.receives == id) && !known.contains($0.metadata.uid)

@@ -49,11 +49,12 @@ package struct Copy: Hashable, Sendable, Codable {
 
     /// As an answer to this request.
     package func described(for attachment: Attachment) -> DescribedBinding {
-        let epoch = Timestamp(nanoseconds: 0)
+        // When it was made is not known; but not just now.
+        let (made, changed) = (Timestamp(nanoseconds: 0), Timestamp(nanoseconds: 1))
         return DescribedBinding(
             binding: Binding(
                 owner: owner, pool: pool, assignments: assignments, mac: mac, active: attachment, revision: revision,
-                createdAt: epoch, updatedAt: epoch), routes: routes, dns: dns)
+                createdAt: made, updatedAt: changed), routes: routes, dns: dns)
     }
 }
 

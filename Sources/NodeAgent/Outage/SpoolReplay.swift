@@ -117,6 +117,8 @@ extension IPAMError {
     fileprivate var isWorthRepeating: Bool {
         switch code {
         case .unavailable, .aborted, .unauthenticated, .permissionDenied, .internalError: true
+        // The server's or the transport's, and not a pool's.
+        case .resourceExhausted where reason == .overloaded || reason == .noAnswer: true
         case .invalidArgument, .notFound, .alreadyExists, .resourceExhausted, .failedPrecondition: false
         }
     }
