@@ -27,7 +27,9 @@ import Testing
     private func copy(from: String, to: String) throws -> (status: Int32, text: String) {
         let process = Process()
         process.executableURL = Servers.binary("holdfast")
-        process.arguments = ["store", "copy", "--from", from, "--to", to, "--etcd-prefix", prefix]
+        process.arguments = [
+            "store", "copy", "--from", from, "--to", to, "--etcd-prefix", prefix, "--etcd-lease", "30",
+        ]
         let output = Pipe()
         process.standardOutput = output
         process.standardError = output

@@ -48,7 +48,7 @@ final class EtcdCluster: @unchecked Sendable {
     }
 
     /// The lease is long, and so is the patience with a slow machine, where it is not waited for.
-    func configuration(_ prefix: String = "/holdfast/test/", lease: Duration = .seconds(10)) -> EtcdConfiguration {
+    func configuration(_ prefix: String = "/holdfast/test/", lease: Duration = .seconds(40)) -> EtcdConfiguration {
         EtcdConfiguration(endpoints: endpoints, prefix: prefix, lease: lease)
     }
 
@@ -193,11 +193,15 @@ func eventually(
     return false
 }
 
+/// Whoever was given one may not have bound it yet.
+private let givenPorts = Mutex<Set<UInt16>>([])
+
 /// A TCP port of loopback that nobody had a moment ago, and that no outgoing connection is given: a member that was
 /// killed wants it again.
 func freePort() throws -> Int {
     for _ in 0..<200 {
         let port = UInt16.random(in: 20_000..<32_000)
+        guard givenPorts.withLock({ $0.insert(port).inserted }) else { continue }
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(descriptor) }
         var address = sockaddr_in()

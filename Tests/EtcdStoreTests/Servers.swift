@@ -17,6 +17,7 @@ final class Servers: @unchecked Sendable {
     private let cluster: EtcdCluster
     let folder: URL
     private let places: [Place]
+    private let leaseSeconds: Int
     var count: Int { places.count }
     private var processes: [Int: Process] = [:]
     /// `waiting` has one address, which is not given again while a test runs.
@@ -30,8 +31,10 @@ final class Servers: @unchecked Sendable {
           prefixes: [{prefix: 10.17.0.0/30, gateway: 10.17.0.1}]
         """
 
-    init(_ cluster: EtcdCluster, places: [Place] = [Place(), Place(), Place()]) throws {
+    /// `lease` in seconds: how soon another leads.
+    init(_ cluster: EtcdCluster, places: [Place] = [Place(), Place(), Place()], lease: Int = 2) throws {
         self.cluster = cluster
+        leaseSeconds = lease
         self.places = places
         folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-ha-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -59,7 +62,8 @@ final class Servers: @unchecked Sendable {
         process.executableURL = URL(filePath: command[0])
         let variables = [
             "LISTEN": address(index), "INSECURE": "true", "HTTP": "off", "STORE": cluster.store,
-            "ETCD_PREFIX": "/holdfast/ha/", "ETCD_LEASE": "2", "POOLS": folder.appending(path: "pools.yaml").path,
+            "ETCD_PREFIX": "/holdfast/ha/", "ETCD_LEASE": "\(leaseSeconds)",
+            "POOLS": folder.appending(path: "pools.yaml").path,
             "LOG_LEVEL": "info",
         ]
         process.environment = ProcessInfo.processInfo.environment.merging(

@@ -38,7 +38,7 @@ struct Trial {
     func waitForSilence(_ load: Load) throws {
         let isSilent = eventually {
             let answers = load.answers
-            return stays(for: .seconds(1)) { load.answers == answers }
+            return stays(for: .seconds(3)) { load.answers == answers }
         }
         if !isSilent { throw Failure("calls are still answered: \(servers.logs)") }
     }

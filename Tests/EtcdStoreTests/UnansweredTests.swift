@@ -24,8 +24,8 @@ import Testing
     }
 
     /// A term with one commit. `isAlone`: the wire is its only way to etcd.
-    private func open(isAlone: Bool = true) throws -> EtcdTenure {
-        var configuration = cluster.configuration(keys.prefix, lease: Self.lease)
+    private func open(isAlone: Bool = true, lease: Duration = lease) throws -> EtcdTenure {
+        var configuration = cluster.configuration(keys.prefix, lease: lease)
         configuration.endpoints = [wire.endpoint] + (isAlone ? [] : cluster.endpoints)
         let tenure = try EtcdTenure.open(configuration, as: "test")
         try tenure.commit([.putPool(Example.pool), .putBinding(Example.binding(owner: 1, address: 7))], revision: 1)
@@ -46,7 +46,8 @@ import Testing
 
     @Test func `is found out: a commit that took effect goes on as if it had been answered`() throws {
         defer { wire.close() }
-        let tenure = try open()
+        // A fourth of the lease is waited for the answer, and the rest must do for what follows.
+        let tenure = try open(lease: .seconds(20))
         let before = wire.count(.requests)
         wire.hold(.answers)
         let commit = commit(tenure)
@@ -63,7 +64,7 @@ import Testing
     /// On one way to etcd the commit takes very long; on the other the leader makes it void meanwhile.
     @Test func `is void once it was given up, however late it comes`() throws {
         defer { wire.close() }
-        let tenure = try open(isAlone: false)
+        let tenure = try open(isAlone: false, lease: .seconds(20))
         wire.hold(.requests)
         #expect(commit(tenure).error()?.code == .failed)
         let before = wire.count(.answers)

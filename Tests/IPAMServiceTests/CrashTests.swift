@@ -11,7 +11,7 @@ import Testing
 struct CrashTests {
     static let rounds = 50
     static let workers = 16
-    static let timeout = Duration.seconds(5)
+    static let timeout = Duration.seconds(60)
 
     /// What one worker knows of one VM. Only its worker calls for it, one call at a time.
     struct Known {

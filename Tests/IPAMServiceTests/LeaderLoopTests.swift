@@ -28,13 +28,13 @@ import Testing
         second.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: addresses[0]))
         let client = try IPAMClient(server: addresses.joined(separator: ","))
         let owner = Owner(kind: .pod, namespace: "a", name: "b", uid: "c", network: "n")
-        let error = await #expect(throws: IPAMError.self) { try await client.binding(of: owner, timeout: .seconds(1)) }
+        let error = await #expect(throws: IPAMError.self) { try await client.binding(of: owner, timeout: .seconds(5)) }
         // The last attempt may have had no time left.
         #expect(error?.reason == .notLeader || error?.reason == .noAnswer)
         let calls = servers.flatMap(\.statistics).filter { $0.method == "GetBinding" }
             .flatMap(\.ended).reduce(0) { $0 + $1.count }
         // One in 50 ms, and one more that is followed at once; without a pause there are thousands.
-        #expect((2...30).contains(calls), "\(calls) calls in a second")
+        #expect((2...120).contains(calls), "\(calls) calls in 5 s")
         await client.close()
         for server in servers { await server.shutdown(grace: .seconds(1)) }
     }

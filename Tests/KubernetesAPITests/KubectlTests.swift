@@ -66,7 +66,7 @@ struct KubectlTests {
             for event in events.prefix(5) { try cluster.play(event) }
             async let watched = Task.detached {
                 try self.kubectl(
-                    cluster, "get", "pods", "-A", "--watch", "--output-watch-events", "--request-timeout=3s", "-o",
+                    cluster, "get", "pods", "-A", "--watch", "--output-watch-events", "--request-timeout=19s", "-o",
                     "jsonpath={.type} {.object.metadata.resourceVersion}{'\\n'}")
             }.value
             let deadline = ContinuousClock.now + .seconds(20)

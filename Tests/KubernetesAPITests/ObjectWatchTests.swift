@@ -84,7 +84,8 @@ struct ObjectWatchTests {
             try cluster.put(pod("other", node: "node-b"))
             try cluster.put(pod("b"))
             try cluster.put(pod("a", node: "node-b"))
-            await following.wait { $0.names == ["b"] }
+            await following.wait { $0.changes.count == 4 }
+            #expect(following.names == ["b"])
             #expect(following.changes == ["+a", "synced", "+b", "-a"])
         }
     }
@@ -136,7 +137,8 @@ struct ObjectWatchTests {
             try cluster.delete(.pods, name: "a", isAnnounced: false)
             cluster.compact(asEvent: asEvent)
             cluster.endWatches()
-            await following.wait { $0.names == ["b", "c"] }
+            await following.wait { $0.changes.count == 7 }
+            #expect(following.names == ["b", "c"])
             #expect(following.changes.dropFirst(3) == ["-a", "~b", "+c", "synced"])
             try cluster.put(pod("d"))
             await following.wait { $0.names == ["b", "c", "d"] }
@@ -149,7 +151,8 @@ struct ObjectWatchTests {
             try cluster.put(pod("a").replacing("uid-a", with: "uid-2"), isAnnounced: false)
             cluster.compact()
             cluster.endWatches()
-            await following.wait { $0.copy.object(namespace: "default", name: "a")?.metadata.uid == "uid-2" }
+            await following.wait { $0.changes.count == 5 }
+            #expect(following.copy.object(namespace: "default", name: "a")?.metadata.uid == "uid-2")
             #expect(following.changes == ["+a", "synced", "-a", "+a", "synced"])
         }
     }
@@ -209,7 +212,8 @@ struct ObjectWatchTests {
                 cluster.inject(#"{"type":"\#(type)","object":\#(line)}"#, into: .pods)
             }
             try cluster.put(pod("d"))
-            await following.wait { $0.names == ["b", "c", "d"] }
+            await following.wait { $0.changes.count == 7 }
+            #expect(following.names == ["b", "c", "d"])
             #expect(following.changes == ["+a", "synced", "+b", "~b", "-a", "+c", "+d"])
             #expect(
                 following.copy.object(namespace: "default", name: "b")?.metadata.labels == ["x": "new"])

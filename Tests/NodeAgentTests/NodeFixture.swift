@@ -122,6 +122,10 @@ enum Executable {
         var json: JSON { get throws { try JSON(parsing: output) } }
     }
 
+    /// From the making of a process's pipes until ours of its ends are closed: Foundation's processes inherit what others'
+    /// have open, and a pipe ends once the last has closed it.
+    static let spawning = Mutex(())
+
     /// Where this package's programs are: beside the test bundle.
     static let products: String = Bundle.main.executableURL?.deletingLastPathComponent().path ?? ""
 
@@ -133,11 +137,14 @@ enum Executable {
         process.executableURL = URL(filePath: "/usr/bin/env")
         process.arguments = arguments
         if let environment { process.environment = environment }
-        let (stdin, stdout, stderr) = (Pipe(), Pipe(), Pipe())
-        (process.standardInput, process.standardOutput, process.standardError) = (stdin, stdout, stderr)
-        try process.run()
-        stdin.fileHandleForWriting.write(Data(input.utf8))
-        try stdin.fileHandleForWriting.close()
+        let (stdout, stderr) = try spawning.withLock { _ in
+            let (stdin, stdout, stderr) = (Pipe(), Pipe(), Pipe())
+            (process.standardInput, process.standardOutput, process.standardError) = (stdin, stdout, stderr)
+            try process.run()
+            stdin.fileHandleForWriting.write(Data(input.utf8))
+            try stdin.fileHandleForWriting.close()
+            return (stdout, stderr)
+        }
         let output = String(decoding: stdout.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         let errors = String(decoding: stderr.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()

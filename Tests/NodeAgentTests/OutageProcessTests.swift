@@ -2,6 +2,7 @@ import CNI
 import Foundation
 import IPAMAPI
 import IPAMModel
+import Synchronization
 import Testing
 
 /// Server, agent and plugin as processes, which are killed at any moment.
@@ -47,9 +48,12 @@ struct OutageProcessTests {
             process.executableURL = URL(filePath: command[0])
             process.arguments = Array(command.dropFirst())
             process.environment = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]
-            let output = Pipe()
-            process.standardOutput = output
-            try process.run()
+            let output = try Executable.spawning.withLock { _ in
+                let output = Pipe()
+                process.standardOutput = output
+                try process.run()
+                return output
+            }
             let line = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
             try #require(line.hasPrefix("listening on "), "\(command[0]): \(line)")
             return process
