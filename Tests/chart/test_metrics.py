@@ -45,6 +45,14 @@ def free_port():
 
 
 def get(port):
+    """Nothing while it is not served yet."""
+    try:
+        return get_now(port)
+    except urllib.error.URLError:
+        return ""
+
+
+def get_now(port):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         return answer.read().decode()

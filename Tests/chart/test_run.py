@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import ExitStack
 
 import pytest
 from chart import NAMESPACE, POOLS, merged, one, render
@@ -29,9 +30,10 @@ class Node:
     def __init__(self, folder, objects):
         self.folder, self.objects, self.processes = folder, objects, []
         self.ports = {}
-        for port in ("7440", "9440", "9441"):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
+        # All bound before the first is let go, so that no two are the same.
+        with ExitStack() as probes:
+            for port in ("7440", "9440", "9441"):
+                probe = probes.enter_context(socket.create_server(("127.0.0.1", 0)))
                 self.ports[port] = str(probe.getsockname()[1])
         for it in objects:
             if it["kind"] == "ConfigMap" and it["metadata"]["name"] in ("holdfast-pools", "holdfast-policy"):

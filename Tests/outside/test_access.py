@@ -104,8 +104,7 @@ def test_refused_callers_are_counted(tmp_path, refused):
         for _ in range(2):
             with refused("PERMISSION_DENIED", "ROLE_MISSING"):
                 guarded.agent().call("Pools.CreatePool", {"pool": POOL})
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
+        text = wait_until("metrics are served", lambda: metrics(address))
         for method, code, count in [("ListBindings", "Unauthenticated", 1), ("CreatePool", "PermissionDenied", 2)]:
             line = next(line for line in text.splitlines() if f'grpc_method="{method}",grpc_code="{code}"' in line)
             assert line.startswith("grpc_server_handled_total{") and line.endswith(f" {count}")
@@ -545,7 +544,7 @@ def test_a_rotated_client_certificate_is_used_without_a_restart(tmp_path):
         wait_until("the agent has read it", lambda: "certificates read anew" in agent.log.read_text())
         mine.write(**{**issue(new), "tls_key": "nonsense"})
         wait_until("nonsense is kept out", lambda: "kept out" in agent.log.read_text())
-        assert is_ready(probe)
+        wait_until("the agent is ready still", lambda: is_ready(probe))
         shown.write(**issue(new))
         server.restart()
         wait_until("the agent reaches who believes the new CA alone", lambda: is_ready(probe))
@@ -560,9 +559,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def metrics(address):
+    try:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+            return answer.read().decode()
+    except OSError:
+        return None
+
+
 def is_ready(port):
     """What the agent's probe says, which asks the server."""
     try:
         return urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10).status == 200
-    except urllib.error.URLError:
+    except OSError:
         return False

@@ -65,14 +65,15 @@ class Guest:
     def inside(self, *command):
         return ["nsenter", f"--net={NAMESPACES}/{self.name}", *command]
 
-    def udhcpc(self, *options, stays=False):
-        """Runs the client to its first lease; gives back its status and what its script was told."""
+    def udhcpc(self, *options, stays=False, in_vain=False):
+        """Runs the client to its first lease; gives back its status and what its script was told. It asks once more only
+        long after an answer should have come, unless it is to ask `in_vain`."""
         told = self.scene.folder / f"{self.name}.udhcpc"
         told.unlink(missing_ok=True)
         script = self._script("udhcpc.sh", "#!/bin/sh\ncase $1 in bound|renew) "
                               f"env > {told}.new; mv {told}.new {told};; esac\n")
         command = self.inside(
-            "udhcpc", "-f", "-i", "eth0", "-s", script, "-t", "3", "-T", "1", *([] if stays else ["-n", "-q"]),
+            "udhcpc", "-f", "-i", "eth0", "-s", script, "-t", "3" if in_vain else "8", "-T", "1" if in_vain else "5", *([] if stays else ["-n", "-q"]),
             *[option for name in ("staticroutes", "mtu", "ntpsrv", "search", "domain", "hostname", "dns", "router",
                                   "broadcast") for option in ("-O", name)], *options)
         if stays:
@@ -116,6 +117,13 @@ class Guest:
         path.write_text(text)
         path.chmod(0o755)
         return str(path)
+
+
+def read_link(path):
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return ""
 
 
 def environment(file):
@@ -301,13 +309,15 @@ def test_the_guests_kernel_learns_the_prefix_and_dhclient_6_its_address(scene, g
         assert told["new_ip6_address"] == binding["assignments"][1]["address"], said
         assert told["new_dhcp6_name_servers"] == "fd00:16::2"
         assert told["new_dhcp6_domain_search"] == "vm.example. lab.example."
+        # The last word; what came before is in the file by then. A client whose answer is late asks once more.
+        capture.frames("dhcpv6.msgtype == 7", 1)
         frames = capture.frames("dhcpv6 or icmpv6.type == 134", 5)
     [advertisement, *_] = [frame for frame in frames if "icmpv6.nd.ra.flag" in frame]
     assert advertisement["icmpv6.nd.ra.flag.m"] == ["1"] and advertisement["icmpv6.nd.ra.flag.o"] == ["1"]
     assert advertisement["icmpv6.opt.prefix.flag.a"] == ["0"] and advertisement["icmpv6.opt.prefix.flag.l"] == ["1"]
     assert advertisement["icmpv6.checksum.status"] == ["1"] and advertisement["icmpv6.opt.rdnss"] == ["fd00:16::2"]
     kinds = [frame["dhcpv6.msgtype"][0] for frame in frames if "dhcpv6.msgtype" in frame]
-    assert kinds == ["1", "2", "3", "7"]
+    assert list(dict.fromkeys(kinds)) == ["1", "2", "3", "7"]
     for frame in frames:
         assert "_ws.malformed" not in frame
         if frame.get("dhcpv6.msgtype", ["0"])[0] in ("2", "7"):
@@ -318,7 +328,7 @@ def test_a_guest_with_another_mac_gets_silence(scene, guest):
     guest.use("02:00:00:00:00:66")
     try:
         with Capture(guest.name, "eth0", scene.folder / "foreign.pcapng") as capture:
-            status, told = guest.udhcpc()
+            status, told = guest.udhcpc(in_vain=True)
             assert status != 0 and told == {}
             assert {frame["dhcp.option.dhcp"][0] for frame in capture.frames("dhcp", 3)} == {"1"}
     finally:
@@ -328,7 +338,7 @@ def test_a_guest_with_another_mac_gets_silence(scene, guest):
 
 def test_a_neighbours_lease_cannot_be_had_with_the_neighbours_mac(scene, guest):
     thief = scene.machine("thief", mac=guest.mac)
-    status, told = thief.udhcpc()
+    status, told = thief.udhcpc(in_vain=True)
     assert status != 0 and told == {}
     thief.use(thief.mac)
     status, told = thief.udhcpc("-r", "10.16.0.10")
@@ -339,7 +349,7 @@ def test_what_virt_launcher_answers_itself_is_left_to_it(scene, guest):
     # The binding `bridge`: the bridge has an address, and virt-launcher answers DHCPv4 from it, and nothing else.
     ip("-n", guest.pod.name, "address", "add", "169.254.75.10/32", "dev", "k6t-eth0")
     try:
-        assert guest.udhcpc()[0] != 0
+        assert guest.udhcpc(in_vain=True)[0] != 0
         assert "new_ip6_address" in guest.dhclient(6)[1]
     finally:
         ip("-n", guest.pod.name, "address", "del", "169.254.75.10/32", "dev", "k6t-eth0")
@@ -347,7 +357,7 @@ def test_what_virt_launcher_answers_itself_is_left_to_it(scene, guest):
     # The binding `masquerade`: the pod's interface is no port of the bridge.
     ip("-n", guest.pod.name, "link", "set", "eth0-nic", "nomaster")
     try:
-        assert guest.udhcpc()[0] != 0
+        assert guest.udhcpc(in_vain=True)[0] != 0
     finally:
         ip("-n", guest.pod.name, "link", "set", "eth0-nic", "master", "k6t-eth0")
     assert guest.udhcpc()[0] == 0
@@ -356,6 +366,7 @@ def test_what_virt_launcher_answers_itself_is_left_to_it(scene, guest):
 def test_no_answer_gets_out_to_the_wire(scene, guest):
     with Capture("wire", "to-node-a", scene.folder / "wire.pcapng") as capture:
         assert guest.udhcpc()[0] == 0
+        capture.frames("dhcp.option.dhcp == 3", 1)
         frames = capture.frames("dhcp", 2)
     assert {frame["dhcp.option.dhcp"][0] for frame in frames} == {"1", "3"}, "the guest's own questions, as ever"
 
@@ -371,7 +382,7 @@ def test_a_vms_annotations_set_options_and_switch_dhcp_off(scene):
         "3600", "10.16.0.4", "1.1.1.1 8.8.8.8", "other", "1400", "10.16.0.5")
     assert told["staticroutes"] == "172.16.0.0/12 10.16.0.6 0.0.0.0/0 10.16.0.4"
     silent = scene.machine("silent", annotations={"holdfast.dev/dhcp": "false"})
-    assert silent.udhcpc()[0] != 0
+    assert silent.udhcpc(in_vain=True)[0] != 0
 
 
 def test_it_is_the_same_with_macvlan_which_has_no_end_on_the_host(scene):
@@ -400,7 +411,8 @@ def test_after_del_nothing_of_the_port_is_left(scene):
 
     def holders():
         pid = next(process.pid for name, process in scene.stage.processes if name == "agent-node-a")
-        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        # What is closed while it is looked at has no link any more.
+        links = [link for fd in Path(f"/proc/{pid}/fd").iterdir() for link in [read_link(fd)]]
         return [link for link in links if str(namespace) in link]
 
     assert holders() == []
@@ -438,9 +450,9 @@ def test_a_committed_migration_is_announced_by_the_target_and_renewals_go_on(sce
 def test_answers_go_on_without_server_and_after_an_agents_restart(scene, guest):
     scene.stage.end("server")
     scene.stage.end("agent-node-a")
-    status, _ = guest.udhcpc()
+    status, _ = guest.udhcpc(in_vain=True)
     assert status != 0, "nobody but the agent answers"
     scene.stage.launch_agent("node-a")
     # The last of these tests: how soon the agent finds a server again is another matter.
-    status, told = wait_until("the agent answers again", lambda: (a := guest.udhcpc())[0] == 0 and a)
+    status, told = wait_until("the agent answers again", lambda: (a := guest.udhcpc(in_vain=True))[0] == 0 and a)
     assert told["ip"] == "10.16.0.10"

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 
-from processes import Agent, Server, binaries, environment
+from processes import Agent, Server, binaries, environment, wait_until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -48,7 +48,9 @@ def test_one_request_is_followed_by_owner_and_trace(tmp_path):
         # The same request at the server.
         served = lines(server.log, "allocate")
         assert [it["trace_id"] for it in served] == [TRACE, second["trace_id"]]
-        assert lines(server.log, "allocated")[0]["trace_id"] == TRACE
+        # Written by a task of its own, after the answer.
+        [allocated, *_] = wait_until("the audit line is written", lambda: lines(server.log, "allocated"))
+        assert allocated["trace_id"] == TRACE
         assert {key: told[key] for key in ("owner", "addresses", "pod", "node", "container")}.items() <= served[0].items()
     finally:
         agent.stop()

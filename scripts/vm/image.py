@@ -29,7 +29,7 @@ for module in {modules}; do insmod /modules/$module; done
 ip link set lo up
 ip link set eth0 up
 echo "guest: up after $(cut -d' ' -f1 /proc/uptime) s with $(cat /sys/class/net/eth0/address)"
-udhcpc -i eth0 -s /dhcp -f -t 20 -T 1 -O staticroutes -O hostname -O mtu &
+udhcpc -i eth0 -s /dhcp -f -t 20 -T 5 -O staticroutes -O hostname -O mtu &
 # The state that a migration must carry: a number that goes up ten times a second, in a process since boot.
 (n=0; while true; do n=$((n+1)); echo $n > /dev/shm/next; mv /dev/shm/next /dev/shm/count; usleep 100000; done) &
 nc -ll -p 7000 -e /count
