@@ -1,3 +1,4 @@
+import FoundationEssentials
 package import IPAMModel
 
 /// A pod: what the kubelet runs.
@@ -5,11 +6,16 @@ package struct Pod: Hashable, Sendable {
     package var metadata: ObjectMeta
     package var nodeName: String?
     package var phase: String?
+    /// Those that Multus has made in it; nil where it says nothing.
+    package var interfaces: Set<String>?
 
-    package init(metadata: ObjectMeta, nodeName: String? = nil, phase: String? = nil) {
+    package init(
+        metadata: ObjectMeta, nodeName: String? = nil, phase: String? = nil, interfaces: Set<String>? = nil
+    ) {
         self.metadata = metadata
         self.nodeName = nodeName
         self.phase = phase
+        self.interfaces = interfaces
     }
 
     /// All its containers have ended for good.
@@ -98,6 +104,10 @@ package struct VirtualMachineInstanceMigration: Hashable, Sendable {
 
 /// Names that KubeVirt's controllers write (staging/src/kubevirt.io/api/core/v1/types.go).
 package enum KubeVirtName {
+    /// Label of an instance's pods: the instance's UID.
+    package static let createdBy = "kubevirt.io/created-by"
+    /// Annotation of a pod: what Multus has made in it.
+    static let networkStatus = "k8s.v1.cni.cncf.io/network-status"
     /// Label of a migration's target pod: the migration's UID. It stays after success.
     package static let migrationJobUID = "kubevirt.io/migrationJobUID"
     /// Annotation of a migration's target pod: the migration's name.
@@ -115,11 +125,19 @@ package enum KubeVirtName {
 extension Pod: Decodable {
     private struct Spec: Decodable { var nodeName: String? }
     private struct Status: Decodable { var phase: String? }
+    /// An entry of `networkStatus` (Network Custom Resource Definition De-facto Standard, 5).
+    private struct NetworkStatus: Decodable { var interface: String? }
     private enum CodingKeys: String, CodingKey { case metadata, spec, status }
 
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         metadata = try values.decode(ObjectMeta.self, forKey: .metadata)
+        // Kilobytes, of which the names are all that is used.
+        if let text = metadata.annotations.removeValue(forKey: KubeVirtName.networkStatus),
+            let entries = try? JSONDecoder().decode([NetworkStatus].self, from: Data(text.utf8))
+        {
+            interfaces = Set(entries.compactMap(\.interface))
+        }
         nodeName = try values.decodeIfPresent(Spec.self, forKey: .spec)?.nodeName
         phase = try values.decodeIfPresent(Status.self, forKey: .status)?.phase
     }
@@ -168,5 +186,17 @@ extension VirtualMachineInstanceMigration: Decodable {
         let spec = try values.decode(Spec.self, forKey: .spec)
         (vmiName, sends, receives) = (spec.vmiName, spec.sendTo?.migrationID, spec.receive?.migrationID)
         phase = try values.decodeIfPresent(Status.self, forKey: .status)?.phase
+    }
+}
+
+extension ClusterObjects {
+    /// Whether the instance of `pod` runs in another one that does not have `interface`: the NIC is new. False where no pod
+    /// says what it has, for all that they then may have.
+    package func isNew(_ interface: String, in pod: Pod) -> Bool {
+        let others = pods.filter {
+            $0.metadata.uid != pod.metadata.uid && !$0.hasEnded
+                && $0.metadata.controller?.uid == pod.metadata.controller?.uid
+        }
+        return !others.isEmpty && others.allSatisfy { $0.interfaces?.contains(interface) == false }
     }
 }

@@ -54,8 +54,7 @@ extension ObjectMeta: Decodable {
 
     /// Annotations that hold kilobytes each and say nothing about addresses.
     private static let unused = [
-        "kubectl.kubernetes.io/last-applied-configuration", "k8s.v1.cni.cncf.io/network-status",
-        "k8s.v1.cni.cncf.io/networks-status",
+        "kubectl.kubernetes.io/last-applied-configuration", "k8s.v1.cni.cncf.io/networks-status",
     ]
 
     /// Without a namespace it is `default`'s, as kubectl takes it.

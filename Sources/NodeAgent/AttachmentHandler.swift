@@ -65,11 +65,13 @@ package struct AttachmentHandler: Sendable {
         let nic = PodInterface(
             name: invocation.interface, network: network.name, pod: metadata, machineNetworks: identity.networks)
         do {
+            var moved: DescribedBinding?
+            if let migration = identity.migration {
+                moved = try await attach(
+                    attachment, asTargetOf: migration, of: owner, identity, nic: nic.name, by: deadline)
+            }
             let described =
-                if let migration = identity.migration {
-                    try await attach(
-                        attachment, asTargetOf: migration, of: owner, instanceNode: identity.instanceNode, by: deadline)
-                } else {
+                if let moved { moved } else {
                     try await binding(
                         for: Allocation(
                             owner: owner, attachment: attachment, keepsCopy: keepsCopies(of: owner), nic: nic,
@@ -105,11 +107,12 @@ package struct AttachmentHandler: Sendable {
     private func keepsCopies(of owner: Owner) -> Bool { outage != nil && owner.kind == .virtualMachine }
 
     /// Prepares an open migration. Where none is open only the pod that has become the VM's carrier is let in, with a new
-    /// sandbox: its label stays.
+    /// sandbox: its label stays. Nil where the NIC was plugged in with the migration, or into the carrier since: it gets its
+    /// addresses as any does.
     private func attach(
-        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner, instanceNode: String?,
-        by deadline: ContinuousClock.Instant
-    ) async throws -> DescribedBinding {
+        _ target: Attachment, asTargetOf migration: PodIdentity.Migration, of owner: Owner, _ identity: PodIdentity,
+        nic: String, by deadline: ContinuousClock.Instant
+    ) async throws -> DescribedBinding? {
         if let outage { try await tellFirst(of: owner, target, by: deadline, in: outage) }
         let refusal: any Error
         var source = migration.source ?? owner
@@ -123,7 +126,7 @@ package struct AttachmentHandler: Sendable {
         if let unconfirmed = CNIError(migration, of: owner.name) {
             refusal = unconfirmed
         } else {
-            try await settleOlder(than: migration, of: source, instanceNode: instanceNode, by: deadline)
+            try await settleOlder(than: migration, of: source, instanceNode: identity.instanceNode, by: deadline)
             do throws(IPAMError) {
                 let sent = outage?.clock.now()
                 let described = try await ipam.transfer(
@@ -134,15 +137,46 @@ package struct AttachmentHandler: Sendable {
                 if let outage, let sent { outage.copies.keep(described, sent: sent) }
                 return described
             } catch {
+                if error.reason == .bindingNotFound, migration.source == nil,
+                    try await isNew(nic, in: identity.pod, by: deadline)
+                {
+                    return nil
+                }
                 guard error.reason == .migrationEnded else { throw error }
                 refusal = error
             }
         }
-        guard try await ipam.existingBinding(of: owner, by: deadline)?.active?.podUID == target.podUID else {
+        let existing = try await ipam.existingBinding(of: owner, by: deadline)
+        guard existing?.active?.podUID == target.podUID else {
+            let isHeld = existing?.active != nil || existing?.target != nil
+            if !isHeld, try await carriesAnother(target, of: owner, by: deadline) { return nil }
             throw refusal
         }
         return try await ipam.allocate(AllocateRequest(owner: owner, attachment: target), timeout: deadline.remaining)
             .binding
+    }
+
+    private func isNew(
+        _ nic: String, in pod: Pod, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) -> Bool {
+        do {
+            return try await source.isNew(nic, in: pod, by: deadline)
+        } catch {
+            throw CNIError(error)
+        }
+    }
+
+    /// Whether the pod carries a NIC of the VM's: then it is where the VM runs.
+    private func carriesAnother(
+        _ target: Attachment, of owner: Owner, by deadline: ContinuousClock.Instant
+    ) async throws(IPAMError) -> Bool {
+        let filter = BindingFilter(namespace: owner.namespace, name: owner.name, node: node)
+        let page = try await ipam.bindings(
+            matching: filter, pageSize: 0, pageToken: nil, timeout: deadline.remaining)
+        return page.bindings.contains {
+            $0.binding.active?.podUID == target.podUID && $0.binding.owner.kind == owner.kind
+                && $0.binding.owner.uid == owner.uid
+        }
     }
 
     /// A VM has one migration at a time: an older one that is still open in the ledger has ended without anybody telling

@@ -146,6 +146,24 @@ extension KubernetesSource {
         }
     }
 
+    /// By the API server: the other pod is another node's.
+    package func isNew(
+        _ interface: String, in pod: Pod, by deadline: ContinuousClock.Instant
+    ) async throws(IdentityError) -> Bool {
+        guard let instance = pod.metadata.controller?.uid else { return false }
+        var objects = ClusterObjects()
+        do {
+            objects.pods = try await client.list(
+                Pod.self, .pods,
+                Selection(namespace: pod.metadata.namespace, labels: "\(KubeVirtName.createdBy)=\(instance)"),
+                by: deadline
+            ).objects
+        } catch {
+            throw .unavailable(reason: error.message)
+        }
+        return objects.isNew(interface, in: pod)
+    }
+
     private func pod(
         _ name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
     ) async throws(IdentityError) -> Pod? {

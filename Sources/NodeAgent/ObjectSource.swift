@@ -11,6 +11,10 @@ package protocol ObjectSource: Sendable {
         ofPod name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
     ) async throws(IdentityError) -> PodIdentity
 
+    /// Whether the instance of `pod` runs in another pod, which does not have this NIC (`ClusterObjects.isNew`).
+    func isNew(_ interface: String, in pod: Pod, by deadline: ContinuousClock.Instant) async throws(IdentityError)
+        -> Bool
+
     /// Returns when `read` may show something new, and after `interval` in any case.
     func change(within interval: Duration) async
 
@@ -24,6 +28,10 @@ extension ObjectSource {
     ) async throws(IdentityError) -> PodIdentity {
         try await read().objects.identity(ofPod: name, in: namespace, uid: uid)
     }
+
+    package func isNew(
+        _ interface: String, in pod: Pod, by deadline: ContinuousClock.Instant
+    ) async throws(IdentityError) -> Bool { await read().objects.isNew(interface, in: pod) }
 
     package var watches: [WatchHealth] { [] }
 

@@ -1,0 +1,135 @@
+import CNI
+import IPAMModel
+import KubeVirt
+import Ledger
+import Logging
+import NodeAgent
+import Testing
+
+/// NICs that a VM gets while it runs: with a migration, as KubeVirt does it by itself, or by Multus' dynamic networks controller
+/// into a pod that came by a migration, whose label stays.
+struct HotplugTests {
+    private static let plugged = MachineNetwork(name: "blue", isPrimary: false).interface
+
+    private let ipam: LedgerIPAM
+    private let source = StatedSource()
+    private let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+    init() throws { ipam = try LedgerIPAM() }
+
+    private func launcher(_ name: String, node: String, migration: String? = nil, interfaces: Set<String>? = ["eth0"])
+        -> Pod
+    {
+        Pod(
+            metadata: ObjectMeta(
+                namespace: "default", name: name, uid: "uid-\(name)",
+                labels: migration.map { [KubeVirtName.migrationJobUID: $0] } ?? [:],
+                owners: [
+                    OwnerReference(
+                        apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1",
+                        controller: true)
+                ]), nodeName: node, phase: "Running", interfaces: interfaces)
+    }
+
+    private func cluster(_ pods: Pod..., phase: String = "Scheduling") -> ClusterObjects {
+        var objects = ClusterObjects()
+        objects.instances = [
+            VirtualMachineInstance(
+                metadata: ObjectMeta(
+                    namespace: "default", name: "testvm", uid: "vmi-1",
+                    owners: [
+                        OwnerReference(
+                            apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "testvm", uid: "vm-1",
+                            controller: true)
+                    ]), nodeName: "node-a",
+                networks: [
+                    MachineNetwork(name: "default", isPrimary: true), MachineNetwork(name: "blue", isPrimary: false),
+                ])
+        ]
+        objects.pods = pods
+        objects.migrations = [
+            VirtualMachineInstanceMigration(
+                metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm", phase: phase)
+        ]
+        return objects
+    }
+
+    @discardableResult
+    private func add(_ interface: String, to pod: String, on node: String) async throws -> JSON {
+        try await AttachmentHandler(node: node, ipam: ipam, source: source, log: log).add(
+            AgentRequest(
+                environment: [
+                    "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c-\(pod)", "CNI_NETNS": "/run/netns/x",
+                    "CNI_IFNAME": interface, "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=\(pod)",
+                ],
+                configuration: [
+                    "cniVersion": "1.0.0", "name": "vm-net", "type": "bridge", "ipam": ["type": "holdfast-cni"],
+                ]))
+    }
+
+    private func binding(_ interface: String) -> Binding? {
+        ipam.bindings.first { $0.owner.network == "vm-net/\(interface)" }
+    }
+
+    @Test func `one that comes with a migration gets addresses at the target`() async throws {
+        let (first, second) = (
+            launcher("one", node: "node-a"), launcher("two", node: "node-b", migration: "vmim-1", interfaces: nil)
+        )
+        source.state(cluster(first))
+        try await add("eth0", to: "one", on: "node-a")
+        source.state(cluster(first, second))
+        try await add("eth0", to: "two", on: "node-b")
+        try await add(Self.plugged, to: "two", on: "node-b")
+        #expect(binding("eth0")?.state == .migrating)
+        #expect(binding(Self.plugged)?.active?.podUID == "uid-two")
+        source.state(cluster(first, second, phase: "Succeeded"))
+        var agent = Reconciliation(node: "node-b", ipam: ipam, source: source, log: log)
+        await agent.pass(at: .now)
+        #expect(ipam.bindings.allSatisfy { $0.state == .bound && $0.active?.podUID == "uid-two" })
+    }
+
+    /// The VM began before its network was Holdfast's: what its guest has there, nobody here knows.
+    @Test(arguments: [Set(["eth0", plugged]), nil])
+    func `one that the source has, or may have, gets none at the target`(has: Set<String>?) async throws {
+        let (first, second) = (
+            launcher("one", node: "node-a", interfaces: has), launcher("two", node: "node-b", migration: "vmim-1")
+        )
+        source.state(cluster(first, second))
+        let error = await #expect(throws: CNIError.self) { try await add(Self.plugged, to: "two", on: "node-b") }
+        #expect(error?.details.contains("BINDING_NOT_FOUND") == true || error?.message.contains("binding") == true)
+        #expect(ipam.bindings.isEmpty)
+    }
+
+    @Test func `one that is plugged into a pod that came by a migration gets addresses, also once it was pulled out`()
+        async throws
+    {
+        let (first, second) = (
+            launcher("one", node: "node-a"), launcher("two", node: "node-b", migration: "vmim-1", interfaces: nil)
+        )
+        source.state(cluster(first))
+        try await add("eth0", to: "one", on: "node-a")
+        source.state(cluster(first, second))
+        try await add("eth0", to: "two", on: "node-b")
+        source.state(cluster(second, phase: "Succeeded"))
+        // Not before the VM is there.
+        await #expect(throws: CNIError.self) { try await add(Self.plugged, to: "two", on: "node-b") }
+        var agent = Reconciliation(node: "node-b", ipam: ipam, source: source, log: log)
+        await agent.pass(at: .now)
+        try await add(Self.plugged, to: "two", on: "node-b")
+        let given = try #require(binding(Self.plugged))
+        #expect(given.active?.podUID == "uid-two")
+        // KubeVirt keeps the last five migrations.
+        var objects = cluster(second)
+        objects.migrations = []
+        source.state(objects)
+        try ipam.apply(.release(.attachment(given.active!.id, owner: given.owner, network: given.owner.network)))
+        try await add(Self.plugged, to: "two", on: "node-b")
+        #expect(binding(Self.plugged)?.assignments == given.assignments)
+        #expect(binding(Self.plugged)?.state == .bound)
+        // A pod that says it is a migration's, and carries nothing of the VM, is nobody's (promise 8).
+        objects.pods.append(launcher("thief", node: "node-b", migration: "vmim-1"))
+        source.state(objects)
+        try ipam.apply(.release(.attachment(given.active!.id, owner: given.owner, network: given.owner.network)))
+        await #expect(throws: CNIError.self) { try await add(Self.plugged, to: "thief", on: "node-b") }
+    }
+}
