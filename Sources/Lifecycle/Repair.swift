@@ -80,13 +80,18 @@ package struct Repair: Sendable {
         case .free where binding.target != nil: return "its migration has not ended"
         case .free:
             if try await cluster.hasMachine(ObjectName(owner)) { return "a VM of that name is there" }
-            for carrier in [binding.active, binding.target].compactMap(\.self) where !carrier.pod.isEmpty {
-                let pod = try await cluster.pod(ObjectName(namespace: owner.namespace, name: carrier.pod))
-                if let pod, carrier.podUID.isEmpty || pod.metadata.uid == carrier.podUID, !pod.hasEnded {
-                    return "its pod \(carrier.pod) still runs"
-                }
+            guard let carrier = binding.active, !carrier.pod.isEmpty else { return nil }
+            let pod = try await cluster.pod(ObjectName(namespace: owner.namespace, name: carrier.pod))
+            if let pod, carrier.podUID.isEmpty || pod.metadata.uid == carrier.podUID {
+                return pod.hasEnded ? nil : "its pod \(carrier.pod) still runs"
             }
-            return nil
+            if carrier.podUID.isEmpty { return nil }
+            // A decentralized migration has brought it to another namespace, and the binding not yet to its new owner.
+            let launchers = try await cluster.inventory(of: .launchers)
+            if let pod = launchers.pods[carrier.podUID] {
+                return pod.hasEnded ? nil : "its pod \(carrier.pod) still runs, in namespace \(pod.metadata.namespace)"
+            }
+            return launchers.isComplete ? nil : "not all pods can be read"
         case .detach(let id):
             guard let active = binding.active else { return "no pod carries it" }
             return try await isThere(podUID: id.podUID, named: active.pod, in: owner.namespace)

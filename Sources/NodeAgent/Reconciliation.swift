@@ -22,6 +22,9 @@ package struct Reconciliation: Sendable {
     private let metrics: AgentMetrics
 
     private var commits: CommitWatch
+    /// Decentralized migrations to this node that are open no more, as they were then: the release of their source has made the
+    /// target the carrier, and their COMMIT may still have to make the binding its VM's.
+    private var handovers: [Binding] = []
     private var deletions = DeletionWatch()
     /// The reading before showed nothing, and that was logged.
     private var isSuspicious = false
@@ -72,7 +75,17 @@ package struct Reconciliation: Sendable {
         do throws(IPAMError) {
             let open = try await bindings(matching: BindingFilter(node: node, state: .migrating))
             metrics.set(openMigrations: open.count)
-            for ended in commits.observe(open) { try await announce(ended) }
+            for ended in commits.observe(open) {
+                try await announce(ended)
+                if reading.objects.migration(uid: ended.migrationUID)?.receives != nil { handovers.append(ended) }
+            }
+            for ended in handovers {
+                do throws(IPAMError) {
+                    if try await handOver(ended, seeing: reading) { handovers.removeAll { $0 == ended } }
+                } catch {
+                    failure = error
+                }
+            }
             for binding in open {
                 do throws(IPAMError) {
                     try await carryOut(MigrationVerdict(on: binding, in: reading, previous: previous), on: binding)
@@ -80,7 +93,7 @@ package struct Reconciliation: Sendable {
                     failure = error
                 }
             }
-            judgeAgainAt = now + (open.isEmpty ? Self.idleInterval : Self.busyInterval)
+            judgeAgainAt = now + (open.isEmpty && handovers.isEmpty ? Self.idleInterval : Self.busyInterval)
         } catch {
             failure = error
         }
@@ -103,6 +116,18 @@ package struct Reconciliation: Sendable {
             matching: BindingFilter(namespace: ended.owner.namespace, name: ended.owner.name, node: node))
         if now.contains(where: { $0.owner.key == ended.owner.key && $0.active?.id == target.id }) {
             guests.committed(ended.owner, to: target)
+        }
+    }
+
+    /// True once nothing is left to do.
+    private func handOver(_ ended: Binding, seeing reading: Reading) async throws(IPAMError) -> Bool {
+        let verdict = MigrationVerdict(on: ended, in: reading, previous: previous)
+        switch verdict {
+        case .wait: return reading.objects.migration(uid: ended.migrationUID) == nil
+        case .abort: return true
+        case .commit(_, let newOwner):
+            if let newOwner, newOwner.key != ended.owner.key { try await carryOut(verdict, on: ended) }
+            return true
         }
     }
 

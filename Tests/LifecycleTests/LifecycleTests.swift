@@ -91,6 +91,10 @@ struct LifecycleTests {
         cluster.state { $0.pods.append(pod("p")) }
         #expect(await !lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm"))
         #expect(try await ledger.all.count == 2)
+        // It came to another VM by a decentralized migration, and the ledger has not been told whose it is now.
+        cluster.state { $0.pods[$0.pods.count - 1].metadata.namespace = "elsewhere" }
+        #expect(await !lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm"))
+        #expect(try await ledger.all.count == 2)
         cluster.state { $0.pods = [pod("p", phase: "Succeeded")] }
         #expect(await lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm"))
         #expect(try await ledger.all.map(\.owner.kind) == [.pod])

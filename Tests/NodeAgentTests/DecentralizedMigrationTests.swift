@@ -97,6 +97,31 @@ struct DecentralizedMigrationTests {
         #expect(binding.target == nil)
     }
 
+    /// The usual order: a copy of the source's node holds the COMMIT up until its next renewal, and the source's pod has ended
+    /// by then.
+    @Test func `the target's VM gets the binding also where the source's DEL comes first`() async throws {
+        source.state(cluster())
+        try await add("blue", "testvm", on: "node-a")
+        try await add("green", "testvm2", on: "node-b")
+        var agent = Reconciliation(node: "node-b", ipam: ipam, source: source, log: log)
+        await agent.pass(at: .now)
+        let open = try #require(ipam.bindings.first)
+        let carrier = try #require(open.active)
+        try ipam.apply(.release(.attachment(carrier.id, owner: nil, network: open.owner.network)))
+        #expect(ipam.bindings.first?.owner == open.owner && ipam.bindings.first?.active?.podUID == "pod-testvm2")
+        // It is not known yet how it ends; then the server is away for a moment.
+        await agent.pass(at: .now + .seconds(10))
+        #expect(ipam.bindings.first?.owner == open.owner)
+        source.state(cluster(phase: "Succeeded"))
+        ipam.fail(with: IPAMError(.unavailable, .copiesOutstanding, "a node has a copy"))
+        await agent.pass(at: .now + .seconds(20))
+        ipam.fail(with: nil)
+        await agent.pass(at: .now + .seconds(30))
+        let binding = try #require(ipam.bindings.first)
+        #expect(binding.owner.namespace == "green" && binding.owner.uid == "vm-testvm2")
+        #expect(binding.assignments == open.assignments && binding.active?.podUID == "pod-testvm2")
+    }
+
     // Promise 8
     @Test func `a migration that nothing sends, or two receive, brings nobody another VM's address`() async throws {
         source.state(cluster())
