@@ -262,7 +262,7 @@ let package = Package(
             name: "EtcdStoreTests",
             dependencies: [
                 "EtcdStore", "StoreConformance", "LedgerStore", "Ledger", "IPAMAPI", "IPAMModel", "Addresses", "RPC",
-                "holdfast-server", "holdfast", .product(name: "Logging", package: "swift-log"),
+                "CMessages", "holdfast-server", "holdfast", .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: testSettings),
         .testTarget(
             name: "HoldfastCLITests",

@@ -246,7 +246,7 @@ package final class EtcdTenure: LedgerStore {
                 return try decide(
                     EtcdTransaction(
                         comparisons: fence(known), success: operations + [.put(keys.revision, mark.bytes)],
-                        failure: evidence), leadingTo: mark, &known)
+                        failure: evidence, isOwed: true), leadingTo: mark, &known)
             } catch {
                 guard lease.isHeld else { throw .notLeader(nil) }
                 if !isTold {

@@ -73,6 +73,8 @@ struct EtcdTransaction: Sendable {
     var comparisons: [EtcdComparison] = []
     var success: [EtcdOperation] = []
     var failure: [EtcdOperation] = []
+    /// Of a commit that is a fact already: it is to be done also where etcd is full, so that all of it is nested.
+    var isOwed = false
 
     /// Whether etcd takes it.
     var fits: Bool {
@@ -89,15 +91,16 @@ struct EtcdTransaction: Sendable {
         unsafe message.pointee.compare = unsafe arena.array(comparisons.count) {
             unsafe comparisons[$0].wire(in: arena)
         }
-        if success.count <= Self.limit {
+        if success.count <= Self.limit, !isOwed {
             unsafe message.pointee.n_success = success.count
             unsafe message.pointee.success = unsafe arena.array(success.count) { unsafe success[$0].wire(in: arena) }
         } else {
             let size = Self.limit - groups
-            let nestedOnes = success.dropLast()
+            let beside = isOwed ? 0 : 1
+            let nestedOnes = success.dropLast(beside)
             let count = (nestedOnes.count + size - 1) / size
-            unsafe message.pointee.n_success = count + 1
-            unsafe message.pointee.success = unsafe arena.array(count + 1) { group in
+            unsafe message.pointee.n_success = count + beside
+            unsafe message.pointee.success = unsafe arena.array(count + beside) { group in
                 if group == count { return unsafe success[success.count - 1].wire(in: arena) }
                 let operations = nestedOnes[group * size..<min((group + 1) * size, nestedOnes.count)]
                 let nested = unsafe arena.make(Etcd.TxnRequest.self)

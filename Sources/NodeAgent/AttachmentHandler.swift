@@ -126,6 +126,15 @@ package struct AttachmentHandler: Sendable {
         if let unconfirmed = CNIError(migration, of: owner.name) {
             refusal = unconfirmed
         } else {
+            // COMMIT would find it in its way, with the guest here already.
+            if migration.source != nil, let own = try await ipam.existingBinding(of: owner, by: deadline),
+                own.active?.podUID != target.podUID
+            {
+                throw IPAMError(
+                    .alreadyExists, .ownerHasBinding,
+                    "\(owner.key) has addresses already, and those of \(source.key) would come to it: release one of them"
+                )
+            }
             try await settleOlder(than: migration, of: source, instanceNode: identity.instanceNode, by: deadline)
             do throws(IPAMError) {
                 let sent = outage?.clock.now()

@@ -122,6 +122,19 @@ struct DecentralizedMigrationTests {
         #expect(binding.assignments == open.assignments && binding.active?.podUID == "pod-testvm2")
     }
 
+    @Test func `a VM that has addresses already gets no other VM's`() async throws {
+        source.state(cluster())
+        try await add("blue", "testvm", on: "node-a")
+        let own = Owner(kind: .virtualMachine, namespace: "green", name: "testvm2", uid: "", network: "vm-net/eth0")
+        try ipam.apply(.allocate(AllocateRequest(owner: own)))
+        let error = await #expect(throws: CNIError.self) { try await add("green", "testvm2", on: "node-b") }
+        #expect(error?.message.contains("release one of them") == true)
+        #expect(ipam.bindings.count == 2 && ipam.bindings.allSatisfy { $0.target == nil })
+        try ipam.apply(.release(.binding(own)))
+        try await add("green", "testvm2", on: "node-b")
+        #expect(ipam.bindings.first?.target?.podUID == "pod-testvm2")
+    }
+
     // Promise 8
     @Test func `a migration that nothing sends, or two receive, brings nobody another VM's address`() async throws {
         source.state(cluster())

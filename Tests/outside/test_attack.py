@@ -304,7 +304,7 @@ class TestConnections:
              "-out", certificate, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
             check=True, capture_output=True)
         server = Server(
-            tmp_path, "--tls-cert", str(certificate), "--tls-key", str(key),
+            tmp_path, "--tls-cert", str(certificate), "--tls-key", str(key), "--http", "off",
             listen=("127.0.0.1:0", f"unix:{tmp_path}/plain.sock")).start()
         credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
         try:
@@ -315,9 +315,9 @@ class TestConnections:
                 peer.send(hello[:number * len(hello) // 300])
             with grpc.secure_channel(
                     server.target, credentials, [("grpc.ssl_target_name_override", "localhost")]) as channel:
-                grpc.channel_ready_future(channel).result(timeout=10)
+                grpc.channel_ready_future(channel).result(timeout=30)
             # The handshake's time-out is 10 s.
-            wait_until("they are closed", lambda: descriptors(server.process) <= before + 2, deadline=20)
+            wait_until("they are closed", lambda: descriptors(server.process) <= before + 2, deadline=60)
             for peer in peers:
                 peer.close()
         finally:
@@ -394,7 +394,7 @@ class TestLoad:
         before = resident(server.process)
         done = subprocess.run(
             ["h2load", "-n", "20000", "-c", "20", "-m", "100", "-d", str(request), "-H", "content-type: application/grpc",
-             "-H", "te: trailers", f"http://{server.target}{ALLOCATE}"], capture_output=True, text=True, timeout=60)
+             "-H", "te: trailers", f"http://{server.target}{ALLOCATE}"], capture_output=True, text=True, timeout=300)
         assert "20000 total, 20000 started, 20000 done, 20000 succeeded, 0 failed" in done.stdout, done.stdout
         assert resident(server.process) - before < SLACK
         assert client.binding(vm("h2load"))["assignments"]
