@@ -30,22 +30,29 @@ struct `Servers whose clocks jump` {
         /// A binding that is made now, and the one that must wait.
         func look(after jump: String) async throws {
             number += 1
-            let made = try await client.allocate(
-                AllocateRequest(owner: owner("vm-\(number)")), timeout: .seconds(60)
-            ).binding.binding
+            let request = AllocateRequest(owner: owner("vm-\(number)"))
+            let made = try await insist { () throws(IPAMError) in
+                try await client.allocate(request, timeout: .seconds(60))
+            }.binding.binding
             #expect(made.createdAt >= latest, "after \(jump)")
             latest = made.updatedAt
             // One address, which was freed a moment ago.
             let early = await #expect(throws: IPAMError.self, "after \(jump)") {
-                try await client.allocate(
-                    AllocateRequest(owner: owner("early"), pool: "waiting"), timeout: .seconds(60))
+                try await insist { () throws(IPAMError) in
+                    try await client.allocate(
+                        AllocateRequest(owner: owner("early"), pool: "waiting"), timeout: .seconds(60))
+                }
             }
             #expect(early?.code == .resourceExhausted, "after \(jump)")
         }
         try await trial.underLoad { load in
-            _ = try await client.allocate(
-                AllocateRequest(owner: owner("first"), pool: "waiting"), timeout: .seconds(60))
-            _ = try await client.release(.binding(owner("first")), timeout: .seconds(60))
+            _ = try await insist { () throws(IPAMError) in
+                try await client.allocate(
+                    AllocateRequest(owner: owner("first"), pool: "waiting"), timeout: .seconds(60))
+            }
+            _ = try await insist { () throws(IPAMError) in
+                try await client.release(.binding(owner("first")), timeout: .seconds(60))
+            }
             for seconds in [Self.hour, -Self.hour, 400 * Self.day, -400 * Self.day, 0] {
                 let offset = Duration.seconds(seconds)
                 for clock in clocks { try clock.jump(to: offset) }

@@ -45,7 +45,9 @@ struct `Servers that are cut off` {
                 let owner = Owner(
                     kind: .virtualMachine, namespace: "cut", name: "vm-\(round)", uid: "u", network: "vm-net/eth0")
                 let client = try IPAMClient(server: servers.address(next))
-                let (binding, _) = try await client.allocate(AllocateRequest(owner: owner), timeout: .seconds(60))
+                let (binding, _) = try await insist { () throws(IPAMError) in
+                    try await client.allocate(AllocateRequest(owner: owner), timeout: .seconds(60))
+                }
                 let alone = try IPAMClient(server: servers.address(leader))
                 let told = try? await alone.binding(of: owner, timeout: .seconds(2))
                 #expect(told == nil || told == binding)

@@ -1,4 +1,5 @@
 import Glibc
+import IPAMModel
 import Testing
 
 /// Servers under a load whose history is checked, while something happens to them.
@@ -51,5 +52,20 @@ struct Trial {
         usleep(50_000)
         try waitForAnswers(1, load)
         return .now - start
+    }
+}
+
+/// The answer to a call of those that every client repeats: what etcd did not take in time, or a change of leaders in the midst of
+/// it, is no answer.
+func insist<Value>(
+    _ call: () async throws(IPAMError) -> Value
+) async throws(IPAMError) -> Value {
+    let deadline = ContinuousClock.now + .seconds(60)
+    while true {
+        do throws(IPAMError) {
+            return try await call()
+        } catch {
+            guard error.code == .unavailable, .now < deadline else { throw error }
+        }
     }
 }

@@ -111,7 +111,7 @@ struct BridgeTests {
                     try fixture.runtime(
                         "ADD", configuration: configuration, container: "c-client", netns: client, pod: "client"
                     ).requireSuccess()
-                    try Executable.run(["ip", "netns", "exec", client, "ping", "-c1", "-W2", "10.16.0.11"])
+                    try Executable.run(["ip", "netns", "exec", client, "ping", "-c1", "-w20", "10.16.0.11"])
                         .requireSuccess()
                 } else {
                     try fixture.remove("pod.yaml")
