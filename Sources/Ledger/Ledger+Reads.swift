@@ -72,10 +72,11 @@ extension Ledger {
                 }
             }
             let (counts, total) = (prefix.committedCounts, prefix.total)
-            let used = counts.bound + counts.reserved + UInt64(max(0, quarantined))
+            let waiting = UInt64(max(0, quarantined))
+            let used = counts.bound + counts.reserved + waiting
             return PrefixUsage(
                 prefix: prefix.definition.prefix, total: total, bound: counts.bound, reserved: counts.reserved,
-                quarantined: UInt64(max(0, quarantined)), free: total == .max ? .max : total - min(total, used))
+                quarantined: waiting, free: total == .max ? .max : total - min(total, used))
         }
     }
 

@@ -26,8 +26,7 @@ struct HotplugTests {
                 labels: migration.map { [KubeVirtName.migrationJobUID: $0] } ?? [:],
                 owners: [
                     OwnerReference(
-                        apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1",
-                        controller: true)
+                        apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
                 ]), nodeName: node, phase: "Running", interfaces: interfaces)
     }
 
@@ -39,8 +38,7 @@ struct HotplugTests {
                     namespace: "default", name: "testvm", uid: "vmi-1",
                     owners: [
                         OwnerReference(
-                            apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "testvm", uid: "vm-1",
-                            controller: true)
+                            apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "testvm", uid: "vm-1")
                     ]), nodeName: "node-a",
                 networks: [
                     MachineNetwork(name: "default", isPrimary: true), MachineNetwork(name: "blue", isPrimary: false),
@@ -67,11 +65,8 @@ struct HotplugTests {
                 ]))
     }
 
-    private func binding(_ interface: String) -> Binding? {
-        ipam.bindings.first { $0.owner.network == "vm-net/\(interface)" }
-    }
-
-    @Test func `one that comes with a migration gets addresses at the target`() async throws {
+    /// The VM's first NIC is carried by a pod on node-a, and its migration to one on node-b is open.
+    private func migrating() async throws -> (from: Pod, to: Pod) {
         let (first, second) = (
             launcher("one", node: "node-a"), launcher("two", node: "node-b", migration: "vmim-1", interfaces: nil)
         )
@@ -79,6 +74,15 @@ struct HotplugTests {
         try await add("eth0", to: "one", on: "node-a")
         source.state(cluster(first, second))
         try await add("eth0", to: "two", on: "node-b")
+        return (first, second)
+    }
+
+    private func binding(_ interface: String) -> Binding? {
+        ipam.bindings.first { $0.owner.network == "vm-net/\(interface)" }
+    }
+
+    @Test func `one that comes with a migration gets addresses at the target`() async throws {
+        let (first, second) = try await migrating()
         try await add(Self.plugged, to: "two", on: "node-b")
         #expect(binding("eth0")?.state == .migrating)
         #expect(binding(Self.plugged)?.active?.podUID == "uid-two")
@@ -103,13 +107,7 @@ struct HotplugTests {
     @Test func `one that is plugged into a pod that came by a migration gets addresses, also once it was pulled out`()
         async throws
     {
-        let (first, second) = (
-            launcher("one", node: "node-a"), launcher("two", node: "node-b", migration: "vmim-1", interfaces: nil)
-        )
-        source.state(cluster(first))
-        try await add("eth0", to: "one", on: "node-a")
-        source.state(cluster(first, second))
-        try await add("eth0", to: "two", on: "node-b")
+        let (_, second) = try await migrating()
         source.state(cluster(second, phase: "Succeeded"))
         // Not before the VM is there.
         await #expect(throws: CNIError.self) { try await add(Self.plugged, to: "two", on: "node-b") }

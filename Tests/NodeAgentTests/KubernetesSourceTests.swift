@@ -194,6 +194,28 @@ struct KubernetesSourceTests {
         }
     }
 
+    @Test func `whether a migration's NIC is new tells the instance's pod on another node`() async throws {
+        try await NodeOnCluster.run { node in
+            let status = #"[{\"name\":\"vm-net\",\"interface\":\"eth0\"}]"#
+            try node.cluster.put(
+                Manifest.pod(
+                    "one", node: "node-b", instance: "testvm",
+                    annotations: ["k8s.v1.cni.cncf.io/network-status": status]
+                ).replacing(#""labels":{}"#, with: #""labels":{"\#(KubeVirtName.createdBy)":"vmi-1"}"#))
+            let owner = OwnerReference(
+                apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
+            let target = Pod(
+                metadata: ObjectMeta(namespace: "default", name: "two", uid: "uid-two", owners: [owner]))
+            func isNew(_ interface: String) async throws -> Bool {
+                try await node.source.isNew(interface, in: target, by: .now + .seconds(30))
+            }
+            #expect(try await isNew("net1"))
+            #expect(try await !isNew("eth0"))
+            try node.cluster.delete(.pods, name: "one")
+            #expect(try await !isNew("net1"), "nobody says")
+        }
+    }
+
     // Promise 8
     @Test func `a migration target is believed only when its migration is there, for its instance, by its UID`()
         async throws

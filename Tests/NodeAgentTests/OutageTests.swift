@@ -199,6 +199,17 @@ final class OutageTests {
         #expect(ipam.binding(of: other.key)?.active?.containerID == "r2")
     }
 
+    @Test func `what the server has too much to do for is kept, and told later`() async throws {
+        try await add("c1")
+        goAway()
+        try await delete("c1")
+        ipam.fail(with: IPAMError(.resourceExhausted, .overloaded, "too many changes are waiting"))
+        #expect(await replay.pass() == false)
+        #expect(outage.spool.items.count == 1)
+        await comeBack()
+        #expect(binding?.state == .reserved)
+    }
+
     // MARK: - ADD from a copy
 
     @Test func `ADD of a known VM is served from the node's copy, and the server learns of its carrier`() async throws {
