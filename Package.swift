@@ -102,7 +102,10 @@ let package = Package(
         // Floor 4
         .target(
             name: "LedgerStore",
-            dependencies: ["Ledger", "IPAMModel", "Addresses", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "Ledger", "IPAMModel", "Addresses", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .target(
             name: "NodeAgent",

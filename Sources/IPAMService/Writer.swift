@@ -4,11 +4,12 @@ package import IPAMModel
 package import Ledger
 package import LedgerStore
 package import Logging
+import RPC
 import Synchronization
 import Telemetry
 
-/// What a committed command is answered with.
-package enum Answer: Sendable {
+/// What a committed command is answered with. Boxed: it goes through many hands.
+package indirect enum Answer: Sendable {
     /// Nil once freed.
     case binding(DescribedBinding?, created: Bool)
     /// Nil once deleted.
@@ -264,7 +265,7 @@ package final class Writer: Sendable {
                     metrics.count(waiting.command, result)
                     logger.tell(waiting.command, by: waiting.caller, result)
                 }
-                for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) }
+                Replies.together { for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) } }
             }
         )
     }

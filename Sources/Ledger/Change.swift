@@ -51,8 +51,8 @@ package enum Command: Hashable, Sendable {
     case deletePool(name: String)
 }
 
-/// What a command came to.
-package enum Outcome: Hashable, Sendable {
+/// What a command came to. Boxed: it goes through many hands.
+package indirect enum Outcome: Hashable, Sendable {
     /// `created`: this command made the binding.
     case allocated(Binding, created: Bool)
     /// Nil once freed.

@@ -95,7 +95,7 @@ extension Ledger {
         let slot = index ?? spaces.firstIndex { $0 == nil } ?? spaces.count
         if slot == spaces.count { spaces.append(nil) }
         batch.undo.append(.space(index: slot, before: spaces[slot]))
-        batch.touchedSpaces.insert(slot)
+        batch.touch(space: slot)
         batch.changes.append(.putPool(space.pool))
         setSpace(slot, to: space)
     }
@@ -103,7 +103,7 @@ extension Ledger {
     mutating func removePool(at index: Int) {
         guard let space = spaces[index] else { return }
         batch.undo.append(.space(index: index, before: space))
-        batch.touchedSpaces.insert(index)
+        batch.touch(space: index)
         batch.changes.append(.removePool(name: space.pool.name))
         setSpace(index, to: nil)
     }
@@ -136,7 +136,7 @@ extension Ledger {
 
     private mutating func withPrefix(of address: IPAddress, inPool pool: String, _ body: (inout PrefixSpace) -> Void) {
         guard let index = spaceIndexes[pool], let prefix = spaces[index]?.prefixIndex(of: address) else { return }
-        batch.touchedSpaces.insert(index)
+        batch.touch(space: index)
         spaces[index]?.withPrefix(prefix, body)
     }
 
@@ -183,14 +183,14 @@ extension Ledger {
 
     private mutating func place(_ binding: Binding, _ slot: Int) {
         guard let index = spaceIndexes[binding.pool] else { return }
-        batch.touchedSpaces.insert(index)
+        batch.touch(space: index)
         for assignment in binding.assignments { holders[assignment.address] = slot }
         spaces[index]?.place(binding, slot)
     }
 
     private mutating func unplace(_ binding: Binding) {
         guard let index = spaceIndexes[binding.pool] else { return }
-        batch.touchedSpaces.insert(index)
+        batch.touch(space: index)
         for assignment in binding.assignments { holders[assignment.address] = nil }
         spaces[index]?.unplace(binding)
     }

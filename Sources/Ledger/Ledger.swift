@@ -9,7 +9,7 @@ package import IPAMModel
 /// A command that is refused changes nothing: each looks first, proposes, and only then puts its facts.
 package struct Ledger: Sendable {
     /// Bindings, each in one slot for its whole life; pages walk them.
-    var slots: [Binding?] = []
+    var slots = SlotTable()
     var vacantSlots: [Int] = []
     /// Where to find them: by owner (one slot for each NIC), by address, and by an attachment's container and node.
     var owners: [ObjectKey: Slots] = [:]
@@ -60,13 +60,13 @@ package struct Ledger: Sendable {
 
     package mutating func commit() {
         for index in batch.touchedSpaces { commitSpace(index) }
-        batch = Batch()
+        batch.clear()
         committedRevision = revision
     }
 
     package mutating func rollback() {
         for step in batch.undo.reversed() { undo(step) }
-        batch = Batch()
+        batch.clear()
         revision = committedRevision
     }
 }
@@ -101,5 +101,25 @@ struct Batch: Sendable {
     var undo: [Undo] = []
     /// Where in `undo` a slot's committed binding is.
     var firstTouch: [Int: Int] = [:]
-    var touchedSpaces: Set<Int> = []
+    private(set) var touchedSpaces: Set<Int> = []
+    private var lastTouched: Int?
+
+    mutating func touch(space index: Int) {
+        if lastTouched == index { return }
+        lastTouched = index
+        touchedSpaces.insert(index)
+    }
+
+    /// Keeps its room for the next batch, unless that is more than a usual one takes.
+    mutating func clear() {
+        guard changes.count <= 4096 else {
+            self = Batch()
+            return
+        }
+        changes.removeAll(keepingCapacity: true)
+        undo.removeAll(keepingCapacity: true)
+        firstTouch.removeAll(keepingCapacity: true)
+        touchedSpaces.removeAll(keepingCapacity: true)
+        lastTouched = nil
+    }
 }

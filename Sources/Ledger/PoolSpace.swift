@@ -5,6 +5,8 @@ import IPAMModel
 struct PoolSpace: Sendable {
     var pool: Pool
     var prefixes: [PrefixSpace]
+    /// Each once, IPv4 first.
+    let families: [AddressFamily]
     /// Each binding's MAC, with its slot.
     var macs: [MACAddress: Int] = [:]
     var bindingsOfNamespace: [String: Int] = [:]
@@ -14,16 +16,15 @@ struct PoolSpace: Sendable {
     init(_ pool: Pool) {
         self.pool = pool
         prefixes = pool.prefixes.map(PrefixSpace.init)
-    }
-
-    /// Each once, IPv4 first.
-    var families: [AddressFamily] {
-        AddressFamily.allCases.filter { family in prefixes.contains { $0.family == family } }
+        families = AddressFamily.allCases.filter { family in
+            pool.prefixes.contains { $0.prefix.family == family }
+        }
     }
 
     func isOpen(to namespace: String) -> Bool { pool.namespaces.isEmpty || pool.namespaces.contains(namespace) }
 
-    func prefixIndex(of address: IPAddress) -> Int? { prefixes.firstIndex { $0.contains(address) } }
+    // By index: as an element of the array each would be a copy.
+    func prefixIndex(of address: IPAddress) -> Int? { prefixes.indices.first { prefixes[$0].contains(address) } }
 
     func freed(_ address: IPAddress) -> FreedAddress? {
         prefixIndex(of: address).flatMap { prefixes[$0].freed(address) }
@@ -43,11 +44,13 @@ struct PoolSpace: Sendable {
         // Nor what it had last: another may have got it since the backup.
         if let choosesFrom, now < choosesFrom { return nil }
         if owner.kind == .virtualMachine {
-            let had = prefixes.lazy.filter { $0.family == family }.compactMap { $0.lastFreed(of: owner) }
+            let had = prefixes.indices.compactMap { index in
+                prefixes[index].family == family ? prefixes[index].lastFreed(of: owner) : nil
+            }
             if let last = had.max(by: { $0.revision < $1.revision }) { return last.address }
         }
-        for prefix in prefixes where prefix.family == family {
-            if let address = prefix.propose(at: now, reuseDelay: pool.reuseDelay) { return address }
+        for index in prefixes.indices where prefixes[index].family == family {
+            if let address = prefixes[index].propose(at: now, reuseDelay: pool.reuseDelay) { return address }
         }
         return nil
     }

@@ -29,16 +29,14 @@ enum HistoryStatements {
     }
 
     static func put(_ entry: HistoryEntry, in db: Database) throws {
-        func bytes(_ family: AddressFamily) -> Data? {
-            entry.addresses.first { $0.family == family }.map { Data($0.bytes) }
-        }
-        try LedgerStatements.run(
-            put, in: db, Int64(bitPattern: entry.revision), bytes(.ipv4), bytes(.ipv6), entry.owner.namespace,
-            entry.owner.name, Data(entry.record))
+        func bytes(_ family: AddressFamily) -> [UInt8]? { entry.addresses.first { $0.family == family }?.bytes }
+        try db.run(
+            put, .integer(Int64(bitPattern: entry.revision)), .blob(orNull: bytes(.ipv4)),
+            .blob(orNull: bytes(.ipv6)), .text(entry.owner.namespace), .text(entry.owner.name), .blob(entry.record))
     }
 
     static func remove(_ entry: HistoryEntry, in db: Database) throws {
-        try LedgerStatements.run(remove, in: db, Int64(bitPattern: entry.revision))
+        try db.run(remove, .integer(Int64(bitPattern: entry.revision)))
     }
 
     /// Newest first.

@@ -31,30 +31,25 @@ enum LedgerStatements {
     static func run(_ change: Change, in db: Database) throws {
         switch change {
         case .putBinding(let binding):
-            try run(
-                putBinding, in: db, Int64(bitPattern: binding.id), binding.owner.namespace, binding.owner.name,
-                binding.address(.ipv4).map { Data($0.bytes) }, binding.address(.ipv6).map { Data($0.bytes) },
-                Data(binding.record))
-        case .removeBinding(let binding):
-            try run(removeBinding, in: db, Int64(bitPattern: binding.id))
+            try db.run(
+                putBinding, .integer(Int64(bitPattern: binding.id)), .text(binding.owner.namespace),
+                .text(binding.owner.name), .blob(orNull: binding.address(.ipv4)?.bytes),
+                .blob(orNull: binding.address(.ipv6)?.bytes), .blob(binding.record))
+        case .removeBinding(let binding): try db.run(removeBinding, .integer(Int64(bitPattern: binding.id)))
         case .putFreed(let freed):
-            try run(
-                putFreed, in: db, Data(freed.address.bytes), freed.pool, freed.lastOwner.key.description,
-                Data(freed.record))
-        case .removeFreed(let address): try run(removeFreed, in: db, Data(address.bytes))
-        case .putPool(let pool): try run(putPool, in: db, pool.name, Data(pool.record))
-        case .removePool(let name): try run(removePool, in: db, name)
+            try db.run(
+                putFreed, .blob(freed.address.bytes), .text(freed.pool), .text(freed.lastOwner.key.description),
+                .blob(freed.record))
+        case .removeFreed(let address): try db.run(removeFreed, .blob(address.bytes))
+        case .putPool(let pool): try db.run(putPool, .text(pool.name), .blob(pool.record))
+        case .removePool(let name): try db.run(removePool, .text(name))
         case .putHistory(let entry): try HistoryStatements.put(entry, in: db)
         case .removeHistory(let entry): try HistoryStatements.remove(entry, in: db)
         }
     }
 
     static func put(revision: UInt64, in db: Database) throws {
-        try run(putRevision, in: db, Int64(bitPattern: revision), Data(revision.record))
-    }
-
-    static func run(_ sql: String, in db: Database, _ values: (any DatabaseValueConvertible)?...) throws {
-        try db.cachedStatement(sql: sql).execute(arguments: StatementArguments(values))
+        try db.run(putRevision, .integer(Int64(bitPattern: revision)), .blob(revision.record))
     }
 }
 

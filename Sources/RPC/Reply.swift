@@ -1,3 +1,4 @@
+import CAccept
 import Synchronization
 
 /// The answer that a unary call waits for. Any thread may give it, once; a second answer is ignored, and a reply that is
@@ -26,5 +27,15 @@ package final class Reply<Output: Sendable>: Sendable {
     package func fail(_ status: RPCStatus) {
         guard !answered.exchange(true, ordering: .relaxed) else { return }
         call.finish(.failure(status))
+    }
+}
+
+/// Of many replies that one thread gives.
+package enum Replies {
+    /// Runs `give`, whose replies leave in as few packets as they fit into, for each client. It replies, and waits for nothing.
+    package static func together(_ give: () -> Void) {
+        let hasBegun = caccept_begin_replies()
+        give()
+        if hasBegun { caccept_end_replies() }
     }
 }

@@ -1,6 +1,7 @@
 #ifndef HOLDFAST_ACCEPT_H
 #define HOLDFAST_ACCEPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /// What the gRPC core's listeners take at most: a connection that would get this descriptor, or a higher one, is closed at
@@ -16,5 +17,12 @@ void caccept_set_most_streams(size_t open, size_t unended);
 
 /// A call of whatever connection has ended.
 void caccept_call_ended(void);
+
+/// What the calling thread replies until the end is put into as few packets as it fits into, for each client. In between it
+/// does nothing else, and waits for nothing. False where it has begun before.
+bool caccept_begin_replies(void);
+
+/// What is still held goes out.
+void caccept_end_replies(void);
 
 #endif
