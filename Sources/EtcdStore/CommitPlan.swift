@@ -5,52 +5,52 @@ import LedgerStore
 
 /// What a batch of changes comes to in etcd: every key once, with its last value.
 struct CommitPlan {
-    private(set) var operations: [EtcdOperation] = []
+    let operations: [EtcdOperation]
     /// The keys of addresses that nobody has before this commit.
-    private(set) var unheld: [String] = []
+    let unheld: [String]
     /// Which addresses the bindings have after it.
-    private(set) var held: [UInt64: [IPAddress]] = [:]
+    let held: [UInt64: [IPAddress]]
 
     /// Throws `.failed` where two bindings would have one address.
     init(_ changes: [Change], keys: EtcdKeys, before: HeldAddresses) throws(StoreError) {
         var holders = Holders(before: before)
-        var last: [String: EtcdOperation] = [:]
-        var order: [String] = []
-        func add(_ operation: EtcdOperation, _ key: String) {
-            if last.updateValue(operation, forKey: key) == nil { order.append(key) }
+        var places: [String: Int] = [:]
+        places.reserveCapacity(2 * changes.count)
+        var operations: [EtcdOperation] = []
+        operations.reserveCapacity(2 * changes.count)
+        func add(_ operation: EtcdOperation) {
+            let place = places[operation.key, default: operations.count]
+            if place < operations.count {
+                operations[place] = operation
+            } else {
+                places[operation.key] = place
+                operations.append(operation)
+            }
         }
         for change in changes {
             switch change {
             case .putBinding(let binding):
-                let (key, record) = (keys.binding(binding.owner.key), StoredRecord.bytes(binding))
                 let (lost, won) = try holders.give(binding.assignments.map(\.address), to: binding.id)
-                for address in lost { add(.delete(keys.address(address)), keys.address(address)) }
-                for address in won {
-                    let owner = Array(binding.owner.key.description.utf8)
-                    add(.put(keys.address(address), owner), keys.address(address))
-                }
-                add(.put(key, record), key)
+                for address in lost { add(.delete(keys.address(address))) }
+                let owner = won.isEmpty ? [] : Array(binding.owner.key.description.utf8)
+                for address in won { add(.put(keys.address(address), owner)) }
+                add(.put(keys.binding(binding.owner.key), StoredRecord.bytes(binding)))
             case .removeBinding(let binding):
-                for address in try holders.give([], to: binding.id).lost {
-                    add(.delete(keys.address(address)), keys.address(address))
-                }
-                add(.delete(keys.binding(binding.owner.key)), keys.binding(binding.owner.key))
-            case .putFreed(let freed):
-                add(.put(keys.freed(freed.address), StoredRecord.bytes(freed)), keys.freed(freed.address))
-            case .removeFreed(let address): add(.delete(keys.freed(address)), keys.freed(address))
-            case .putPool(let pool): add(.put(keys.pool(pool.name), StoredRecord.bytes(pool)), keys.pool(pool.name))
-            case .removePool(let name): add(.delete(keys.pool(name)), keys.pool(name))
+                for address in try holders.give([], to: binding.id).lost { add(.delete(keys.address(address))) }
+                add(.delete(keys.binding(binding.owner.key)))
+            case .putFreed(let freed): add(.put(keys.freed(freed.address), StoredRecord.bytes(freed)))
+            case .removeFreed(let address): add(.delete(keys.freed(address)))
+            case .putPool(let pool): add(.put(keys.pool(pool.name), StoredRecord.bytes(pool)))
+            case .removePool(let name): add(.delete(keys.pool(name)))
             case .putHistory(let entry):
-                let key = keys.history(entry.revision)
-                add(.put(key, StoredRecord.bytes(entry)), key)
-                for key in keys.historyIndex(entry) { add(.put(key, []), key) }
+                add(.put(keys.history(entry.revision), StoredRecord.bytes(entry)))
+                for key in keys.historyIndex(entry) { add(.put(key, [])) }
             case .removeHistory(let entry):
-                let key = keys.history(entry.revision)
-                add(.delete(key), key)
-                for key in keys.historyIndex(entry) { add(.delete(key), key) }
+                add(.delete(keys.history(entry.revision)))
+                for key in keys.historyIndex(entry) { add(.delete(key)) }
             }
         }
-        operations = order.compactMap { last[$0] }
+        self.operations = operations
         unheld = holders.newlyHeld.map(keys.address)
         held = holders.held
     }

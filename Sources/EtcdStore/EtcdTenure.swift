@@ -20,9 +20,10 @@ package final class EtcdTenure: LedgerStore {
         var held: HeldAddresses
     }
 
-    /// What one transaction has room for, each address being a comparison and each change a few operations. A transaction
-    /// is dear, whatever is in it, so that waiting for more to put into it pays.
-    package let batching = Batching(mostChanges: 500, mostAddresses: 96, patience: 0.25)
+    /// What one transaction has room for, each address being a comparison beside the fence's two, and each change a few
+    /// operations. A transaction is dear, whatever is in it, so that waiting for more to put into it pays.
+    static let mostAtOnce = Batching(mostChanges: 500, mostAddresses: 112, patience: 0.25)
+    package var batching: Batching { Self.mostAtOnce }
 
     let client: EtcdClient
     let keys: EtcdKeys

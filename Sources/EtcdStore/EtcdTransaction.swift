@@ -47,6 +47,13 @@ enum EtcdOperation: Sendable {
     case deleteRange(from: String, to: String)
     case get(String)
 
+    /// The key that it is about; of a range, the first.
+    var key: String {
+        switch self {
+        case .put(let key, _, _), .delete(let key), .deleteRange(let key, _), .get(let key): key
+        }
+    }
+
     /// What it weighs in a request, about.
     var byteCount: Int {
         switch self {

@@ -40,7 +40,6 @@ package struct Batching: Sendable {
 
 extension LedgerStore {
     package func checkIsCurrent() throws(StoreError) {}
-    package var batching: Batching { Batching() }
 
     /// All that is durable at one revision, the history up to it included.
     package func loadWithHistory() throws(StoreError) -> Snapshot {

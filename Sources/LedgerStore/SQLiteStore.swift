@@ -72,6 +72,8 @@ package final class SQLiteStore: LedgerStore {
         return configuration
     }
 
+    package var batching: Batching { Batching() }
+
     package func load() throws(StoreError) -> Snapshot {
         try read { db in try LedgerStatements.load(from: db) }
     }

@@ -50,6 +50,7 @@ package final class FollowersStore: LedgerStore {
     ) throws(StoreError) -> [HistoryEntry] { throw refusal }
     package func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] { throw refusal }
     package func checkIsCurrent() throws(StoreError) { throw refusal }
+    package var batching: Batching { Batching() }
     package func close() {}
 
     private var refusal: StoreError { .notLeader(leader) }

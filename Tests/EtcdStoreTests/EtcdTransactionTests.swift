@@ -1,4 +1,5 @@
 import CMessages
+import LedgerStore
 import Testing
 
 @testable import EtcdStore
@@ -25,5 +26,18 @@ import Testing
             #expect(counted + nested == count)
             #expect((counted > 0) == !isOwed)
         }
+    }
+
+    /// The history of an end is the dearest change: the entry, and where it is found by two addresses and an owner. It comes with
+    /// cheaper ones, of a binding and of addresses.
+    @Test func `has room for the largest batch`() {
+        let most = EtcdTenure.mostAtOnce
+        let addresses = (0..<most.mostAddresses).map { EtcdComparison.createRevision(of: "\($0)", 0) }
+        var transaction = EtcdTransaction(
+            comparisons: [.createRevision(of: "leader", 1), .modRevision(of: "revision", 1)] + addresses)
+        transaction.success = (0..<3 * most.mostChanges).map { EtcdOperation.put("\($0)", []) }
+        #expect(transaction.fits)
+        transaction.comparisons += addresses
+        #expect(!transaction.fits)
     }
 }

@@ -32,6 +32,7 @@ private final class NoStore: LedgerStore {
         of subject: HistorySubject, before revision: UInt64, limit: Int
     ) throws(StoreError) -> [HistoryEntry] { [] }
     func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] { [] }
+    var batching: Batching { Batching() }
     func close() {}
 }
 
