@@ -30,6 +30,19 @@ extension Database {
         guard code == SQLITE_DONE else { throw failure(code, sql) }
     }
 
+    /// Commits what `body` does, or nothing of it. As GRDB's, which has SQLite read BEGIN and COMMIT anew each time.
+    func transaction(_ body: () throws -> Void) throws {
+        try run("BEGIN IMMEDIATE")
+        do {
+            try body()
+            try run("COMMIT")
+        } catch {
+            // Where SQLite has done so by itself, there is nothing to roll back.
+            try? run("ROLLBACK")
+            throw error
+        }
+    }
+
     private func failure(_ code: Int32, _ sql: String) -> DatabaseError {
         DatabaseError(resultCode: ResultCode(rawValue: code), message: lastErrorMessage, sql: sql)
     }

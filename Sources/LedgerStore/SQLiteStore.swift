@@ -99,10 +99,9 @@ package final class SQLiteStore: LedgerStore {
     package func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
         do {
             try database.writeWithoutTransaction { db in
-                try db.inTransaction(.immediate) {
+                try db.transaction {
                     for change in changes { try LedgerStatements.run(change, in: db) }
                     try LedgerStatements.put(revision: revision, in: db)
-                    return .commit
                 }
             }
         } catch {
