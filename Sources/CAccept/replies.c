@@ -3,7 +3,8 @@
 // libgrpc writes each of them by a call of sendmsg, and sockets have TCP_NODELAY: each becomes a packet, which is received,
 // acknowledged and read by itself. On the loopback interface half of what a reply costs is that. So between
 // caccept_begin_replies and caccept_end_replies the kernel is told that more follows (MSG_MORE), and puts replies to one
-// client into one packet; whatever it still holds at the end goes out then.
+// client into one packet. It holds them until a packet is full, something else is sent or comes in on that connection, or 200 ms
+// have passed; whatever it still holds at the end goes out then.
 //
 // Between the two a thread does nothing but reply: all that it sends then comes out of libgrpc.
 #define _GNU_SOURCE
@@ -21,7 +22,7 @@
 // The first replies to each leave at once: who waits for few gets them no later, and at no cost.
 #define AT_ONCE 2
 // Then every so manieth sends them all: the client has work while others are made.
-#define MOST_HELD 16
+#define MOST_HELD 8
 
 static _Thread_local struct {
     bool is_open;
@@ -40,6 +41,7 @@ bool caccept_begin_replies(void) {
 }
 
 void caccept_end_replies(void) {
+    if (!replies.is_open) return;
     replies.is_open = false;
     for (size_t i = 0; i < replies.clients; i++) {
         // Set anew, the option sends what is held (tcp_sock_set_nodelay in Linux' net/ipv4/tcp.c). A descriptor that has been

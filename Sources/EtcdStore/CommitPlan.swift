@@ -19,11 +19,10 @@ struct CommitPlan {
         var operations: [EtcdOperation] = []
         operations.reserveCapacity(2 * changes.count)
         func add(_ operation: EtcdOperation) {
-            let place = places[operation.key, default: operations.count]
-            if place < operations.count {
+            if let place = places.updateValue(operations.count, forKey: operation.key) {
+                places[operation.key] = place
                 operations[place] = operation
             } else {
-                places[operation.key] = place
                 operations.append(operation)
             }
         }

@@ -185,6 +185,8 @@ package final class Writer: Sendable {
     /// The thread that finds nobody at work leads: it runs its own command and, batch after batch, what others have left
     /// in the meantime. So a lone call needs no other thread, and the answers leave from a thread that polls.
     private func drain() {
+        // Who was answered just now may be the one who calls.
+        Replies.letGo()
         repeat { lead.withLock { runBatches(&$0) }() } while queue.withLock({ $0.beginDraining() })
         drains.leave()
     }

@@ -112,11 +112,14 @@ struct Batch: Sendable {
 
     /// Keeps its room for the next batch, unless that is more than a usual one takes.
     mutating func clear() {
-        guard changes.count <= 4096 else {
+        guard changes.count <= 2048 else {
             self = Batch()
             return
         }
-        changes.removeAll(keepingCapacity: true)
+        // Whoever commits has these still: to keep their room would be to allocate it.
+        let usual = changes.count
+        changes = []
+        changes.reserveCapacity(usual)
         undo.removeAll(keepingCapacity: true)
         firstTouch.removeAll(keepingCapacity: true)
         touchedSpaces.removeAll(keepingCapacity: true)

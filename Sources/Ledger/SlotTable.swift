@@ -12,7 +12,8 @@ struct SlotTable: RandomAccessCollection, MutableCollection, Sendable {
     var endIndex: Int { count }
 
     subscript(slot: Int) -> Binding? {
-        get { blocks[slot / Self.blockSize][slot % Self.blockSize] }
+        // Not a copy: most who look want one field of it.
+        _read { yield blocks[slot / Self.blockSize][slot % Self.blockSize] }
         _modify { yield &blocks[slot / Self.blockSize][slot % Self.blockSize] }
     }
 

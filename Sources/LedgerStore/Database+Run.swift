@@ -22,6 +22,7 @@ extension Database {
             unsafe sqlite3_reset(statement)
             unsafe sqlite3_clear_bindings(statement)
         }
+        unsafe assert(sqlite3_bind_parameter_count(statement) == Int32(values.count), sql)
         for (index, value) in values.enumerated() {
             let code = unsafe value.bind(to: statement, at: Int32(index + 1))
             guard code == SQLITE_OK else { throw failure(code, sql) }
@@ -30,15 +31,21 @@ extension Database {
         guard code == SQLITE_DONE else { throw failure(code, sql) }
     }
 
+    private static let (begin, commit, rollback) = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+
+    func prepareTransactions() throws {
+        for sql in [Self.begin, Self.commit, Self.rollback] { _ = try cachedStatement(sql: sql) }
+    }
+
     /// Commits what `body` does, or nothing of it. As GRDB's, which has SQLite read BEGIN and COMMIT anew each time.
     func transaction(_ body: () throws -> Void) throws {
-        try run("BEGIN IMMEDIATE")
+        try run(Self.begin)
         do {
             try body()
-            try run("COMMIT")
+            try run(Self.commit)
         } catch {
             // Where SQLite has done so by itself, there is nothing to roll back.
-            try? run("ROLLBACK")
+            try? run(Self.rollback)
             throw error
         }
     }

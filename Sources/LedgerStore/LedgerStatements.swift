@@ -26,6 +26,7 @@ enum LedgerStatements {
             _ = try db.cachedStatement(sql: sql)
         }
         try HistoryStatements.prepare(in: db)
+        try db.prepareTransactions()
     }
 
     static func run(_ change: Change, in db: Database) throws {

@@ -32,10 +32,13 @@ package final class Reply<Output: Sendable>: Sendable {
 
 /// Of many replies that one thread gives.
 package enum Replies {
-    /// Runs `give`, whose replies leave in as few packets as they fit into, for each client. It replies, and waits for nothing.
+    /// Runs `give`, whose replies to one client share packets. It replies, and waits for nothing.
     package static func together(_ give: () -> Void) {
         let hasBegun = caccept_begin_replies()
         give()
         if hasBegun { caccept_end_replies() }
     }
+
+    /// What `give` has replied so far leaves, and what else it replies leaves by itself: before it waits after all.
+    package static func letGo() { caccept_end_replies() }
 }

@@ -28,8 +28,8 @@ import Testing
         }
     }
 
-    /// The history of an end is the dearest change: the entry, and where it is found by two addresses and an owner. It comes with
-    /// cheaper ones, of a binding and of addresses.
+    /// A change is four operations at most, and one more where it gives two other addresses, which are few. Mostly it is one or
+    /// two.
     @Test func `has room for the largest batch`() {
         let most = EtcdTenure.mostAtOnce
         let addresses = (0..<most.mostAddresses).map { EtcdComparison.createRevision(of: "\($0)", 0) }
@@ -37,6 +37,15 @@ import Testing
             comparisons: [.createRevision(of: "leader", 1), .modRevision(of: "revision", 1)] + addresses)
         transaction.success = (0..<3 * most.mostChanges).map { EtcdOperation.put("\($0)", []) }
         #expect(transaction.fits)
+        // As etcd counts: along each path.
+        let arena = MessageArena()
+        let message = transaction.wire(in: arena)
+        let top = max(message.pointee.n_compare, message.pointee.n_success, message.pointee.n_failure)
+        for index in 0..<message.pointee.n_success {
+            guard let operation = message.pointee.success[index] else { continue }
+            let isNested = operation.pointee.request_case == ETCDSERVERPB__REQUEST_OP__REQUEST_REQUEST_TXN
+            #expect(top + (isNested ? operation.pointee.request_txn.pointee.n_success : 0) <= EtcdTransaction.limit)
+        }
         transaction.comparisons += addresses
         #expect(!transaction.fits)
     }

@@ -66,6 +66,39 @@ import Testing
         #expect(model.difference(from: try store.load()) == nil)
     }
 
+    @Test func `another program that writes for long fails the commit, and the store goes on`() throws {
+        let scratch = try Scratch()
+        let path = scratch.path("ledger.sqlite")
+        let store = try SQLiteStore(path: path)
+        defer { store.close() }
+        let change = Change.putBinding(Example.binding(owner: 0, address: 0))
+        try store.commit([], revision: 1)
+        let other = try DatabaseQueue(path: path)
+        try other.writeWithoutTransaction { db in
+            try db.inTransaction(.immediate) {
+                let error = try #require(throws: StoreError.self) { try store.commit([change], revision: 2) }
+                #expect(error.code == .inUse)
+                return .rollback
+            }
+        }
+        try other.close()
+        try store.commit([change], revision: 2)
+        var model = Model()
+        model.apply(change)
+        model.revision = 2
+        #expect(model.difference(from: try store.load()) == nil)
+    }
+
+    @Test func `an empty text is kept as one`() throws {
+        let scratch = try Scratch()
+        let store = try SQLiteStore(path: scratch.path("ledger.sqlite"))
+        defer { store.close() }
+        var binding = Example.binding(owner: 0, address: 0)
+        binding.owner.namespace = ""
+        try store.commit([.putBinding(binding)], revision: 1)
+        #expect(try store.load().bindings == [binding])
+    }
+
     @Test func `people read it with sqlite3 while the server runs`() throws {
         let scratch = try Scratch()
         let path = scratch.path("ledger.sqlite")

@@ -67,6 +67,9 @@ enum EchoService {
         case "keep":
             probe.keep { reply.succeed(request.name) }
             probe.add("kept")
+        case "gather":
+            probe.gather { reply.succeed(request.name) }
+            probe.add("gathered")
         case "twice":
             reply.succeed(request.name)
             reply.succeed("again")

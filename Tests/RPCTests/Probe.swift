@@ -8,6 +8,7 @@ import Synchronization
 /// What handlers report, and tests wait for.
 final class Probe: Sendable {
     private let counts = Mutex<[String: Int]>([:])
+    private let gathered = Mutex<[@Sendable () -> Void]>([])
     private let kept = Mutex<(@Sendable () -> Void)?>(nil)
 
     func add(_ event: String) { counts.withLock { $0[event, default: 0] += 1 } }
@@ -16,6 +17,15 @@ final class Probe: Sendable {
     /// Remembers what the test will do later; what was kept before is let go.
     func keep(_ action: (@Sendable () -> Void)?) { kept.withLock { $0 = action } }
     func doWhatIsKept() { kept.withLock { $0 }?() }
+
+    /// Remembers it beside what was gathered before.
+    func gather(_ action: @escaping @Sendable () -> Void) { gathered.withLock { $0.append(action) } }
+    func takeGathered() -> [@Sendable () -> Void] {
+        gathered.withLock { gathered in
+            defer { gathered = [] }
+            return gathered
+        }
+    }
 
     /// False when it did not happen in time.
     func wait(for event: String, count: Int = 1) async -> Bool {

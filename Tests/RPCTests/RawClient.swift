@@ -29,7 +29,9 @@ final class RawClient {
     deinit { close() }
 
     /// Sends a whole unary request. The answer stays in the socket.
-    func call(_ path: String, message: [UInt8], compression: String? = nil, isLast: Bool = true) throws {
+    func call(
+        _ path: String, message: [UInt8], compression: String? = nil, stream: UInt8 = 1, isLast: Bool = true
+    ) throws {
         var fields = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"),
             ("content-type", "application/grpc"), ("te", "trailers"),
@@ -43,8 +45,8 @@ final class RawClient {
         let prefix: [UInt8] =
             [compression == nil ? 0 : 1] + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
         try write(
-            frame(type: 1, flags: 4, stream: 1, headers)
-                + frame(type: 0, flags: isLast ? 1 : 0, stream: 1, prefix + message))
+            frame(type: 1, flags: 4, stream: stream, headers)
+                + frame(type: 0, flags: isLast ? 1 : 0, stream: stream, prefix + message))
     }
 
     /// Whether the server sends this text within some seconds.
@@ -59,6 +61,15 @@ final class RawClient {
             all += chunk[..<count]
             if String(decoding: all, as: UTF8.self).contains(text) { return true }
         }
+    }
+
+    /// What the server has sent and nothing has read.
+    func arrived() -> String {
+        var bytes = [UInt8](repeating: 0, count: 16_384)
+        let count = unsafe bytes.withUnsafeMutableBytes {
+            unsafe recv(socket, $0.baseAddress, $0.count, CInt(MSG_PEEK) | CInt(MSG_DONTWAIT))
+        }
+        return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
     }
 
     /// Whether the server closes the connection within some seconds.

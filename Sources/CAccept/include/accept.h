@@ -18,11 +18,12 @@ void caccept_set_most_streams(size_t open, size_t unended);
 /// A call of whatever connection has ended.
 void caccept_call_ended(void);
 
-/// What the calling thread replies until the end is put into as few packets as it fits into, for each client. In between it
-/// does nothing else, and waits for nothing. False where it has begun before.
+/// What the calling thread replies until the end is held for a moment, so that replies to one client share packets: all but
+/// the first two to each, of which every eighth lets all go, and to 16 clients at most. In between the thread does nothing
+/// else, and waits for nothing. False where it has begun before.
 bool caccept_begin_replies(void);
 
-/// What is still held goes out.
+/// What is still held goes out. May come without a beginning.
 void caccept_end_replies(void);
 
 #endif
