@@ -21,7 +21,7 @@
 #define MOST_CLIENTS 16
 // The first replies to each leave at once: who waits for few gets them no later, and at no cost.
 #define AT_ONCE 2
-// Then every so manieth sends them all: the client has work while others are made.
+// Then each that would make so many sends them all: the client has work while others are made.
 #define MOST_HELD 8
 
 static _Thread_local struct {

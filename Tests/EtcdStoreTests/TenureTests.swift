@@ -48,6 +48,27 @@ import Testing
         second.close()
     }
 
+    @Test func `makes the largest batch a fact in one transaction`() throws {
+        let alone = try EtcdCluster()
+        let tenure = try EtcdTenure.open(alone.configuration(prefix), as: "test")
+        defer { tenure.close() }
+        let most = tenure.batching
+        let bindings = (1...most.mostAddresses).map { Example.binding(owner: $0, address: $0) }
+        let entries = (most.mostAddresses..<most.mostChanges).map { number in
+            var entry = HistoryEntry(bindings[0])
+            entry.revision = UInt64(number)
+            return entry
+        }
+        func revision() throws -> Int64 {
+            try tenure.client.range(from: tenure.keys.leader, timeout: .seconds(10)).revision
+        }
+        let before = try revision()
+        try tenure.commit(bindings.map(Change.putBinding) + entries.map(Change.putHistory), revision: 1000)
+        #expect(try revision() == before + 1)
+        #expect(try tenure.load().bindings.count == most.mostAddresses)
+        #expect(try tenure.history(after: 0, limit: 1000).count == entries.count)
+    }
+
     @Test func `ends by itself when etcd is away for longer than the lease`() throws {
         let alone = try EtcdCluster()
         let configuration = alone.configuration(prefix, lease: .seconds(2))
