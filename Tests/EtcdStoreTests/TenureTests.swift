@@ -77,7 +77,17 @@ import Testing
         #expect(eventually { !tenure.lease.isHeld })
         #expect { try tenure.checkIsCurrent() } throws: { ($0 as? StoreError)?.code == .notLeader }
         alone.send(SIGCONT, to: 0)
-        #expect(eventually { (try? EtcdTenure.open(configuration, as: "test"))?.close() != nil })
+        var refusal: StoreError?
+        let isOpened = eventually {
+            do throws(StoreError) {
+                try EtcdTenure.open(configuration, as: "test").close()
+                return true
+            } catch {
+                refusal = error
+                return false
+            }
+        }
+        #expect(isOpened, "\(refusal.debugDescription)")
     }
 
     @Test func `takes nothing into a full etcd, says what to do, and goes on after that is done`() throws {
