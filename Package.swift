@@ -147,7 +147,7 @@ let package = Package(
         .target(
             name: "EtcdStore",
             dependencies: [
-                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses", "CLinux",
+                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses", "Syscalls",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
 

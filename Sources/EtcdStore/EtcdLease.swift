@@ -2,6 +2,7 @@ import Dispatch
 import Foundation
 import RPC
 import Synchronization
+import Syscalls
 
 /// The lease that a leader's key hangs on, renewed by a thread of its own for as long as etcd answers.
 ///

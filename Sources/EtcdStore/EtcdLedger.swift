@@ -6,6 +6,7 @@ package import LedgerStore
 package import Logging
 import RPC
 import Synchronization
+import Syscalls
 
 /// A ledger in etcd that several servers share. They are elected by a key on a lease, `EtcdKeys.leader`: whoever makes it
 /// leads until it is gone; the others follow by watch and are warm.

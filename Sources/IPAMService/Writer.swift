@@ -100,7 +100,7 @@ package final class Writer: Sendable {
             if refusal.reason == .overloaded { metrics.refusedCommands.add(1, ordering: .relaxed) }
             complete(.failure(refusal))
         } else if wake {
-            drain()
+            PollingThread.afterCalls { self.drain() }
         }
     }
 
@@ -187,8 +187,14 @@ package final class Writer: Sendable {
     private func drain() {
         // Who was answered just now may be the one who calls.
         Replies.letGo()
-        repeat { lead.withLock { runBatches(&$0) }() } while queue.withLock({ $0.beginDraining() })
+        repeat { leadOnce()() } while queue.withLock({ $0.beginDraining() })
         drains.leave()
+    }
+
+    /// Who holds `lead` otherwise may do so for long.
+    private func leadOnce() -> () -> Void {
+        lead.withLockIfAvailable { runBatches(&$0) }
+            ?? PollingThread.blocking { lead.withLock { runBatches(&$0) } }
     }
 
     /// Runs all that waits. Where more waits than the store takes at once, whoever calls next is to lead while this thread
@@ -196,7 +202,7 @@ package final class Writer: Sendable {
     private func runBatches(_ gathering: inout Gathering) -> () -> Void {
         while true {
             let batching = store.withLock { $0.batching }
-            gathering.wait { queue.withLock(\.waiting.count) }
+            PollingThread.blocking { gathering.wait { queue.withLock(\.waiting.count) } }
             let batch = queue.withLock { queue in
                 queue.isDraining = !queue.waiting.isEmpty
                 return queue.waiting.takeBatch(atMost: batching.mostChanges)
@@ -295,7 +301,9 @@ extension Writer {
     private func commit(_ changes: [Change], _ revision: UInt64) throws(StoreError) {
         let started = ContinuousClock.now
         do throws(StoreError) {
-            try store.withLock { $0 }.commit(changes, revision: revision)
+            try PollingThread.blocking { () throws(StoreError) in
+                try store.withLock { $0 }.commit(changes, revision: revision)
+            }
             metrics.commits.observe(.now - started)
         } catch {
             if error.code == .notLeader { throw error }

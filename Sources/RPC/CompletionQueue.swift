@@ -33,53 +33,36 @@ package class Completion: @unchecked Sendable {
     }
 }
 
-/// A completion queue of the core and the threads that poll it.
+/// A completion queue of the core.
 ///
 /// Nothing may be started on it after `shutdown`: the core ends the process then. Whoever uses it counts what it has
 /// open and shuts it when that is nothing.
 /// Unchecked: the core synchronises the queue itself, and the pointer never changes.
 @safe final class CompletionQueue: @unchecked Sendable {
-    let raw: OpaquePointer
-    private let name: String
-    private let running = Atomic(0)
-    private let ended = Latch()
+    enum Polled { case event, nothing, end }
 
-    init(name: String) {
+    let raw: OpaquePointer
+
+    init() {
         RPCRuntime.start()
         unsafe raw = unsafe grpc_completion_queue_create_for_next(nil)
-        self.name = name
     }
 
-    /// Real threads: they block in the core, where the cooperative pool's must not. With more than one, completions of
-    /// one call may come at the same time.
-    func start(threads: Int) {
-        running.store(threads, ordering: .relaxed)
-        for index in 0..<threads {
-            let run: @Sendable () -> Void = { [self] in
-                unsafe cgrpc_set_thread_name("\(name)-\(index)")
-                while poll() {}
-                if running.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { ended.open() }
-            }
-            do throws(SystemError) { try SystemThread.detach(run) } catch { preconditionFailure("\(error)") }
+    /// Takes one event, if one comes before `deadline`. Blocks.
+    func poll(until deadline: gpr_timespec = gpr_inf_future(GPR_CLOCK_MONOTONIC)) -> Polled {
+        let event = unsafe grpc_completion_queue_next(raw, deadline, nil)
+        switch unsafe event.type {
+        case GRPC_QUEUE_SHUTDOWN: return .end
+        case GRPC_OP_COMPLETE:
+            if let tag = unsafe event.tag { unsafe Completion.deliver(tag, success: event.success != 0) }
+            return .event
+        default: return .nothing
         }
-    }
-
-    /// Waits for one event; false at the end of the queue.
-    func poll() -> Bool {
-        let event = unsafe grpc_completion_queue_next(raw, gpr_inf_future(GPR_CLOCK_MONOTONIC), nil)
-        if unsafe event.type == GRPC_QUEUE_SHUTDOWN { return false }
-        if unsafe event.type == GRPC_OP_COMPLETE, let tag = unsafe event.tag {
-            unsafe Completion.deliver(tag, success: event.success != 0)
-        }
-        return true
     }
 
     func shutdown() { unsafe grpc_completion_queue_shutdown(raw) }
 
-    /// Returns when the threads have taken the last event.
-    func wait() async { await ended.wait() }
-
-    /// Only after the threads have ended, or were never started.
+    /// Only after its end has been polled, or where it was never used.
     func destroy() { unsafe grpc_completion_queue_destroy(raw) }
 }
 

@@ -2,6 +2,7 @@ import CGRPC
 package import CMessages
 import Dispatch
 import Synchronization
+import Syscalls
 
 /// A client's connection to one target, made when it is needed and again after it broke. Calls may be made from
 /// anywhere, at the same time. It must be closed: its thread lives until then.
@@ -27,6 +28,8 @@ import Synchronization
     // nonisolated(unsafe): the core synchronises it itself.
     nonisolated(unsafe) private let channel: OpaquePointer
     private let queue: CompletionQueue
+    /// Whether its thread has ended.
+    private let ended = Latch()
     private let state = Mutex(State())
     private let idle = Latch()
     private let closed = Latch()
@@ -66,8 +69,13 @@ import Synchronization
             throw .state("the core made no channel to \(target)")
         }
         unsafe self.channel = unsafe channel
-        queue = CompletionQueue(name: "rpc-client")
-        queue.start(threads: 1)
+        queue = CompletionQueue()
+        let poll: @Sendable () -> Void = { [queue, ended] in
+            unsafe cgrpc_set_thread_name("rpc-client")
+            while queue.poll() != .end {}
+            ended.open()
+        }
+        do throws(SystemError) { try SystemThread.detach(poll) } catch { preconditionFailure("\(error)") }
     }
 
     /// One request, one answer. Throws the status that the server answered with, UNAVAILABLE where it cannot be reached,
@@ -162,7 +170,7 @@ import Synchronization
         await idle.wait()
         unsafe grpc_channel_destroy(channel)
         queue.shutdown()
-        await queue.wait()
+        await ended.wait()
         queue.destroy()
         closed.open()
     }

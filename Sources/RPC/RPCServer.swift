@@ -17,7 +17,6 @@ package final class RPCServer: Sendable {
 
     package struct Configuration: Sendable {
         package var listeners: [Listener]
-        package var pollingThreads: Int
         /// A request with more is refused with RESOURCE_EXHAUSTED.
         package var maxMessageBytes: Int
         /// A call beyond this many open ones, streams among them, is refused with RESOURCE_EXHAUSTED.
@@ -31,11 +30,10 @@ package final class RPCServer: Sendable {
         package var reflection: (@Sendable (ServerCall) -> Admission<Void>)? = { _ in .admitted(()) }
 
         package init(
-            listeners: [Listener], pollingThreads: Int = 2, maxMessageBytes: Int = 1 << 20, maxOpenCalls: Int = 4096,
+            listeners: [Listener], maxMessageBytes: Int = 1 << 20, maxOpenCalls: Int = 4096,
             maxConnections: Int = 4096, maxBufferBytes: Int = 256 << 20
         ) {
             self.listeners = listeners
-            self.pollingThreads = pollingThreads
             self.maxMessageBytes = maxMessageBytes
             self.maxOpenCalls = maxOpenCalls
             self.maxConnections = maxConnections

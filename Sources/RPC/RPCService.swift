@@ -31,7 +31,7 @@ package import CMessages
     }
 
     /// The completion form, for calls that must cost little. `decode` and `complete` run on the polling thread and must
-    /// not block it; any thread may answer through the reply, once.
+    /// not block it, or say so (`PollingThread`); any thread may answer through the reply, once.
     package mutating func unary<Q: ProtobufMessage, R: ProtobufMessage, Input: Sendable, Output: Sendable>(
         decode: @escaping @Sendable (UnsafePointer<Q>) throws(RPCStatus) -> Input,
         encode: @escaping @Sendable (Output, borrowing MessageArena) -> UnsafeMutablePointer<R>,

@@ -179,18 +179,25 @@ import Synchronization
 
     /// Ends the call. Only the first time counts.
     func finish(_ result: Result<OutgoingMessage?, RPCStatus>) {
-        let (isOver, conversed) = state.withLock { state in
-            guard state.phase == .open else { return (false, false) }
+        let last = state.withLock { state -> LastBatch? in
+            guard state.phase == .open else { return nil }
             state.phase = .ending
-            let code: RPCStatus.Code = if case .failure(let status) = result { status.code } else { .ok }
-            if let arrived = state.arrived { route.statistics.ended(code, after: .now - arrived) }
+            let last = LastBatch(result, state)
+            if let arrived = state.arrived { route.statistics.ended(last.code, after: .now - arrived) }
             state.task = nil
-            let conversed = state.conversation != nil
-            startFinishing(result, &state)
-            return (endIfDone(&state), conversed)
+            state.outgoing = last.message ?? state.outgoing
+            state.trailing = last.trailing
+            state.outstanding += 1
+            return last
         }
-        if conversed { poller.conversationEnded(self) }
-        if isOver { poller.callEnded() }
+        guard let last else { return }
+        if last.endsConversation { poller.conversationEnded(self) }
+        // Nothing else is started any more. Not under the lock: another thread may have the end of this batch before this one
+        // comes back from starting it, and would wait.
+        if !start(last) {
+            unsafe grpc_call_cancel(storage.pointee.call, nil)
+            back { _ in }
+        }
     }
 
     /// Breaks the call off: a send that waits for the client returns, and the handler's task is cancelled. For a peer
@@ -239,49 +246,59 @@ import Synchronization
         }
     }
 
-    private func startFinishing(_ result: Result<OutgoingMessage?, RPCStatus>, _ state: inout State) {
-        unsafe withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 4) { ops in
-            unsafe ops.initialize(repeating: grpc_op())
-            var status: OwnedSlice?
-            unsafe ops[0].op = GRPC_OP_SEND_STATUS_FROM_SERVER
-            var count = 1
+    /// What ends a call, as it was when nothing else could be started any more.
+    private struct LastBatch {
+        let message: OutgoingMessage?
+        let error: RPCStatus?
+        let trailing: SentMetadata?
+        let needsInitialMetadata, needsClose, endsConversation: Bool
+
+        init(_ result: Result<OutgoingMessage?, RPCStatus>, _ state: State) {
             switch result {
-            case .success(let message):
-                unsafe ops[0].data.send_status_from_server.status = GRPC_STATUS_OK
-                if let message {
-                    unsafe ops[count].op = GRPC_OP_SEND_MESSAGE
-                    unsafe ops[count].data.send_message.send_message = unsafe message.buffer
-                    count += 1
-                    state.outgoing = message
-                }
-            case .failure(let error):
-                unsafe ops[0].data.send_status_from_server.status = grpc_status_code(rawValue: error.code.rawValue)
-                let message = OwnedSlice(error.sentMessage)
-                status = message
-                unsafe ops[0].data.send_status_from_server.status_details = unsafe message.pointer
-                if let details = error.packDetails() {
+            case .success(let message): (self.message, error, trailing) = (message, nil, nil)
+            case .failure(let status):
+                (message, error) = (nil, status)
+                trailing = status.packDetails().map { details in
                     var metadata = RPCMetadata()
                     metadata.append(RPCStatus.detailsKey, binary: details)
-                    let trailing = SentMetadata(metadata)
-                    unsafe ops[0].data.send_status_from_server.trailing_metadata_count = trailing.count
-                    unsafe ops[0].data.send_status_from_server.trailing_metadata = unsafe trailing.entries
-                    state.trailing = trailing
+                    return SentMetadata(metadata)
                 }
             }
-            if !state.sentInitialMetadata {
+            needsInitialMetadata = !state.sentInitialMetadata
+            needsClose = !state.watchesClose
+            endsConversation = state.conversation != nil
+        }
+
+        var code: RPCStatus.Code { error?.code ?? .ok }
+    }
+
+    private func start(_ last: borrowing LastBatch) -> Bool {
+        unsafe withUnsafeTemporaryAllocation(of: grpc_op.self, capacity: 4) { ops in
+            unsafe ops.initialize(repeating: grpc_op())
+            let details = last.error.map { OwnedSlice($0.sentMessage) }
+            unsafe ops[0].op = GRPC_OP_SEND_STATUS_FROM_SERVER
+            unsafe ops[0].data.send_status_from_server.status = grpc_status_code(rawValue: last.code.rawValue)
+            if let details { unsafe ops[0].data.send_status_from_server.status_details = unsafe details.pointer }
+            if let trailing = last.trailing {
+                unsafe ops[0].data.send_status_from_server.trailing_metadata_count = trailing.count
+                unsafe ops[0].data.send_status_from_server.trailing_metadata = unsafe trailing.entries
+            }
+            var count = 1
+            if let message = last.message {
+                unsafe ops[count].op = GRPC_OP_SEND_MESSAGE
+                unsafe ops[count].data.send_message.send_message = unsafe message.buffer
+                count += 1
+            }
+            if last.needsInitialMetadata {
                 unsafe ops[count].op = GRPC_OP_SEND_INITIAL_METADATA
                 count += 1
             }
-            if !state.watchesClose {
+            if last.needsClose {
                 unsafe ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER
                 unsafe ops[count].data.recv_close_on_server.cancelled = unsafe storage.field(\.cancelled)
                 count += 1
             }
-            withExtendedLifetime(status) {
-                if unsafe !start(.finished, ops.baseAddress, count, &state) {
-                    unsafe grpc_call_cancel(storage.pointee.call, nil)
-                }
-            }
+            return withExtendedLifetime(details) { unsafe start(.finished, ops.baseAddress, count) }
         }
     }
 
@@ -289,14 +306,15 @@ import Synchronization
     private func start(
         _ operation: Operation, _ ops: UnsafePointer<grpc_op>?, _ count: Int, _ state: inout State
     ) -> Bool {
-        guard
-            unsafe grpc_call_start_batch(storage.pointee.call, ops, count, tag(operation.rawValue), nil) == GRPC_CALL_OK
-        else {
-            takeBack()
-            return false
-        }
+        guard unsafe start(operation, ops, count) else { return false }
         state.outstanding += 1
         return true
+    }
+
+    private func start(_ operation: Operation, _ ops: UnsafePointer<grpc_op>?, _ count: Int) -> Bool {
+        let code = unsafe grpc_call_start_batch(storage.pointee.call, ops, count, tag(operation.rawValue), nil)
+        if code != GRPC_CALL_OK { takeBack() }
+        return code == GRPC_CALL_OK
     }
 
     // MARK: Completions

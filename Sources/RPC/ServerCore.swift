@@ -70,7 +70,7 @@ import Synchronization
         }
         unsafe grpc_server_start(server)
         for route in routes { core.poller.open(route) }
-        core.poller.queue.start(threads: max(1, configuration.pollingThreads))
+        core.poller.threads.start()
         return (core, addresses)
     }
 
@@ -135,7 +135,7 @@ import Synchronization
         // It must not speak of a server that is destroyed.
         await cancelling.value
         poller.callEnded()
-        await poller.queue.wait()
+        await poller.threads.wait()
         destroy()
     }
 
@@ -145,7 +145,7 @@ import Synchronization
         unsafe grpc_server_shutdown_and_notify(server, poller.queue.raw, drained.tag(0))
         _ = poller.queue.poll()
         poller.callEnded()
-        while poller.queue.poll() {}
+        while poller.queue.poll() != .end {}
         destroy()
     }
 

@@ -15,12 +15,10 @@ import Synchronization
     var statistics: MethodStatistics
 }
 
-/// A server's completion queue with its polling threads, and the count of calls that use it.
-///
-/// One queue for all threads: with one each, what one thread reads from a connection may belong to the queue of another,
-/// and going there costs. Measured with two threads and 64 calls in flight: 11 us of CPU a call against 14.
+/// A server's completion queue with the threads that serve it, and the count of calls that use it.
 @safe final class ServerPoller: Sendable {
-    let queue: CompletionQueue
+    let queue = CompletionQueue()
+    let threads: PollingThreads
     /// Calls that still owe or are owed a tag, and one for the server's own tag. Nothing can be started on the queue
     /// when it is 0, so then, and only then, the queue may be shut down.
     private let live = Atomic(1)
@@ -33,7 +31,7 @@ import Synchronization
     nonisolated(unsafe) private let server: OpaquePointer
 
     init(server: OpaquePointer, maxOpenCalls: Int) {
-        queue = CompletionQueue(name: "rpc-server")
+        threads = PollingThreads(name: "rpc-server", queue)
         self.maxOpenCalls = maxOpenCalls
         unsafe self.server = unsafe server
         unsafe grpc_server_register_completion_queue(server, queue.raw, nil)

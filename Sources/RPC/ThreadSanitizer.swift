@@ -5,10 +5,13 @@
 
     // Only in the build of scripts/sanitize: what the thread sanitizer must be told, so that what it reports is a race.
 
+    /// In this target; others, which are not looked at, have Synchronization's.
+    typealias Mutex = VisibleMutex
+
     /// Stands in for Synchronization's Mutex, whose locking the sanitizer does not see on Linux: it would call all that is
     /// under one a race. A POSIX mutex it knows.
     /// Unchecked: the value is only touched under the lock.
-    @safe package struct Mutex<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
+    @safe package struct VisibleMutex<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
         private let lock: UnsafeMutablePointer<pthread_mutex_t>
         private let value: UnsafeMutablePointer<Value>
 

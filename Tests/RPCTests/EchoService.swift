@@ -70,6 +70,23 @@ enum EchoService {
         case "gather":
             probe.gather { reply.succeed(request.name) }
             probe.add("gathered")
+        case "hold":
+            // As no handler should.
+            probe.add("held")
+            probe.block(until: "let go")
+            reply.succeed(request.name)
+        case "block":
+            PollingThread.blocking {
+                probe.add("blocked")
+                probe.block(until: "unblocked")
+            }
+            PollingThread.afterCalls { reply.succeed(request.name) }
+        case "later":
+            probe.add("taken")
+            PollingThread.afterCalls {
+                probe.add("taken before", count: probe.count("taken before") == 0 ? probe.count("taken") : 0)
+                reply.succeed(request.name)
+            }
         case "twice":
             reply.succeed(request.name)
             reply.succeed("again")

@@ -1,8 +1,9 @@
+import Glibc
 import RPC
 import Synchronization
 
 #if THREAD_SANITIZED
-    private typealias Mutex = RPC.Mutex
+    private typealias Mutex = RPC.VisibleMutex
 #endif
 
 /// What handlers report, and tests wait for.
@@ -11,7 +12,7 @@ final class Probe: Sendable {
     private let gathered = Mutex<[@Sendable () -> Void]>([])
     private let kept = Mutex<(@Sendable () -> Void)?>(nil)
 
-    func add(_ event: String) { counts.withLock { $0[event, default: 0] += 1 } }
+    func add(_ event: String, count: Int = 1) { counts.withLock { $0[event, default: 0] += count } }
     func count(_ event: String) -> Int { counts.withLock { $0[event, default: 0] } }
 
     /// Remembers what the test will do later; what was kept before is let go.
@@ -25,6 +26,12 @@ final class Probe: Sendable {
             defer { gathered = [] }
             return gathered
         }
+    }
+
+    /// Waits as handlers should not: by the thread.
+    func block(until event: String) {
+        let deadline = ContinuousClock.now + .seconds(30)
+        while count(event) == 0, ContinuousClock.now < deadline { usleep(1000) }
     }
 
     /// False when it did not happen in time.

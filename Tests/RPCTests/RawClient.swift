@@ -22,6 +22,9 @@ final class RawClient {
             }
         }
         guard status == 0 else { throw Failure(what: "connect: \(errno)") }
+        // What is sent is there at once, as of every gRPC library.
+        var yes: CInt = 1
+        unsafe setsockopt(socket, CInt(IPPROTO_TCP), TCP_NODELAY, &yes, socklen_t(MemoryLayout<CInt>.size))
         guard saysHello else { return }
         try write(Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + frame(type: 4, flags: 0, stream: 0, []))
     }
