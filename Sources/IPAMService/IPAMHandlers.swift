@@ -85,7 +85,8 @@ extension Writer {
             },
             encode: { (page: BindingPage, arena) in unsafe page.wire(in: arena) },
             complete: { listing, _, reply in
-                reply.complete { () throws(IPAMError) in try self.page(listing) }
+                // Where few of very many bindings match, that takes its time.
+                PollingThread.blocking { reply.complete { () throws(IPAMError) in try self.page(listing) } }
             })
         // The history is the store's: read on a thread that may wait.
         unsafe service.unary(

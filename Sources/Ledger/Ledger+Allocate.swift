@@ -4,7 +4,8 @@ import IPAMModel
 // Allocate: promises 1 (unique) and 2 (fixed).
 extension Ledger {
     mutating func allocate(_ request: AllocateRequest, at now: Timestamp) throws(IPAMError) -> Outcome {
-        guard Set(request.addresses.map(\.family)).count == request.addresses.count else {
+        guard request.addresses.count < 2 || Set(request.addresses.map(\.family)).count == request.addresses.count
+        else {
             throw .invalidField("addresses", "name at most one address of each family")
         }
         if let mac = request.mac, mac.isMulticast || mac.isZero {
@@ -21,7 +22,7 @@ extension Ledger {
         if let attachment = request.attachment { binding.activate(attachment) }
         let revision = nextRevision()
         binding.id = revision
-        take(binding.assignments.map(\.address), in: index)
+        take(binding.assignments.lazy.map(\.address), in: index)
         noteCopy(of: &binding, keptBy: request.copyKeeper, at: now)
         return add(binding, revision: revision, at: now)
     }
@@ -74,7 +75,7 @@ extension Ledger {
         if !vacated.isEmpty || binding.assignments != old.assignments {
             let kept = Set(old.assignments.map(\.address))
             guard let index = spaceIndexes[binding.pool] else { throw .poolNotFound(binding.pool) }
-            take(binding.assignments.map(\.address).filter { !kept.contains($0) }, in: index)
+            take(binding.assignments.lazy.map(\.address).filter { !kept.contains($0) }, in: index)
         }
         binding = put(binding, in: slot, revision: revision, at: now)
         for address in vacated {
@@ -169,7 +170,7 @@ extension Ledger {
     }
 
     /// Addresses that were freed are so no longer.
-    private mutating func take(_ addresses: [IPAddress], in index: Int) {
+    private mutating func take(_ addresses: some Sequence<IPAddress>, in index: Int) {
         for address in addresses {
             if let freed = spaces[index]?.freed(address) { removeFreed(freed) }
         }

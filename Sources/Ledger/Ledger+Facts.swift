@@ -157,12 +157,12 @@ extension Ledger {
         }
         if old?.active?.containerID != new?.active?.containerID || old?.target?.containerID != new?.target?.containerID
         {
-            for container in old?.containers ?? [] { containers.remove(slot, of: container) }
-            for container in new?.containers ?? [] { containers.add(slot, of: container) }
+            old?.forEachCarrier { if !$0.containerID.isEmpty { containers.remove(slot, of: $0.containerID) } }
+            new?.forEachCarrier { if !$0.containerID.isEmpty { containers.add(slot, of: $0.containerID) } }
         }
         if old?.active?.node != new?.active?.node || old?.target?.node != new?.target?.node {
-            for node in old?.nodes ?? [] { forget(slot, onNode: node) }
-            for node in new?.nodes ?? [] { nodes[node, default: []].insert(slot) }
+            old?.forEachCarrier { forget(slot, onNode: $0.node) }
+            new?.forEachCarrier { nodes[$0.node, default: []].insert(slot) }
         }
         if (old?.target == nil) != (new?.target == nil) {
             if new?.target == nil { migratingSlots.remove(slot) } else { migratingSlots.insert(slot) }
@@ -237,11 +237,9 @@ extension Binding {
         }
     }
 
-    /// The containers of its attachments.
-    fileprivate var containers: [String] {
-        [active?.containerID, target?.containerID].compactMap { $0.flatMap { $0.isEmpty ? nil : $0 } }
+    /// An array of them would be made and forgotten with every change.
+    fileprivate func forEachCarrier(_ body: (Attachment) -> Void) {
+        if let active { body(active) }
+        if let target { body(target) }
     }
-
-    /// The nodes of its attachments.
-    fileprivate var nodes: [String] { [active?.node, target?.node].compactMap { $0 } }
 }
