@@ -5,15 +5,27 @@ import Ledger
 // Reads answer from the last committed state.
 
 extension Writer {
+    /// With the revision that it had at first: what changes while it is put together is told to who watches from there.
     package func page(_ listing: BindingListing) throws(IPAMError) -> BindingPage {
+        try page(listing, lookingAt: 4096)
+    }
+
+    /// Others get at the ledger after each `most` bindings that were looked at.
+    func page(_ listing: BindingListing, lookingAt most: Int) throws(IPAMError) -> BindingPage {
         try checkIsCurrent()
-        return try read { ledger, _ throws(IPAMError) in
-            let (bindings, token) = try ledger.bindings(
-                matching: listing.filter, after: listing.pageToken, limit: listing.pageSize)
-            return BindingPage(
-                bindings: bindings.map { ledger.described($0) }, nextPageToken: token,
-                revision: ledger.committedRevision)
-        }
+        var page = BindingPage(
+            bindings: [], nextPageToken: listing.pageToken, revision: read { ledger, _ in ledger.committedRevision })
+        repeat {
+            let (size, token) = (page.bindings.count, page.nextPageToken)
+            let step = try read { ledger, _ throws(IPAMError) in
+                let (bindings, token) = try ledger.bindings(
+                    matching: listing.filter, after: token, limit: listing.pageSize - size, lookingAt: most)
+                return (bindings: bindings.map { ledger.described($0) }, token: token)
+            }
+            page.bindings += step.bindings
+            page.nextPageToken = step.token
+        } while page.bindings.count < listing.pageSize && page.nextPageToken != nil
+        return page
     }
 
     /// The binding of an owner or of an address; NOT_FOUND tells of a quarantined address who had it.

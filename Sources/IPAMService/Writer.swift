@@ -202,7 +202,8 @@ package final class Writer: Sendable {
     private func runBatches(_ gathering: inout Gathering) -> () -> Void {
         while true {
             let batching = store.withLock { $0.batching }
-            PollingThread.blocking { gathering.wait { queue.withLock(\.waiting.count) } }
+            // Where this thread takes the calls itself, none comes while it waits.
+            if !PollingThread.takesCalls { gathering.wait { queue.withLock(\.waiting.count) } }
             let batch = queue.withLock { queue in
                 queue.isDraining = !queue.waiting.isEmpty
                 return queue.waiting.takeBatch(atMost: batching.mostChanges)

@@ -23,14 +23,21 @@ extension Ledger {
     }
 
     /// A page of bindings in a stable order; `token` nil on the last page. Throws on a token that is none of its own.
+    ///
+    /// Where the filter names neither an object nor a node, not more than `most` bindings are looked at: then a page may
+    /// have fewer than `limit`, or none, and is not the last.
     package func bindings(
-        matching filter: BindingFilter, after token: String?, limit: Int
+        matching filter: BindingFilter, after token: String?, limit: Int, lookingAt most: Int = .max
     ) throws(IPAMError) -> (bindings: [Binding], token: String?) {
         let start = try token.map { (token) throws(IPAMError) in try firstSlot(of: token) } ?? 0
         if let few = candidates(for: filter) {
             return page(of: few.lazy.filter { $0 >= start }, matching: filter, limit: limit)
         }
-        return page(of: start..<max(start, slots.count), matching: filter, limit: limit)
+        let end = max(start, slots.count)
+        let (next, isFar) = start.addingReportingOverflow(most)
+        if isFar || next >= end { return page(of: start..<end, matching: filter, limit: limit) }
+        let page = page(of: start..<next, matching: filter, limit: limit)
+        return (page.bindings, page.token ?? self.token(at: next))
     }
 
     private func page(
@@ -39,7 +46,7 @@ extension Ledger {
         var page: [Binding] = []
         for slot in candidates {
             guard let binding = committedBinding(in: slot), filter.matches(binding) else { continue }
-            if page.count >= max(1, limit) { return (page, "\(firstRevision)-\(slot)") }
+            if page.count >= max(1, limit) { return (page, token(at: slot)) }
             page.append(binding)
         }
         return (page, nil)
@@ -125,6 +132,8 @@ extension Ledger {
         candidates.formUnion(batch.firstTouch.keys)
         return candidates.sorted()
     }
+
+    private func token(at slot: Int) -> String { "\(firstRevision)-\(slot)" }
 
     private func firstSlot(of token: String) throws(IPAMError) -> Int {
         let parts = token.split(separator: "-", omittingEmptySubsequences: false)

@@ -110,14 +110,21 @@ package final class PollingThread {
 
     /// Runs `body` on this thread once it has taken all calls that have come; at once where it takes none.
     package static func afterCalls(_ body: @escaping () -> Void) {
-        if let thread = current, thread.polls { thread.putOff.append(body) } else { body() }
+        if takesCalls, let thread = current { thread.putOff.append(body) } else { body() }
     }
 
-    /// Runs `body`, which may block: if it does so for long, calls are taken on another thread.
+    /// Whether calls are taken on this thread: then nobody takes any while it works.
+    package static var takesCalls: Bool { current.map { $0.polls && !$0.isBlocked } ?? false }
+
+    /// Runs `body`, which may block: if it does so for long, calls are taken on another thread. What was put off is done
+    /// before: it would have to wait.
     package static func blocking<Value, Failure: Error>(
         _ body: () throws(Failure) -> Value
     ) throws(Failure) -> Value {
-        guard let thread = current, thread.polls, !thread.isBlocked else { return try body() }
+        guard takesCalls, let thread = current else { return try body() }
+        thread.doWhatIsPutOff()
+        // Which may have blocked, too.
+        guard thread.polls else { return try body() }
         thread.isBlocked = true
         var result: Result<Value, Failure>?
         thread.polls = thread.threads.block { result = Result { () throws(Failure) in try body() } }
@@ -137,15 +144,17 @@ package final class PollingThread {
             // ev_epoll1_linux.cc).
             if polled == .nothing { polled = queue.poll(until: gpr_time_0(GPR_CLOCK_MONOTONIC)) }
         }
-        if polled != .event {
-            callsSince = 0
-            while !putOff.isEmpty {
-                let work = putOff
-                putOff = []
-                for body in work { body() }
-            }
-        }
+        if polled != .event { doWhatIsPutOff() }
         return polled != .end
+    }
+
+    private func doWhatIsPutOff() {
+        callsSince = 0
+        while !putOff.isEmpty {
+            let work = putOff
+            putOff = []
+            for body in work { body() }
+        }
     }
 
     private static let key: pthread_key_t = {

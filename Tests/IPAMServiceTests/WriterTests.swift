@@ -71,6 +71,29 @@ private final class NarrowStore: LedgerStore {
         store.close(the: false)
     }
 
+    @Test func `a page is whole though the ledger is let go of in between`() async throws {
+        for number in 1...30 {
+            var owner = Self.owner("vm-\(number)")
+            // Three are another's: among the first, in the middle, and the last.
+            if number == 2 || number == 15 || number == 30 { owner.namespace = "b" }
+            _ = try await writer.submit(.allocate(AllocateRequest(owner: owner)))
+        }
+        for (size, most) in [(1, 1), (2, 7), (3, 4), (10, 30), (10, 31)] {
+            var names: [String] = []
+            var token: String?
+            repeat {
+                let listing = BindingListing(
+                    filter: BindingFilter(namespace: "b"), pageSize: size, pageToken: token)
+                let page = try writer.page(listing, lookingAt: most)
+                // Only the last may have fewer.
+                #expect(page.bindings.count == size || page.nextPageToken == nil)
+                names += page.bindings.map(\.binding.owner.name)
+                token = page.nextPageToken
+            } while token != nil
+            #expect(names == ["vm-2", "vm-15", "vm-30"], "pages of \(size), \(most) at once")
+        }
+    }
+
     @Test func `while the answers of a full commit are given, whoever calls next leads`() async {
         let (begun, answered) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
         let wasAnswered = Mutex<DispatchTimeoutResult?>(nil)

@@ -52,6 +52,32 @@ import Testing
         #expect((250...257).contains(taken))
     }
 
+    @Test func `nor does it wait for what blocks`() async throws {
+        let probe = Probe()
+        let server = try RPCServer(
+            configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
+        let address = try server.start()[0]
+        let clients = try (0..<3).map { _ in try RawClient(address) }
+        for client in clients {
+            try client.allocate("here", "hello", stream: 1)
+            #expect(try client.reads("hello"))
+        }
+        try clients[0].allocate("hold", "held", stream: 3)
+        #expect(await probe.wait(for: "held"))
+        try clients[1].allocate("later", "put-off", stream: 3)
+        try clients[2].allocate("block", "blocked", stream: 3)
+        probe.add("let go")
+        #expect(await probe.wait(for: "blocked"))
+        #expect(try clients[1].reads("put-off"))
+        probe.add("unblocked")
+        #expect(try clients[2].reads("blocked"))
+        // And the threads go on.
+        try clients[0].allocate("later", "again", stream: 5)
+        #expect(try clients[0].reads("again"))
+        for client in clients { client.close() }
+        await server.shutdown(grace: .seconds(5))
+    }
+
     /// How many of the calls, all of which are there when the server goes on, are taken before what the first puts off.
     private func takenBeforeWhatWasPutOff(ofClients clients: Int, calls: Int) async throws -> Int {
         let probe = Probe()
