@@ -4,8 +4,7 @@ import IPAMModel
 // Allocate: promises 1 (unique) and 2 (fixed).
 extension Ledger {
     mutating func allocate(_ request: AllocateRequest, at now: Timestamp) throws(IPAMError) -> Outcome {
-        guard request.addresses.count < 2 || Set(request.addresses.map(\.family)).count == request.addresses.count
-        else {
+        guard Set(request.addresses.map(\.family)).count == request.addresses.count else {
             throw .invalidField("addresses", "name at most one address of each family")
         }
         if let mac = request.mac, mac.isMulticast || mac.isZero {

@@ -33,11 +33,9 @@ extension Ledger {
         if let few = candidates(for: filter) {
             return page(of: few.lazy.filter { $0 >= start }, matching: filter, limit: limit)
         }
-        let end = max(start, slots.count)
-        let (next, isFar) = start.addingReportingOverflow(most)
-        if isFar || next >= end { return page(of: start..<end, matching: filter, limit: limit) }
-        let page = page(of: start..<next, matching: filter, limit: limit)
-        return (page.bindings, page.token ?? self.token(at: next))
+        let end = start + min(most, slots.count - start)
+        let page = page(of: start..<end, matching: filter, limit: limit)
+        return (page.bindings, page.token ?? (end < slots.count ? self.token(at: end) : nil))
     }
 
     private func page(

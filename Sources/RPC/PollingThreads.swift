@@ -12,7 +12,6 @@ import Syscalls
     /// Longer than a commit takes that writes to a solid state disk.
     private static let moment = Duration.milliseconds(2)
 
-    private let name: String
     private let queue: CompletionQueue
     /// Changed by the thread that polls, each time that it begins what may block (then odd) and has come to its end; and by the
     /// other, when that takes its place.
@@ -24,16 +23,13 @@ import Syscalls
     private let running = Atomic(2)
     private let ended = Latch()
 
-    init(name: String, _ queue: CompletionQueue) {
-        self.name = name
-        self.queue = queue
-    }
+    init(_ queue: CompletionQueue) { self.queue = queue }
 
     /// Real threads: they block, where the cooperative pool's must not.
     func start() {
         for index in 0..<2 {
             let run: @Sendable () -> Void = { [self] in
-                unsafe cgrpc_set_thread_name("\(name)-\(index)")
+                unsafe cgrpc_set_thread_name("rpc-server-\(index)")
                 PollingThread.withCurrent(PollingThread(of: self, polls: index == 0)) { serve($0) }
                 if running.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { ended.open() }
             }
@@ -59,7 +55,7 @@ import Syscalls
             let seen = turn.load(ordering: .sequentiallyConsistent)
             let isRung = wake.wait(Self.moment)
             if isRung || turn.load(ordering: .sequentiallyConsistent) != seen { continue }
-            if isBlocked(seen) {
+            if mayBeBlocked(seen) {
                 if advance(from: seen) { return true }
             } else {
                 // Nothing has begun in this moment: who polls waits for calls.
@@ -76,19 +72,18 @@ import Syscalls
         return false
     }
 
-    private func isBlocked(_ turn: UInt) -> Bool { turn % 2 == 1 }
+    private func mayBeBlocked(_ turn: UInt) -> Bool { turn % 2 == 1 }
 
-    /// False where another has been faster.
-    private func advance(from seen: UInt) -> Bool {
-        turn.compareExchange(expected: seen, desired: seen &+ 1, ordering: .sequentiallyConsistent).exchanged
-    }
-
-    /// From the thread that polls; returns whether it still does.
-    fileprivate func block(_ body: () -> Void) -> Bool {
+    /// From the thread that polls, when it begins what may block.
+    fileprivate func begin() -> UInt {
         let begun = turn.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue
         if isAsleep.load(ordering: .sequentiallyConsistent) { wake.ring() }
-        body()
-        return advance(from: begun)
+        return begun
+    }
+
+    /// Ends what began, or takes the place of who began it. False where the other has been faster.
+    fileprivate func advance(from begun: UInt) -> Bool {
+        turn.compareExchange(expected: begun, desired: begun &+ 1, ordering: .sequentiallyConsistent).exchanged
     }
 }
 
@@ -126,11 +121,12 @@ package final class PollingThread {
         // Which may have blocked, too.
         guard thread.polls else { return try body() }
         thread.isBlocked = true
-        var result: Result<Value, Failure>?
-        thread.polls = thread.threads.block { result = Result { () throws(Failure) in try body() } }
-        thread.isBlocked = false
-        guard let result else { preconditionFailure("block runs its body") }
-        return try result.get()
+        let begun = thread.threads.begin()
+        defer {
+            thread.polls = thread.threads.advance(from: begun)
+            thread.isBlocked = false
+        }
+        return try body()
     }
 
     /// Takes one event, or does what was put off; false at the end of the queue.

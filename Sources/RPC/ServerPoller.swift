@@ -31,7 +31,7 @@ import Synchronization
     nonisolated(unsafe) private let server: OpaquePointer
 
     init(server: OpaquePointer, maxOpenCalls: Int) {
-        threads = PollingThreads(name: "rpc-server", queue)
+        threads = PollingThreads(queue)
         self.maxOpenCalls = maxOpenCalls
         unsafe self.server = unsafe server
         unsafe grpc_server_register_completion_queue(server, queue.raw, nil)

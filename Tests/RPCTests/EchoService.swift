@@ -80,6 +80,7 @@ enum EchoService {
                 probe.add("blocked")
                 probe.block(until: "unblocked")
             }
+            if !PollingThread.takesCalls { probe.add("turn lost") }
             PollingThread.afterCalls { reply.succeed(request.name) }
         case "later":
             probe.add("taken")

@@ -11,6 +11,8 @@ import Testing
             probe.add("unblocked")
             let answer = try await blocked
             #expect(answer == "first")
+            // Or two would take them.
+            #expect(probe.count("turn lost") == 1)
         }
     }
 
