@@ -165,8 +165,9 @@ let package = Package(
         .target(
             name: "StoreOptions",
             dependencies: [
-                "EtcdStore", "LedgerStore", "Program", "RPC",
+                "EtcdStore", "LedgerStore", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
         .executableTarget(
             name: "holdfast-server",

@@ -17,16 +17,16 @@ import Synchronization
     /// At most what a page of the ledger, or a fragment of a watch, takes.
     private static let largestMessage = 32 << 20
 
-    private let channels: [RPCChannel]
-    private let user: (name: String, password: String)?
+    private let channels: [RotatingChannel]
+    private let user: (name: String, password: @Sendable () -> String)?
     private let state = Mutex(State())
 
     /// Connects with the first call. Throws `.failed` where the credentials cannot be used.
     init(_ configuration: EtcdConfiguration) throws(StoreError) {
         do throws(RPCError) {
             channels = try configuration.endpoints.map { (endpoint) throws(RPCError) in
-                try RPCChannel(
-                    target: endpoint, credentials: configuration.credentials, maxMessageBytes: Self.largestMessage)
+                try RotatingChannel(
+                    target: endpoint, maxMessageBytes: Self.largestMessage, credentials: configuration.credentials)
             }
         } catch {
             throw StoreError(.failed, "etcd cannot be reached: \(error)")
@@ -97,7 +97,7 @@ import Synchronization
         var (index, metadata) = try member(timeout: .seconds(2))
         // rpctypes.MetadataRequireLeaderKey: a member that is cut off from the others ends the watch, and is not silent.
         metadata.append("hasleader", "true")
-        let responses = unsafe channels[index].subscription(
+        let responses = unsafe channels[index].current.subscription(
             cmessages_etcdserverpb_watch(), (),
             encode: { _, arena in
                 let create = unsafe arena.make(Etcd.WatchCreateRequest.self)
@@ -131,7 +131,7 @@ import Synchronization
         while true {
             let (index, metadata) = try member(timeout: timeout)
             do throws(RPCStatus) {
-                return unsafe try channels[index].waitingUnary(
+                return unsafe try channels[index].current.waitingUnary(
                     service, (), encode: { _, arena in unsafe request(arena) }, decode: response,
                     isStreaming: isStreaming, metadata: metadata, timeout: timeout)
             } catch {
@@ -153,12 +153,12 @@ import Synchronization
         guard let user else { return (index, metadata) }
         if token == nil {
             do throws(RPCStatus) {
-                token = unsafe try channels[index].waitingUnary(
+                token = unsafe try channels[index].current.waitingUnary(
                     cmessages_etcdserverpb_auth(), user,
                     encode: { user, arena in
                         let message = unsafe arena.make(Etcd.AuthenticateRequest.self)
                         unsafe message.pointee.name = unsafe arena.string(user.name)
-                        unsafe message.pointee.password = unsafe arena.string(user.password)
+                        unsafe message.pointee.password = unsafe arena.string(user.password())
                         return unsafe message
                     },
                     decode: { (answer: UnsafePointer<Etcd.AuthenticateResponse>) throws(RPCStatus) in

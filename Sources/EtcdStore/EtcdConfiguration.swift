@@ -4,9 +4,10 @@ package import RPC
 package struct EtcdConfiguration: Sendable {
     /// HOST:PORT of each member.
     package var endpoints: [String]
-    package var credentials: ChannelCredentials
-    /// Of etcd's own users; nil where its authentication is off.
-    package var user: (name: String, password: String)?
+    /// Asked for each call: whoever renews them does so while this runs as well.
+    package var credentials: @Sendable () -> ChannelCredentials
+    /// Of etcd's own users; nil where its authentication is off. The password is asked for whenever etcd wants it.
+    package var user: (name: String, password: @Sendable () -> String)?
     /// What every key of this installation begins with; ends with `/`.
     package var prefix: String
     /// How long a leader that says nothing stays the leader. etcd makes it two seconds at least.
@@ -16,8 +17,9 @@ package struct EtcdConfiguration: Sendable {
     package static let defaultLease = Duration.seconds(5)
 
     package init(
-        endpoints: [String], credentials: ChannelCredentials = .insecure,
-        user: (name: String, password: String)? = nil, prefix: String = defaultPrefix, lease: Duration = defaultLease
+        endpoints: [String], credentials: @escaping @Sendable () -> ChannelCredentials = { .insecure },
+        user: (name: String, password: @Sendable () -> String)? = nil, prefix: String = defaultPrefix,
+        lease: Duration = defaultLease
     ) {
         self.endpoints = endpoints
         self.credentials = credentials

@@ -6,19 +6,12 @@ import Synchronization
 /// The connections to the servers that a client was told of, and to one that they have named as the leader.
 final class ServerChannels: Sendable {
     private struct State {
-        var channels: [String: RPCChannel]
+        var channels: [String: RotatingChannel]
         /// All that are known, those that were given first.
         var addresses: [String]
         var current: Int = 0
-        /// What the channels were made with.
-        var credentials: ChannelCredentials
-        /// Of credentials before: their calls go on.
-        var retiring: [RPCChannel] = []
         var isClosed = false
     }
-
-    /// For a call that has taken a channel, and not begun yet, when another took its place.
-    private static let handover = Duration.seconds(10)
 
     private let credentials: @Sendable () -> ChannelCredentials
     private let given: Int
@@ -32,22 +25,26 @@ final class ServerChannels: Sendable {
             if !addresses.contains(address) { addresses.append(address) }
         }
         if addresses.isEmpty { addresses = [list] }
-        var channels: [String: RPCChannel] = [:]
-        let first = credentials()
-        for address in addresses { channels[address] = try Self.channel(address, first) }
+        var channels: [String: RotatingChannel] = [:]
+        for address in addresses {
+            do throws(RPCError) {
+                channels[address] = try RotatingChannel(target: address, credentials: credentials)
+            } catch {
+                throw IPAMError(.unavailable, .noAnswer, "\(error)")
+            }
+        }
         self.credentials = credentials
         given = addresses.count
-        state = Mutex(State(channels: channels, addresses: addresses, credentials: first))
+        state = Mutex(State(channels: channels, addresses: addresses))
     }
 
     var current: (address: String, channel: RPCChannel) {
-        let credentials = credentials()
-        return state.withLock { state in
-            if credentials != state.credentials { renew(&state, with: credentials) }
+        let (address, channel) = state.withLock { state in
             let address = state.addresses[state.current]
             guard let channel = state.channels[address] else { preconditionFailure("every address has a channel") }
             return (address, channel)
         }
+        return (address, channel.current)
     }
 
     var areSeveral: Bool { state.withLock { $0.addresses.count > 1 } }
@@ -67,7 +64,7 @@ final class ServerChannels: Sendable {
     func turn(from address: String, because failure: IPAMError) -> Bool {
         guard mayHelp(with: failure) else { return false }
         let leader = failure.reason == .notLeader ? failure.metadata["leader"].flatMap { $0 == "" ? nil : $0 } : nil
-        let (knows, old) = state.withLock { state -> (Bool, RPCChannel?) in
+        let (knows, old) = state.withLock { state -> (Bool, RotatingChannel?) in
             // Another call has turned already.
             guard !state.isClosed, state.addresses[state.current] == address else { return (true, nil) }
             guard let leader, leader != address else {
@@ -78,11 +75,12 @@ final class ServerChannels: Sendable {
                 state.current = index
                 return (true, nil)
             }
-            guard let channel = try? Self.channel(leader, credentials(for: leader, in: state)) else {
-                return (false, nil)
-            }
+            guard
+                let channel = try? RotatingChannel(
+                    target: leader, credentials: credentials(for: leader, in: state))
+            else { return (false, nil) }
             // One at most that was not given, so that old leaders do not pile up.
-            var old: RPCChannel?
+            var old: RotatingChannel?
             if state.addresses.count > given { old = state.channels.removeValue(forKey: state.addresses.removeLast()) }
             state.channels[leader] = channel
             state.addresses.append(leader)
@@ -93,35 +91,17 @@ final class ServerChannels: Sendable {
         return knows
     }
 
-    /// New calls go over new connections; those that are open end on the old ones.
-    private func renew(_ state: inout State, with credentials: ChannelCredentials) {
-        guard !state.isClosed else { return }
-        state.credentials = credentials
-        var channels: [String: RPCChannel] = [:]
-        for (index, address) in state.addresses.enumerated() {
-            let credentials = index < given ? credentials : self.credentials(for: address, in: state)
-            // What the core cannot use is tried again when it changes.
-            channels[address] = (try? Self.channel(address, credentials)) ?? state.channels[address]
-        }
-        let old = state.channels.values.filter { old in !channels.values.contains { $0 === old } }
-        state.channels = channels
-        state.retiring += old
-        for channel in old { Task { await retire(channel) } }
-    }
-
-    private func retire(_ channel: RPCChannel) async {
-        try? await Task.sleep(for: Self.handover)
-        await channel.close(cancelling: false)
-        state.withLock { $0.retiring.removeAll { $0 === channel } }
-    }
-
     /// A leader that is named by its IP address, as a pod's is, which no certificate is for, shows that of the name that this
     /// client was given, or of this machine where it speaks to a server on it.
-    private func credentials(for leader: String, in state: State) -> ChannelCredentials {
-        guard case .tls(let roots, let chain, let key, nil) = state.credentials, Self.address(of: leader) != nil,
+    private func credentials(for leader: String, in state: State) -> @Sendable () -> ChannelCredentials {
+        guard Self.address(of: leader) != nil,
             let name = state.addresses.prefix(given).first(where: { Self.address(of: $0)?.isLoopback ?? true })
-        else { return state.credentials }
-        return .tls(roots: roots, certificateChain: chain, privateKey: key, serverName: Self.host(of: name))
+        else { return credentials }
+        return { [credentials] in
+            let credentials = credentials()
+            guard case .tls(let roots, let chain, let key, nil) = credentials else { return credentials }
+            return .tls(roots: roots, certificateChain: chain, privateKey: key, serverName: Self.host(of: name))
+        }
     }
 
     /// Of HOST:PORT.
@@ -135,19 +115,9 @@ final class ServerChannels: Sendable {
     func close() async {
         let channels = state.withLock { state in
             state.isClosed = true
-            return Array(state.channels.values) + state.retiring
+            return Array(state.channels.values)
         }
         for channel in channels { await channel.close() }
-    }
-
-    private static func channel(
-        _ address: String, _ credentials: ChannelCredentials
-    ) throws(IPAMError) -> RPCChannel {
-        do throws(RPCError) {
-            return try RPCChannel(target: address, credentials: credentials)
-        } catch {
-            throw IPAMError(.unavailable, .noAnswer, "\(error)")
-        }
     }
 }
 

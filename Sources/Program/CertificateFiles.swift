@@ -13,6 +13,8 @@ package final class CertificateFiles: Service, Sendable {
         /// Files that are kept out, so that it is said once.
         var refused: TLSMaterial?
         var looked = ContinuousClock.now
+        /// Whether `run` looks.
+        var isRunning = false
     }
 
     /// Between two looks at the files.
@@ -38,41 +40,54 @@ package final class CertificateFiles: Service, Sendable {
         state = Mutex(State(current: material))
     }
 
-    /// What the files held when they were good last.
+    /// What the files held when they were good last. While `run` looks at them it reads none, so that who shakes hands never
+    /// waits for a disk.
     package var current: TLSMaterial {
-        state.withLock { state in
-            if .now - state.looked >= Self.interval { look(&state) }
-            return state.current
+        let (material, isDue) = state.withLock { state in
+            (state.current, !state.isRunning && .now - state.looked >= Self.interval)
         }
+        guard isDue else { return material }
+        look()
+        return state.withLock(\.current)
     }
 
-    /// Looks now and then also while nobody asks, so that files that are no good are logged when they come. Until graceful
-    /// shutdown.
+    /// For a client: without authorities it believes the system's, and without a certificate it shows none.
+    package var channelCredentials: ChannelCredentials {
+        let material = current
+        return .tls(
+            roots: material.authorities, certificateChain: chain.map { _ in material.certificateChain },
+            privateKey: key.map { _ in material.privateKey })
+    }
+
+    /// Looks now and then, so that files that are no good are logged when they come. Until graceful shutdown.
     package func run() async {
+        state.withLock { $0.isRunning = true }
         await cancelWhenGracefulShutdown {
-            while (try? await Task.sleep(for: Self.interval)) != nil { _ = self.current }
+            while (try? await Task.sleep(for: Self.interval)) != nil { self.look() }
         }
+        state.withLock { $0.isRunning = false }
     }
 
-    private func look(_ state: inout State) {
-        state.looked = .now
+    private func look() {
+        let (current, refused) = state.withLock { state in
+            state.looked = .now
+            return (state.current, state.refused)
+        }
         // Read twice: between two files of the first time they may have been replaced.
-        guard let material = try? Self.read(chain, key, authorities),
-            material != state.current, material != state.refused,
+        guard let material = try? Self.read(chain, key, authorities), material != current, material != refused,
             material == (try? Self.read(chain, key, authorities))
         else { return }
+        let metadata: Logger.Metadata = ["file": "\(chain ?? authorities ?? "")"]
         do throws(UnusableCertificate) {
             try material.check(chain, authorities)
-            state.current = material
-            state.refused = nil
+            state.withLock { ($0.current, $0.refused) = (material, nil) }
             log.notice(
-                "certificates read anew",
-                metadata: ["file": "\(chain ?? authorities ?? "")", "expires": "\(material.expiry ?? "")"])
+                "certificates read anew", metadata: metadata.merging(["expires": "\(material.expiry ?? "")"]) { $1 })
         } catch {
-            state.refused = material
+            state.withLock { $0.refused = material }
             log.error(
                 "new certificates are kept out, those before are used on",
-                metadata: ["file": "\(chain ?? authorities ?? "")", "reason": "\(error.reason)"])
+                metadata: metadata.merging(["reason": "\(error.reason)"]) { $1 })
         }
     }
 

@@ -48,21 +48,14 @@ package struct CredentialOptions: ParsableArguments {
     package struct Current: Sendable {
         /// Nil without TLS.
         package var files: CertificateFiles?
-        package var hasCertificate: Bool
-        private var tokenFile: TokenFile?
+        private var tokenFile: SecretFile?
 
-        fileprivate init(_ files: CertificateFiles?, hasCertificate: Bool, _ tokenFile: TokenFile?) {
+        fileprivate init(_ files: CertificateFiles?, _ tokenFile: SecretFile?) {
             self.files = files
-            self.hasCertificate = hasCertificate
             self.tokenFile = tokenFile
         }
 
-        package var credentials: ChannelCredentials {
-            guard let material = files?.current else { return .insecure }
-            return .tls(
-                roots: material.authorities, certificateChain: hasCertificate ? material.certificateChain : nil,
-                privateKey: hasCertificate ? material.privateKey : nil)
-        }
+        package var credentials: ChannelCredentials { files?.channelCredentials ?? .insecure }
 
         package var token: String? { tokenFile?.current }
     }
@@ -72,7 +65,8 @@ package struct CredentialOptions: ParsableArguments {
         let files = try tlsCa.map {
             try CertificateFiles(chain: tlsCert, key: tlsKey, authorities: $0, log: log)
         }
-        return Current(files, hasCertificate: tlsCert != nil, try tokenFile.map(TokenFile.init))
+        return Current(
+            files, try tokenFile.map { try SecretFile(path: $0, kind: "token", option: "--token-file") })
     }
 }
 

@@ -25,6 +25,8 @@ import Syscalls
         var calls: [ObjectIdentifier: ClientCall] = [:]
     }
 
+    package static let usualMessageBytes = 16 << 20
+
     // nonisolated(unsafe): the core synchronises it itself.
     nonisolated(unsafe) private let channel: OpaquePointer
     private let queue: CompletionQueue
@@ -37,7 +39,7 @@ import Syscalls
     /// `target` is `host:port`, `[v6]:port`, `unix:/path`, or `ipv4:a:p,b:p` for several. Connects with the first call;
     /// a server that cannot be reached fails calls with UNAVAILABLE.
     package init(
-        target: String, credentials: ChannelCredentials = .insecure, maxMessageBytes: Int = 16 << 20
+        target: String, credentials: ChannelCredentials = .insecure, maxMessageBytes: Int = usualMessageBytes
     ) throws(RPCError) {
         RPCRuntime.start()
         guard let core = unsafe credentials.makeCore() else { throw .credentials("certificate or key cannot be used") }

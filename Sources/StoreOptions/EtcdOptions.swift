@@ -1,8 +1,7 @@
 package import ArgumentParser
 package import EtcdStore
-import Foundation
-import Program
-import RPC
+package import Logging
+package import Program
 
 /// What belongs to `--store etcd:URL,URL,…`.
 package struct EtcdOptions: ParsableArguments {
@@ -48,30 +47,23 @@ package struct EtcdOptions: ParsableArguments {
         }
     }
 
-    /// Of `URL,URL,…`. Throws `ValidationError`, and `Failure` where a file cannot be read.
-    package func configuration(urls: some StringProtocol) throws -> EtcdConfiguration {
+    /// Of `URL,URL,…`, and the certificate files, which are to be looked at as long as the program runs; nil without TLS.
+    /// Throws `ValidationError`, and `Failure` where a file cannot be read or used.
+    package func configuration(
+        urls: some StringProtocol, log: Logger
+    ) throws -> (configuration: EtcdConfiguration, files: CertificateFiles?) {
         guard let (endpoints, isTLS) = EtcdConfiguration.endpoints(of: urls) else {
             throw ValidationError(
                 "--store etcd:\(urls): give etcd:http://HOST:PORT,http://HOST:PORT,… or the same with https")
         }
         var configuration = EtcdConfiguration(
             endpoints: endpoints, prefix: etcdPrefix, lease: .seconds(etcdLease))
-        if isTLS {
-            configuration.credentials = .tls(
-                roots: try etcdCa.map(read), certificateChain: try etcdCert.map(read), privateKey: try etcdKey.map(read)
-            )
-        }
+        let files = isTLS ? try CertificateFiles(chain: etcdCert, key: etcdKey, authorities: etcdCa, log: log) : nil
+        if let files { configuration.credentials = { files.channelCredentials } }
         if let etcdUser, let etcdPasswordFile {
-            configuration.user = (etcdUser, try read(etcdPasswordFile).trimmingCharacters(in: .newlines))
+            let password = try SecretFile(path: etcdPasswordFile, kind: "password", option: "--etcd-password-file")
+            configuration.user = (etcdUser, { password.current })
         }
-        return configuration
-    }
-
-    private func read(_ path: String) throws -> String {
-        do {
-            return try String(contentsOfFile: path, encoding: .utf8)
-        } catch {
-            throw Failure("\(path): \(error.localizedDescription)")
-        }
+        return (configuration, files)
     }
 }

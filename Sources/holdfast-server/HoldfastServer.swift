@@ -113,11 +113,12 @@ struct HoldfastServer: AsyncParsableCommand {
     func run() async throws {
         let logger = logging.logger("holdfast-server")
         do {
-            let certificates = try tls.files(log: logger)
+            let tlsFiles = try tls.files(log: logger)
+            var certificates = tlsFiles.map { [$0] } ?? []
             let (gate, gateServices) = try access.gate(
                 clientCertificates: tls.tlsClientCa != nil, api: lifecycle.api, logger: logger)
             let readiness = Readiness()
-            let credentials = credentials(certificates)
+            let credentials = credentials(tlsFiles)
             var rpc = RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) })
             rpc.reflection = access.reflection == .on ? gate.reflection : nil
             rpc.maxConnections = maxConnections
@@ -139,15 +140,17 @@ struct HoldfastServer: AsyncParsableCommand {
                     store: store, rpc: rpc, gate: gate, wallClock: wallClock,
                     readiness: readiness, logger: logger, audit: audit, onListening: onListening)
             case .etcd(let urls):
+                let (configuration, files) = try etcd.configuration(urls: urls, log: logger)
+                certificates += files.map { [$0] } ?? []
                 server = try IPAMServer(
-                    shared: try EtcdLedger(try etcd.configuration(urls: urls), logger: logger),
+                    shared: try EtcdLedger(configuration, logger: logger),
                     advertising: advertise, rpc: rpc, gate: gate, wallClock: wallClock, readiness: readiness,
                     logger: logger, audit: audit, onListening: onListening)
             }
             if let pools { server.pools = try await PoolsFile(path: pools, writer: server.writer, logger: logger) }
             // They end in the order from last to first.
             var services: [any Service] = gateServices + [server, readiness]
-            if let certificates { services.insert(certificates, at: 0) }
+            services.insert(contentsOf: certificates, at: 0)
             if let pools = server.pools { services.insert(pools, at: 0) }
             let followed = try lifecycle.service(for: server, logger: logger)
             if let followed { services.append(followed) }

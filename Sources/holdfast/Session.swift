@@ -56,12 +56,16 @@ protocol ClientCommand: AsyncParsableCommand {
     func run(_ session: Session) async throws
 }
 
+extension Logger {
+    /// What a command logs goes to standard error.
+    static let ofCommand = Logger(label: "holdfast") { StreamLogHandler.standardError(label: $0) }
+}
+
 extension ClientCommand {
     func run() async throws {
         do {
             try options.credentials.check(servers: options.server)
-            let current = try options.credentials.current(
-                log: Logger(label: "holdfast") { StreamLogHandler.standardError(label: $0) })
+            let current = try options.credentials.current(log: .ofCommand)
             let client = try IPAMClient(
                 server: options.server, currentCredentials: { current.credentials }, currentToken: { current.token })
             let now = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))

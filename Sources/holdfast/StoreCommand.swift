@@ -4,6 +4,7 @@ import Foundation
 import IPAMModel
 import Ledger
 import LedgerStore
+import Logging
 import Program
 import StoreOptions
 
@@ -74,7 +75,7 @@ struct StoreCopy: AsyncParsableCommand {
         case .etcd(let urls):
             let configuration: EtcdConfiguration
             do {
-                configuration = try etcd.configuration(urls: urls)
+                configuration = try etcd.configuration(urls: urls, log: .ofCommand).configuration
             } catch { throw StoreError(.failed, "\(error)") }
             return try EtcdTenure.open(configuration, as: "holdfast store copy on \(ProcessInfo.processInfo.hostName)")
         }

@@ -31,7 +31,8 @@ import Testing
         let others = try Certificates(in: folder.appending(path: "others"))
         let etcd = try EtcdCluster(certificates: certificates)
         var configuration = etcd.configuration(prefix)
-        configuration.credentials = try certificates.credentials()
+        let credentials = try certificates.credentials()
+        configuration.credentials = { credentials }
         let tenure = try open(configuration)
         try commitAndRead(tenure)
         tenure.close()
@@ -42,16 +43,16 @@ import Testing
             roots: try certificates.pem("ca.pem"), certificateChain: try others.pem("client.pem"),
             privateKey: try others.pem("client.key"))
         for credentials in [theirs, nameless, stranger, .insecure] {
-            configuration.credentials = credentials
+            configuration.credentials = { credentials }
             #expect { try open(configuration) } throws: { ($0 as? StoreError)?.code == .failed }
         }
     }
 
     /// Makes `holdfast` with the password `secret`, who may use the prefix only, and puts authentication on.
-    private func makeUsers(_ etcd: EtcdCluster) throws {
+    private func makeUsers(_ etcd: EtcdCluster, prefix: String? = nil) throws {
         for command in [
             ["role", "add", "holdfast"],
-            ["role", "grant-permission", "--prefix=true", "holdfast", "readwrite", prefix],
+            ["role", "grant-permission", "--prefix=true", "holdfast", "readwrite", prefix ?? self.prefix],
             ["user", "add", "holdfast:secret"], ["user", "grant-role", "holdfast", "holdfast"],
             ["user", "add", "root:root"], ["user", "grant-role", "root", "root"], ["auth", "enable"],
         ] {
@@ -67,8 +68,9 @@ import Testing
         let etcd = try EtcdCluster(members: 3, certificates: certificates)
         try makeUsers(etcd)
         var configuration = etcd.configuration(prefix)
-        configuration.credentials = try certificates.credentials()
-        configuration.user = ("holdfast", "secret")
+        let credentials = try certificates.credentials()
+        configuration.credentials = { credentials }
+        configuration.user = ("holdfast", { "secret" })
         // The whole way of a server: election, watch, lease, commits.
         let leading = try LeadingStore(configuration)
         try leading.commit([.putBinding(Example.binding(owner: 1, address: 1))], revision: 1)
@@ -84,7 +86,7 @@ import Testing
             } catch { return error }
         }
         for error in [
-            refusal { $0.user = ("holdfast", "wrong") }, refusal { $0.user = ("nobody", "secret") },
+            refusal { $0.user = ("holdfast", { "wrong" }) }, refusal { $0.user = ("nobody", { "secret" }) },
             refusal { $0.prefix = "/holdfast/elsewhere/" },
         ] {
             #expect(error?.code == .unwritable)
@@ -98,7 +100,7 @@ import Testing
         let etcd = try EtcdCluster(flags: ["--auth-token-ttl", "1", "--logger", "zap", "--log-level", "info"])
         try makeUsers(etcd)
         var configuration = etcd.configuration(prefix)
-        configuration.user = ("holdfast", "secret")
+        configuration.user = ("holdfast", { "secret" })
         let client = try EtcdClient(configuration)
         _ = try client.range(from: prefix, timeout: .seconds(20))
         // etcd looks every second for tokens that were not used for one.
@@ -121,11 +123,55 @@ import Testing
         let etcd = try EtcdCluster(flags: ["--auth-token", "jwt,priv-key=\(key.path),sign-method=HS256"])
         try makeUsers(etcd)
         var configuration = etcd.configuration(prefix)
-        configuration.user = ("holdfast", "secret")
+        configuration.user = ("holdfast", { "secret" })
         let client = try EtcdClient(configuration)
         _ = try client.range(from: prefix, timeout: .seconds(20))
         try etcd.ctl("role", "add", "another")
         _ = try client.range(from: prefix, timeout: .seconds(20))
+        await client.close()
+    }
+
+    /// As they are renewed in a cluster: by others, in the files that a server was given, while it runs.
+    @Test func `whose authority and password are others now is reached by a server that goes on`() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let certificates = try Certificates(in: folder.appending(path: "etcd"))
+        let shown = folder.appending(path: "shown")
+        try FileManager.default.createDirectory(at: shown, withIntermediateDirectories: true)
+        func show(password: String) throws {
+            for name in ["ca.pem", "client.pem", "client.key"] {
+                try Data(certificates.pem(name).utf8).write(to: shown.appending(path: name), options: .atomic)
+            }
+            try Data("\(password)\n".utf8).write(to: shown.appending(path: "password"), options: .atomic)
+        }
+        try show(password: "secret")
+        let etcd = try EtcdCluster(certificates: certificates)
+        try makeUsers(etcd, prefix: "/holdfast/ha/")
+        let servers = try Servers(
+            etcd,
+            places: [
+                Servers.Place(environment: [
+                    "HOLDFAST_ETCD_CA": shown.path + "/ca.pem", "HOLDFAST_ETCD_CERT": shown.path + "/client.pem",
+                    "HOLDFAST_ETCD_KEY": shown.path + "/client.key", "HOLDFAST_ETCD_USER": "holdfast",
+                    "HOLDFAST_ETCD_PASSWORD_FILE": shown.path + "/password",
+                ])
+            ])
+        try await servers.waitUntilServing()
+
+        try etcd.ctl("user", "delete", "holdfast")
+        try etcd.ctl("user", "add", "holdfast:another")
+        try etcd.ctl("user", "grant-role", "holdfast", "holdfast")
+        etcd.kill(0)
+        _ = try Certificates(in: folder.appending(path: "etcd"))
+        try etcd.start(0)
+        #expect(try eventually { try etcd.ctl(["endpoint", "health"]).status == 0 }, "\(etcd.log(0).suffix(2000))")
+        let client = try IPAMClient(server: servers.list)
+        func allocates(_ name: String) async -> Bool {
+            let owner = Owner(kind: .virtualMachine, namespace: "default", name: name, network: "vm-net/eth0")
+            return (try? await client.allocate(AllocateRequest(owner: owner), timeout: .seconds(2))) != nil
+        }
+        #expect(await !allocates("before"), "etcd wants another certificate and password")
+        try show(password: "another")
+        #expect(await eventually { await allocates("after") }, "\(servers.logs)")
         await client.close()
     }
 

@@ -1,0 +1,68 @@
+import Synchronization
+
+/// A client's connection to one target, whose credentials others replace.
+///
+/// New calls go over a new channel as soon as the credentials are others; those that are open end on the old one, and none
+/// fails for it. It must be closed, as a channel must.
+package final class RotatingChannel: Sendable {
+    private struct State {
+        var channel: RPCChannel
+        /// What it was made with, or could not be made with.
+        var credentials: ChannelCredentials
+        /// Of credentials before: their calls go on.
+        var retiring: [RPCChannel] = []
+        var isClosed = false
+    }
+
+    /// For a call that has taken a channel, and not begun yet, when another took its place.
+    private static let handover = Duration.seconds(10)
+
+    private let make: @Sendable (ChannelCredentials) throws(RPCError) -> RPCChannel
+    private let credentials: @Sendable () -> ChannelCredentials
+    private let state: Mutex<State>
+
+    /// `credentials` is asked whenever a channel is. Target and errors are those of `RPCChannel`.
+    package init(
+        target: String, maxMessageBytes: Int = RPCChannel.usualMessageBytes,
+        credentials: @escaping @Sendable () -> ChannelCredentials
+    ) throws(RPCError) {
+        make = { (credentials) throws(RPCError) in
+            try RPCChannel(target: target, credentials: credentials, maxMessageBytes: maxMessageBytes)
+        }
+        self.credentials = credentials
+        let first = credentials()
+        state = Mutex(State(channel: try make(first), credentials: first))
+    }
+
+    /// For one call.
+    package var current: RPCChannel {
+        let credentials = credentials()
+        let (channel, old) = state.withLock { state -> (RPCChannel, RPCChannel?) in
+            guard credentials != state.credentials, !state.isClosed else { return (state.channel, nil) }
+            state.credentials = credentials
+            // What the core cannot use is tried again when it changes.
+            guard let new = try? make(credentials) else { return (state.channel, nil) }
+            let old = state.channel
+            state.channel = new
+            state.retiring.append(old)
+            return (new, old)
+        }
+        if let old { Task { await retire(old) } }
+        return channel
+    }
+
+    private func retire(_ channel: RPCChannel) async {
+        try? await Task.sleep(for: Self.handover)
+        await channel.close(cancelling: false)
+        state.withLock { $0.retiring.removeAll { $0 === channel } }
+    }
+
+    /// As `RPCChannel.close`.
+    package func close() async {
+        let channels = state.withLock { state in
+            state.isClosed = true
+            return [state.channel] + state.retiring
+        }
+        for channel in channels { await channel.close() }
+    }
+}
