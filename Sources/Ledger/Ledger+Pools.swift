@@ -49,10 +49,12 @@ extension Ledger {
             }
         }
         put(space, at: index)
+        // Who watches or has copies knows a binding with its pool's routes and DNS.
+        let isToldOtherwise = old.pool.routes != pool.routes || old.pool.dns != pool.dns
         for slot in members {
             guard var binding = slots[slot] else { continue }
             binding.assignments = binding.assignments.compactMap { space.assignment(of: $0.address) }
-            if binding != slots[slot] { put(binding, in: slot, revision: revision, at: now) }
+            if isToldOtherwise || binding != slots[slot] { put(binding, in: slot, revision: revision, at: now) }
         }
         return space.pool
     }

@@ -18,6 +18,25 @@ import Testing
         #expect(refusal?.code == .alreadyExists && refusal?.reason == .poolExists)
     }
 
+    @Test func `other routes or DNS of a pool are another revision of its bindings, another quota is none`() throws {
+        var bench = try Bench(Self.net)
+        var changed = try #require(bench.ledger.pool(named: "net"))
+        let first = try bench.allocate(vm("a"), sandbox("a-1"))
+        changed.dns = DNS(nameservers: [address("10.16.0.53")])
+        try bench.run(.updatePool(changed))
+        let second = try #require(bench.ledger.binding(of: vm("a").key))
+        #expect(second.revision == bench.ledger.revision && second.updatedAt == bench.now)
+        #expect(second.heldSince == first.heldSince && second.active == sandbox("a-1"))
+        changed.revision = 0
+        changed.routes = [Route(destination: try #require(IPPrefix("10.96.0.0/12")))]
+        try bench.run(.updatePool(changed))
+        let third = try #require(bench.ledger.binding(of: vm("a").key))
+        #expect(third.revision > second.revision)
+        changed.namespaceQuota = 7
+        try bench.run(.updatePool(changed))
+        #expect(bench.ledger.binding(of: vm("a").key) == third)
+    }
+
     @Test(arguments: [
         (pool("p"), "pool.prefixes"), (pool("", poolPrefix("10.0.0.0/24")), "pool.name"),
         (pool("p", poolPrefix("10.0.0.0/24", gateway: "10.0.1.1")), "pool.prefixes[0].gateway"),

@@ -116,6 +116,22 @@ def test_an_update_is_seen_and_a_stale_one_refused(empty, refused):
     assert empty.call("Pools.GetPool", {"name": "dual"})["namespace_quota"] == 3
 
 
+def test_who_watches_and_who_has_a_copy_hear_of_other_routes_and_dns(client):
+    made = client.allocate(vm(), launcher(1, "node-a"), keeps_copy=True)["binding"]
+    watch = client.watch()
+    watch.until_synced()
+    pool = settings(client.call("Pools.GetPool", {"name": "vm-net"}))
+    changed = {"routes": [{"destination": "10.96.0.0/12", "gateway": "10.16.0.9"}], "dns": {"nameservers": ["10.16.0.53"]}}
+    client.call("Pools.UpdatePool", {"pool": pool | changed})
+    event = watch.next()
+    watch.cancel()
+    assert event["type"] == "UPDATED" and event["binding"]["routes"] == changed["routes"]
+    assert event["binding"]["dns"]["nameservers"] == ["10.16.0.53"]
+    renewed = client.call("Nodes.RenewCopies", {
+        "node": "node-a", "copies": [{"owner": vm(), "revision": made["revision"]}]})["copies"][0]
+    assert renewed["binding"] == event["binding"] == client.binding(vm())
+
+
 def test_an_update_that_would_drop_addresses_in_use_is_refused(client, refused):
     binding = client.allocate(vm(), launcher(1))["binding"]
     pool = settings(client.call("Pools.GetPool", {"name": "vm-net"}))
