@@ -44,7 +44,7 @@ let package = Package(
         .systemLibrary(name: "CProtobufC", providers: [.apt(["libprotobuf-c-dev"])]),
         .systemLibrary(name: "CLinux"),
         .target(name: "CMessages", dependencies: ["CProtobufC"]),
-        .target(name: "CAccept"),
+        .target(name: "CInterpose"),
         .target(name: "Addresses", swiftSettings: settings),
         .target(name: "Telemetry", swiftSettings: settings),
         .target(name: "Syscalls", dependencies: ["CLinux"], swiftSettings: settings),
@@ -71,7 +71,7 @@ let package = Package(
 
         // Floor 2
         .target(
-            name: "RPC", dependencies: ["CAccept", "CGRPC", "CMessages", "CProtobufC", "Syscalls", "Telemetry"],
+            name: "RPC", dependencies: ["CInterpose", "CGRPC", "CMessages", "CProtobufC", "Syscalls", "Telemetry"],
             swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),

@@ -1,4 +1,4 @@
-import CAccept
+import CInterpose
 import Glibc
 
 /// How many connections the gRPC core takes in this process.
@@ -15,9 +15,9 @@ enum ConnectionLimit {
         _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         let most = Int(clamping: limit.rlim_cur)
         // The others have the last ones: a listener that takes them all would leave none for the store.
-        caccept_set_first_refused(CInt(clamping: min(count + others, most - min(others, most / 2))))
+        cinterpose_set_first_refused(CInt(clamping: min(count + others, most - min(others, most / 2))))
     }
 
     /// Connections that were refused since the process began.
-    static var refused: UInt64 { UInt64(caccept_refused()) }
+    static var refused: UInt64 { UInt64(cinterpose_refused()) }
 }

@@ -1,4 +1,4 @@
-import CAccept
+import CInterpose
 import Synchronization
 
 /// The answer that a unary call waits for. Any thread may give it, once; a second answer is ignored, and a reply that is
@@ -34,11 +34,11 @@ package final class Reply<Output: Sendable>: Sendable {
 package enum Replies {
     /// Runs `give`, whose replies to one client share packets. It replies, and waits for nothing.
     package static func together(_ give: () -> Void) {
-        let hasBegun = caccept_begin_replies()
+        let hasBegun = cinterpose_begin_replies()
         give()
-        if hasBegun { caccept_end_replies() }
+        if hasBegun { cinterpose_end_replies() }
     }
 
     /// What `give` has replied so far leaves, and what else it replies leaves by itself: before it waits after all.
-    package static func letGo() { caccept_end_replies() }
+    package static func letGo() { cinterpose_end_replies() }
 }

@@ -1,5 +1,5 @@
-import CAccept
 import CGRPC
+import CInterpose
 import Synchronization
 
 /// One call that a server has taken: its facts for handlers, and the batches of the core that answer it.
@@ -409,7 +409,7 @@ import Synchronization
         if let received = unsafe storage.pointee.received { unsafe grpc_byte_buffer_destroy(received) }
         if let call = unsafe storage.pointee.call {
             unsafe grpc_call_unref(call)
-            caccept_call_ended()
+            cinterpose_call_ended()
         }
         unsafe storage.pointee.call = nil
         return true

@@ -1,5 +1,5 @@
-import CAccept
 import CGRPC
+import CInterpose
 import Synchronization
 
 /// A running server of the core, with everything that must end with it, in the order in which that must be.
@@ -27,7 +27,7 @@ import Synchronization
     ) throws(RPCError) -> (ServerCore, [String]) {
         RPCRuntime.start()
         ConnectionLimit.set(configuration.maxConnections)
-        caccept_set_most_streams(mostStreams, mostUnended)
+        cinterpose_set_most_streams(mostStreams, mostUnended)
         for listener in configuration.listeners { try ListenAddress(text: listener.address).check() }
         guard let quota = ResourceQuota(name: "rpc-server", bytes: configuration.maxBufferBytes) else {
             throw .state("the core made no quota")

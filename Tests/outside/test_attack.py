@@ -179,7 +179,7 @@ class TestFloods:
         wait_until("it serves", lambda: serves(client))
 
     def test_streams_without_end_of_a_client_that_acknowledges_nothing(self, server):
-        """libgrpc's 1.51 compares streams with the limit that the client has acknowledged: see Sources/CAccept."""
+        """libgrpc's 1.51 compares streams with the limit that the client has acknowledged: see Sources/CInterpose."""
         with Connection(server.target, greet=False) as peer:
             peer.send(PREFACE + frame(SETTINGS))
             begin, again = remembered(ALLOCATE)
@@ -264,7 +264,7 @@ def limited(descriptors_at_most):
 class TestConnections:
     def test_more_connections_than_descriptors(self, tmp_path, monkeypatch):
         """A listener of libgrpc's 1.51 that cannot accept for lack of descriptors never accepts again: see
-        Sources/CAccept."""
+        Sources/CInterpose."""
         popen = subprocess.Popen
         monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: popen(*a, **k, preexec_fn=limited(256)))
         server = Server(tmp_path).start()

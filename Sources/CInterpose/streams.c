@@ -10,7 +10,7 @@
 // its connection have not ended; those who keep the rules have hardly more of these than they may have open. Later
 // versions have limits for both, and then nobody calls these. Tests/outside/test_attack.py has such clients.
 #define _GNU_SOURCE
-#include "accept.h"
+#include "interpose.h"
 
 #include <dlfcn.h>
 #include <stdatomic.h>
@@ -27,16 +27,16 @@ static atomic_size_t most_open = SIZE_MAX;
 static atomic_size_t most_unended = SIZE_MAX;
 static atomic_ulong ended;
 
-void caccept_set_most_streams(size_t open, size_t unended) {
+void cinterpose_set_most_streams(size_t open, size_t unended) {
     atomic_store(&most_open, open);
     atomic_store(&most_unended, unended);
 }
 
-void caccept_call_ended(void) { atomic_fetch_add_explicit(&ended, 1, memory_order_relaxed); }
+void cinterpose_call_ended(void) { atomic_fetch_add_explicit(&ended, 1, memory_order_relaxed); }
 
-size_t caccept_stream_map_size(void *map) __asm__(STREAM_MAP_SIZE);
+size_t cinterpose_stream_map_size(void *map) __asm__(STREAM_MAP_SIZE);
 
-size_t caccept_stream_map_size(void *map) {
+size_t cinterpose_stream_map_size(void *map) {
     static size_t (*_Atomic inside)(void *);
     if (inside == NULL) inside = (size_t (*)(void *))dlsym(RTLD_NEXT, STREAM_MAP_SIZE);
     size_t count = inside(map);
@@ -57,9 +57,9 @@ static struct {
 // A stream that never becomes a call is forgotten with the next of these.
 #define WINDOW_SECONDS 10
 
-void *caccept_accept_stream(void *transport, uint32_t stream) __asm__(ACCEPT_STREAM);
+void *cinterpose_accept_stream(void *transport, uint32_t stream) __asm__(ACCEPT_STREAM);
 
-void *caccept_accept_stream(void *transport, uint32_t stream) {
+void *cinterpose_accept_stream(void *transport, uint32_t stream) {
     static void *(*_Atomic inside)(void *, uint32_t);
     if (inside == NULL) inside = (void *(*)(void *, uint32_t))dlsym(RTLD_NEXT, ACCEPT_STREAM);
     __typeof__(&connections[0]) its = &connections[(uint64_t)(uintptr_t)transport * 0x9e3779b97f4a7c15 >> 50];

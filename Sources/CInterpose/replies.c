@@ -2,13 +2,13 @@
 //
 // libgrpc writes each of them by a call of sendmsg, and sockets have TCP_NODELAY: each becomes a packet, which is received,
 // acknowledged and read by itself. On the loopback interface half of what a reply costs is that. So between
-// caccept_begin_replies and caccept_end_replies the kernel is told that more follows (MSG_MORE), and puts replies to one
+// cinterpose_begin_replies and cinterpose_end_replies the kernel is told that more follows (MSG_MORE), and puts replies to one
 // client into one packet. It holds them until a packet is full, something else is sent or comes in on that connection, or 200 ms
 // have passed; whatever it still holds at the end goes out then.
 //
 // Between the two a thread does nothing but reply: all that it sends then comes out of libgrpc.
 #define _GNU_SOURCE
-#include "accept.h"
+#include "interpose.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -34,13 +34,13 @@ static _Thread_local struct {
     } client[MOST_CLIENTS];
 } replies;
 
-bool caccept_begin_replies(void) {
+bool cinterpose_begin_replies(void) {
     if (replies.is_open) return false;
     replies.clients = 0;
     return replies.is_open = true;
 }
 
-void caccept_end_replies(void) {
+void cinterpose_end_replies(void) {
     if (!replies.is_open) return;
     replies.is_open = false;
     for (size_t i = 0; i < replies.clients; i++) {

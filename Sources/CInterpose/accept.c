@@ -8,7 +8,7 @@
 //
 // In an executable, a symbol that one of its shared libraries asks for goes before libc's.
 #define _GNU_SOURCE
-#include "accept.h"
+#include "interpose.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,9 +23,9 @@
 static atomic_int first_refused = INT_MAX;
 static atomic_ulong refused;
 
-void caccept_set_first_refused(int descriptor) { atomic_store(&first_refused, descriptor); }
+void cinterpose_set_first_refused(int descriptor) { atomic_store(&first_refused, descriptor); }
 
-unsigned long caccept_refused(void) { return atomic_load(&refused); }
+unsigned long cinterpose_refused(void) { return atomic_load(&refused); }
 
 static bool is_in_grpc(void *code) {
     Dl_info info;
