@@ -1,3 +1,4 @@
+package import Addresses
 import FoundationEssentials
 package import IPAMModel
 
@@ -6,11 +7,11 @@ package struct Pod: Hashable, Sendable {
     package var metadata: ObjectMeta
     package var nodeName: String?
     package var phase: String?
-    /// Those that Multus has made in it; nil where it says nothing.
-    package var interfaces: Set<String>?
+    /// Those that Multus has made in it, each with its addresses; nil where it says nothing.
+    package var interfaces: [String: [IPAddress]]?
 
     package init(
-        metadata: ObjectMeta, nodeName: String? = nil, phase: String? = nil, interfaces: Set<String>? = nil
+        metadata: ObjectMeta, nodeName: String? = nil, phase: String? = nil, interfaces: [String: [IPAddress]]? = nil
     ) {
         self.metadata = metadata
         self.nodeName = nodeName
@@ -126,17 +127,24 @@ extension Pod: Decodable {
     private struct Spec: Decodable { var nodeName: String? }
     private struct Status: Decodable { var phase: String? }
     /// An entry of `networkStatus` (Network Custom Resource Definition De-facto Standard, 5).
-    private struct NetworkStatus: Decodable { var interface: String? }
+    private struct NetworkStatus: Decodable {
+        var interface: String?
+        var ips: [String]?
+    }
     private enum CodingKeys: String, CodingKey { case metadata, spec, status }
 
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         metadata = try values.decode(ObjectMeta.self, forKey: .metadata)
-        // Kilobytes, of which the names are all that is used.
+        // Kilobytes, of which names and addresses are all that is used.
         if let text = metadata.annotations.removeValue(forKey: KubeVirtName.networkStatus),
             let entries = try? JSONDecoder().decode([NetworkStatus].self, from: Data(text.utf8))
         {
-            interfaces = Set(entries.compactMap(\.interface))
+            interfaces = [:]
+            for entry in entries {
+                guard let name = entry.interface else { continue }
+                interfaces?[name, default: []] += (entry.ips ?? []).compactMap(IPAddress.init)
+            }
         }
         nodeName = try values.decodeIfPresent(Spec.self, forKey: .spec)?.nodeName
         phase = try values.decodeIfPresent(Status.self, forKey: .status)?.phase
@@ -197,6 +205,6 @@ extension ClusterObjects {
             $0.metadata.uid != pod.metadata.uid && !$0.hasEnded
                 && $0.metadata.controller?.uid == pod.metadata.controller?.uid
         }
-        return !others.isEmpty && others.allSatisfy { $0.interfaces?.contains(interface) == false }
+        return !others.isEmpty && others.allSatisfy { $0.interfaces.map { $0[interface] == nil } ?? false }
     }
 }

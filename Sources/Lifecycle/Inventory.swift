@@ -71,6 +71,18 @@ package struct Inventory: Sendable {
     /// A VM of this name, halted or not, or an instance, which may stand alone or have outlived its VM.
     func hasMachine(_ name: ObjectName) -> Bool { machines.contains(name) || instances[name] != nil }
 
+    /// The pod in which the binding's VM runs with its addresses; nil too where no pod says what it has.
+    func pod(running binding: Binding) -> Pod? {
+        guard let instance = instances[ObjectName(binding.owner)], let node = instance.nodeName,
+            let interface = binding.owner.network.split(separator: "/").last.map(String.init)
+        else { return nil }
+        let held = Set(binding.assignments.map(\.address))
+        return pods.values.first { pod in
+            pod.metadata.controller?.uid == instance.metadata.uid && pod.nodeName == node && !pod.hasEnded
+                && pod.interfaces?[interface].map { !held.isDisjoint(with: $0) } == true
+        }
+    }
+
     /// What there is about a binding's open migration.
     func objects(about binding: Binding) -> ClusterObjects {
         var objects = ClusterObjects()

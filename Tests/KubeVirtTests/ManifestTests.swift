@@ -1,3 +1,4 @@
+import Addresses
 import Foundation
 import IPAMModel
 import KubeVirt
@@ -35,6 +36,35 @@ struct ManifestTests {
         let flow = "{apiVersion: v1, kind: Pod, metadata: {name: web, uid: x}}"
         #expect(
             try object(flow) == .pod(Pod(metadata: ObjectMeta(namespace: "default", name: "web", uid: "x"))))
+    }
+
+    /// As Multus writes it (Network Custom Resource Definition De-facto Standard, 5).
+    @Test func `a pod's interfaces and their addresses are those that Multus notes`() throws {
+        func interfaces(_ status: String) throws -> [String: [IPAddress]]? {
+            let text = status.replacing("\"", with: "\\\"")
+            guard
+                case .pod(let pod) = try object(
+                    """
+                    {"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","uid":"x",
+                    "annotations":{"k8s.v1.cni.cncf.io/network-status":"\(text)"}}}
+                    """)
+            else { throw CocoaError(.coderInvalidValue) }
+            return pod.interfaces
+        }
+        let noted = try interfaces(
+            """
+            [{"name":"k8s-pod-network","interface":"eth0","ips":["10.244.1.9","fd00::9"],"default":true,"dns":{}},\
+            {"name":"default/vms","interface":"pod6c270ef2f25","ips":["10.16.0.15"],"mac":"02:00:00:00:00:01"},\
+            {"name":"default/layer2","interface":"net3"},{"name":"odd","ips":["10.0.0.1"]}]
+            """)
+        #expect(
+            noted == [
+                "eth0": ["10.244.1.9", "fd00::9"].compactMap(IPAddress.init),
+                "pod6c270ef2f25": ["10.16.0.15"].compactMap(IPAddress.init), "net3": [],
+            ])
+        #expect(noted?["eth0"]?.count == 2)
+        #expect(try interfaces("nonsense") == nil)
+        #expect(try interfaces(#"[{"interface":"eth0","ips":["nonsense"]}]"#) == ["eth0": []])
     }
 
     @Test(arguments: [

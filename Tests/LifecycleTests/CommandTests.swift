@@ -99,6 +99,54 @@ import Testing
         }
     }
 
+    /// KubeVirt says that the target's domain runs, so the migration is committed; then it fails, and the target's pod ends.
+    @Test func `check tells of a VM that runs on at its source after a migration that failed late`() async throws {
+        try await withChain { chain, cluster in
+            let patience = Duration.seconds(20)
+            let (source, target) = (attachment("source"), attachment("target", on: "node-b"))
+            let made = try await chain.client.allocate(
+                AllocateRequest(owner: vm("late"), attachment: source), timeout: patience)
+            for phase in [TransferPhase.prepare(target: target), .commit(targetOwner: nil)] {
+                _ = try await chain.client.transfer(
+                    TransferRequest(owner: vm("late"), migrationUID: "m", phase: phase), timeout: patience)
+            }
+            _ = try await chain.client.release(
+                .attachment(target.id, owner: vm("late"), network: "vm-net/eth0"), timeout: patience)
+            let address = try #require(made.binding.binding.assignments.first?.address)
+            try cluster.put(machine("late"))
+            func run(in pod: String, on node: String) throws {
+                try cluster.put(
+                    """
+                    {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","metadata":{"namespace":"default",\
+                    "name":"late","uid":"vmi-late"},"status":{"nodeName":"\(node)"}}
+                    """)
+                let status = #"[{\"name\":\"net\",\"interface\":\"eth0\",\"ips\":[\"\#(address)\"],\"default\":true}]"#
+                try cluster.put(
+                    """
+                    {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"default","name":"\(pod)",\
+                    "uid":"uid-\(pod)","labels":{"kubevirt.io":"virt-launcher"},\
+                    "annotations":{"k8s.v1.cni.cncf.io/network-status":"\(status)"},\
+                    "ownerReferences":[{"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","name":"late",\
+                    "uid":"vmi-late","controller":true}]},"spec":{"nodeName":"\(node)"},"status":{"phase":"Running"}}
+                    """)
+            }
+            try run(in: "source", on: "node-a")
+            let found = try chain.holdfast("check", "--grace", "100ms", "--repair")
+            #expect(found.status == 1, "\(found.output)")
+            #expect(found.output.contains("its VM runs with it in pod source on node node-a"), "\(found.output)")
+            // The next migration mends it.
+            for phase in [
+                TransferPhase.prepare(target: attachment("third", on: "node-b")), .commit(targetOwner: nil),
+            ] {
+                _ = try await chain.client.transfer(
+                    TransferRequest(owner: vm("late"), migrationUID: "next", phase: phase), timeout: patience)
+            }
+            try run(in: "third", on: "node-b")
+            let agreed = try chain.holdfast("check", "--grace", "100ms")
+            #expect(agreed.status == 0, "\(agreed.output)")
+        }
+    }
+
     @Test func `transfer gives a stopped VM's addresses and MACs to another, on all its networks`() async throws {
         try await withChain { chain, _ in
             let patience = Duration.seconds(20)

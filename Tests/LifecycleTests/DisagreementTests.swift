@@ -89,6 +89,39 @@ struct DisagreementTests {
             } == [])
     }
 
+    @Test func `a VM that runs with addresses that no pod carries is told to a person`() {
+        let owner = Owner(kind: .virtualMachine, namespace: "default", name: "testvm", uid: "u", network: "vm-net/pod1")
+        let held = IPAddress(family: .ipv4, bits: 0x0a10_000f)
+        let other = IPAddress(family: .ipv4, bits: 0x0a10_0010)
+        func found(
+            active: String? = nil, node: String = "node-a", phase: String = "Running",
+            controller: String = "vmi-testvm",
+            interfaces: [String: [IPAddress]]?
+        ) -> [Disagreement.Remedy] {
+            var binding = binding(owner, active: active)
+            binding.assignments = [Assignment(address: held, prefixLength: 16, gateway: nil)]
+            return remedies([binding]) {
+                $0.machines.insert(name("testvm"))
+                $0.instances = [instance("testvm")]
+                var pod = pod("launcher", phase: phase, node: node)
+                pod.interfaces = interfaces
+                pod.metadata.owners = [
+                    OwnerReference(
+                        apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: controller)
+                ]
+                $0.pods.append(pod)
+            }
+        }
+        #expect(found(interfaces: ["eth0": [other], "pod1": [held]]) == [.byHand])
+        #expect(found(active: "launcher", interfaces: ["pod1": [held]]) == [], "it carries them")
+        #expect(found(interfaces: ["eth0": [other]]) == [], "the NIC was taken out")
+        #expect(found(interfaces: ["pod1": [other]]) == [], "the NIC is in another network")
+        #expect(found(interfaces: nil) == [], "nobody knows")
+        #expect(found(phase: "Succeeded", interfaces: ["pod1": [held]]) == [], "it is being stopped")
+        #expect(found(node: "node-b", interfaces: ["pod1": [held]]) == [], "a target of a migration")
+        #expect(found(controller: "vmi-before", interfaces: ["pod1": [held]]) == [], "a leftover of another run")
+    }
+
     @Test func `a migration that hangs is settled as it ended in the cluster`() {
         let open = binding(vm("testvm"), active: "p", target: "q", migration: "m")
         func settle(_ change: (inout StatedCluster.State) -> Void) -> [Disagreement.Remedy] {

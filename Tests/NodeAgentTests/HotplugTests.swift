@@ -27,7 +27,8 @@ struct HotplugTests {
                 owners: [
                     OwnerReference(
                         apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
-                ]), nodeName: node, phase: "Running", interfaces: interfaces)
+                ]), nodeName: node, phase: "Running",
+            interfaces: interfaces.map { Dictionary(uniqueKeysWithValues: $0.map { ($0, []) }) })
     }
 
     private func cluster(_ pods: Pod..., phase: String = "Scheduling") -> ClusterObjects {
