@@ -19,6 +19,8 @@ import Syscalls
     /// Whether who stands by is to be woken when something begins that may block.
     private let isAsleep = Atomic(false)
     private let wake = Bell()
+    /// What was put off, first to last: of the thread that polls, whichever that is.
+    private let putOff = Mutex<[@Sendable () -> Void]>([])
     private let isAtEnd = Atomic(false)
     private let running = Atomic(2)
     private let ended = Latch()
@@ -42,7 +44,7 @@ import Syscalls
 
     private func serve(_ thread: PollingThread) {
         while thread.polls || standBy() {
-            thread.polls = true
+            if !thread.polls { thread.takeTurn() }
             guard thread.poll(queue) else { break }
         }
         isAtEnd.store(true, ordering: .sequentiallyConsistent)
@@ -81,6 +83,17 @@ import Syscalls
         return begun
     }
 
+    fileprivate func putOff(_ body: @escaping @Sendable () -> Void) { putOff.withLock { $0.append(body) } }
+
+    /// Returns true where there was something.
+    fileprivate func doFirstPutOff() -> Bool {
+        guard let body = putOff.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) else { return false }
+        body()
+        return true
+    }
+
+    fileprivate var hasPutOff: Bool { putOff.withLock { !$0.isEmpty } }
+
     /// Ends what began, or takes the place of who began it. False where the other has been faster.
     fileprivate func advance(from begun: UInt) -> Bool {
         turn.compareExchange(expected: begun, desired: begun &+ 1, ordering: .sequentiallyConsistent).exchanged
@@ -93,9 +106,8 @@ package final class PollingThread {
     private static let mostCalls = 256
 
     private let threads: PollingThreads
-    fileprivate var polls: Bool
+    fileprivate private(set) var polls: Bool
     private var isBlocked = false
-    private var putOff: [() -> Void] = []
     private var callsSince = 0
 
     fileprivate init(of threads: PollingThreads, polls: Bool) {
@@ -103,35 +115,42 @@ package final class PollingThread {
         self.polls = polls
     }
 
-    /// Runs `body` on this thread once it has taken all calls that have come; at once where it takes none.
-    package static func afterCalls(_ body: @escaping () -> Void) {
-        if takesCalls, let thread = current { thread.putOff.append(body) } else { body() }
+    /// What was put off has waited for long.
+    fileprivate func takeTurn() {
+        polls = true
+        callsSince = Self.mostCalls
+    }
+
+    /// Runs `body` once the thread that polls has taken all calls that have come; at once where this one takes none.
+    package static func afterCalls(_ body: @escaping @Sendable () -> Void) {
+        if takesCalls, let thread = current { thread.threads.putOff(body) } else { body() }
     }
 
     /// Whether calls are taken on this thread: then nobody takes any while it works.
     package static var takesCalls: Bool { current.map { $0.polls && !$0.isBlocked } ?? false }
 
-    /// Runs `body`, which may block: if it does so for long, calls are taken on another thread. What was put off is done
-    /// before: it would have to wait.
+    /// Runs `body`, which may block: if it does so for long, calls are taken on another thread, which then does what was put off
+    /// as well. Else that comes next, before any further call.
     package static func blocking<Value, Failure: Error>(
         _ body: () throws(Failure) -> Value
     ) throws(Failure) -> Value {
         guard takesCalls, let thread = current else { return try body() }
-        thread.doWhatIsPutOff()
-        // Which may have blocked, too.
-        guard thread.polls else { return try body() }
         thread.isBlocked = true
         let begun = thread.threads.begin()
         defer {
             thread.polls = thread.threads.advance(from: begun)
             thread.isBlocked = false
+            thread.callsSince = Self.mostCalls
         }
         return try body()
     }
 
     /// Takes one event, or does what was put off; false at the end of the queue.
     fileprivate func poll(_ queue: CompletionQueue) -> Bool {
-        if putOff.isEmpty { return queue.poll() != .end }
+        if !threads.hasPutOff {
+            callsSince = 0
+            return queue.poll() != .end
+        }
         var polled = CompletionQueue.Polled.nothing
         if callsSince < Self.mostCalls {
             callsSince += 1
@@ -140,17 +159,9 @@ package final class PollingThread {
             // ev_epoll1_linux.cc).
             if polled == .nothing { polled = queue.poll(until: gpr_time_0(GPR_CLOCK_MONOTONIC)) }
         }
-        if polled != .event { doWhatIsPutOff() }
+        // One may have blocked, and the rest is the other's then.
+        if polled != .event { while polls, threads.doFirstPutOff() {} }
         return polled != .end
-    }
-
-    private func doWhatIsPutOff() {
-        callsSince = 0
-        while !putOff.isEmpty {
-            let work = putOff
-            putOff = []
-            for body in work { body() }
-        }
     }
 
     private static let key: pthread_key_t = {

@@ -88,6 +88,12 @@ enum EchoService {
                 probe.add("taken before", count: probe.count("taken before") == 0 ? probe.count("taken") : 0)
                 reply.succeed(request.name)
             }
+        case "commit":
+            PollingThread.afterCalls {
+                PollingThread.blocking { probe.block(until: "committed") }
+                reply.succeed(request.name)
+            }
+        case "read": PollingThread.blocking { reply.succeed(request.name) }
         case "twice":
             reply.succeed(request.name)
             reply.succeed("again")

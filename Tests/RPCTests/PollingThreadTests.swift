@@ -55,10 +55,49 @@ import Testing
     }
 
     @Test func `nor does it wait for what blocks`() async throws {
+        try await withThreeClients { clients, probe in
+            try clients[1].allocate("later", "put-off", stream: 3)
+            try clients[2].allocate("block", "blocked", stream: 3)
+            probe.add("let go")
+            #expect(await probe.wait(for: "blocked"))
+            #expect(try clients[1].reads("put-off"))
+            probe.add("unblocked")
+            #expect(try clients[2].reads("blocked"))
+            // And the threads go on.
+            try clients[0].allocate("later", "again", stream: 5)
+            #expect(try clients[0].reads("again"))
+        }
+    }
+
+    @Test func `and what blocks for a moment does not wait for it`() async throws {
+        try await withThreeClients { clients, probe in
+            try clients[1].allocate("commit", "put-off", stream: 3)
+            try clients[2].allocate("read", "read", stream: 3)
+            probe.add("let go")
+            #expect(try clients[2].reads("read"))
+            probe.add("committed")
+            #expect(try clients[1].reads("put-off"))
+        }
+    }
+
+    @Test func `which it comes after, before any further call`() async throws {
+        try await withThreeClients { clients, probe in
+            try clients[1].allocate("later", "first", stream: 3)
+            try clients[1].allocate("read", "read", stream: 5)
+            for call in 3..<40 { try clients[1].allocate("later", "further", stream: UInt8(2 * call + 1)) }
+            probe.add("let go")
+            #expect(await probe.wait(for: "taken", count: 38))
+            #expect(probe.count("taken before") == 1)
+        }
+    }
+
+    /// Whose calls are there together, once "let go".
+    private func withThreeClients(_ body: ([RawClient], Probe) async throws -> Void) async throws {
         let probe = Probe()
         let server = try RPCServer(
             configuration: .init(listeners: [.init("127.0.0.1:0")]), services: [EchoService.make(probe)])
         let address = try server.start()[0]
+        // No channels: their threads would take calls for the server's, as all that poll in one process do.
         let clients = try (0..<3).map { _ in try RawClient(address) }
         for client in clients {
             try client.allocate("here", "hello", stream: 1)
@@ -66,16 +105,7 @@ import Testing
         }
         try clients[0].allocate("hold", "held", stream: 3)
         #expect(await probe.wait(for: "held"))
-        try clients[1].allocate("later", "put-off", stream: 3)
-        try clients[2].allocate("block", "blocked", stream: 3)
-        probe.add("let go")
-        #expect(await probe.wait(for: "blocked"))
-        #expect(try clients[1].reads("put-off"))
-        probe.add("unblocked")
-        #expect(try clients[2].reads("blocked"))
-        // And the threads go on.
-        try clients[0].allocate("later", "again", stream: 5)
-        #expect(try clients[0].reads("again"))
+        try await body(clients, probe)
         for client in clients { client.close() }
         await server.shutdown(grace: .seconds(5))
     }
