@@ -43,8 +43,7 @@ final class EtcdLease: Sendable {
             while isHeld {
                 let sent = ContinuousClock.now
                 if let seconds = try? client.keepAlive(lease: id, timeout: patience) {
-                    if seconds <= 0 { break }
-                    state.withLock { $0.end = max($0.end, sent + length) }
+                    guard seconds > 0, extend(from: sent) else { break }
                     _ = wake.wait(length / 4)
                 } else {
                     pause()
@@ -57,6 +56,15 @@ final class EtcdLease: Sendable {
         }
         thread.name = "etcd-lease"
         thread.start()
+    }
+
+    /// False where it has ended meanwhile, whatever etcd says: who was told so must be right.
+    private func extend(from sent: ContinuousClock.Instant) -> Bool {
+        state.withLock { state in
+            guard !state.isGivenUp, ContinuousClock.now < state.end else { return false }
+            state.end = max(state.end, sent + length)
+            return true
+        }
     }
 
     /// Ends it.

@@ -90,6 +90,22 @@ import Testing
         #expect(isOpened, "\(refusal.debugDescription)")
     }
 
+    @Test func `stays over once it is, though etcd renews the lease late`() async throws {
+        let alone = try EtcdCluster()
+        let client = try EtcdClient(alone.configuration())
+        let granted = try client.grantLease(seconds: 60, timeout: .seconds(20))
+        // Shorter here than there.
+        let lease = EtcdLease(client, id: granted.id, length: .seconds(2), since: .now)
+        lease.keep()
+        alone.send(SIGSTOP, to: 0)
+        #expect(eventually { !lease.isHeld })
+        alone.send(SIGCONT, to: 0)
+        #expect(stays(for: .seconds(1)) { !lease.isHeld })
+        lease.giveUp()
+        lease.waitUntilLost()
+        await client.close()
+    }
+
     @Test func `takes nothing into a full etcd, says what to do, and goes on after that is done`() throws {
         let small = try EtcdCluster(flags: ["--quota-backend-bytes", "\(4 << 20)"])
         let tenure = try EtcdTenure.open(small.configuration(prefix), as: "test")
