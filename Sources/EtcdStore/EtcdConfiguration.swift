@@ -4,7 +4,7 @@ package import RPC
 package struct EtcdConfiguration: Sendable {
     /// HOST:PORT of each member.
     package var endpoints: [String]
-    /// Asked for each call: whoever renews them does so while this runs as well.
+    /// Asked for each call, as they may be renewed meanwhile.
     package var credentials: @Sendable () -> ChannelCredentials
     /// Of etcd's own users; nil where its authentication is off. The password is asked for whenever etcd wants it.
     package var user: (name: String, password: @Sendable () -> String)?

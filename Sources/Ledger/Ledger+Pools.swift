@@ -54,7 +54,9 @@ extension Ledger {
         for slot in members {
             guard var binding = slots[slot] else { continue }
             binding.assignments = binding.assignments.compactMap { space.assignment(of: $0.address) }
-            if isToldOtherwise || binding != slots[slot] { put(binding, in: slot, revision: revision, at: now) }
+            guard isToldOtherwise || binding != slots[slot] else { continue }
+            // Nothing has happened to it: how long a migration is open counts on.
+            put(binding, in: slot, revision: revision, at: binding.updatedAt)
         }
         return space.pool
     }

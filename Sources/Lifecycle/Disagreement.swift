@@ -84,12 +84,15 @@ extension Disagreement {
             {
                 self.init(
                     binding, "pod \(active.pod) on node \(active.node), which carries it, is gone", .detach(active.id))
-            } else if binding.active == nil, binding.target == nil, let pod = inventory.pod(running: binding) {
+            } else if binding.active == nil, binding.target == nil, let pod = inventory.pod(running: binding),
+                let node = pod.nodeName
+            {
                 self.init(
                     binding,
                     """
-                    its VM runs with it in pod \(pod.metadata.name) on node \(pod.nodeName ?? ""), as after a migration \
-                    that failed late: the VM's next start or migration mends that; free or move nothing of it until then
+                    a migration of its VM failed late: the VM runs with these addresses in pod \(pod.metadata.name) on node \
+                    \(node), which no longer carries them. Its next start or migration mends that; free or move none of \
+                    them until then
                     """, .byHand)
             } else {
                 return nil

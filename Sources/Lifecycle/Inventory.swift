@@ -71,9 +71,11 @@ package struct Inventory: Sendable {
     /// A VM of this name, halted or not, or an instance, which may stand alone or have outlived its VM.
     func hasMachine(_ name: ObjectName) -> Bool { machines.contains(name) || instances[name] != nil }
 
-    /// The pod in which the binding's VM runs with its addresses; nil too where no pod says what it has.
+    /// The pod in which the binding's VM runs on with its addresses after a migration that failed; nil too where no pod says
+    /// what it has.
     func pod(running binding: Binding) -> Pod? {
         guard let instance = instances[ObjectName(binding.owner)], let node = instance.nodeName,
+            instance.migration?.failed == true,
             let interface = binding.owner.network.split(separator: "/").last.map(String.init)
         else { return nil }
         let held = Set(binding.assignments.map(\.address))

@@ -43,11 +43,12 @@ package final class CertificateFiles: Service, Sendable {
     /// What the files held when they were good last. While `run` looks at them it reads none, so that who shakes hands never
     /// waits for a disk.
     package var current: TLSMaterial {
-        let (material, isDue) = state.withLock { state in
-            (state.current, !state.isRunning && .now - state.looked >= Self.interval)
+        let isDue = state.withLock { state in
+            let isDue = !state.isRunning && .now - state.looked >= Self.interval
+            if isDue { state.looked = .now }
+            return isDue
         }
-        guard isDue else { return material }
-        look()
+        if isDue { look() }
         return state.withLock(\.current)
     }
 
@@ -69,10 +70,7 @@ package final class CertificateFiles: Service, Sendable {
     }
 
     private func look() {
-        let (current, refused) = state.withLock { state in
-            state.looked = .now
-            return (state.current, state.refused)
-        }
+        let (current, refused) = state.withLock { ($0.current, $0.refused) }
         // Read twice: between two files of the first time they may have been replaced.
         guard let material = try? Self.read(chain, key, authorities), material != current, material != refused,
             material == (try? Self.read(chain, key, authorities))

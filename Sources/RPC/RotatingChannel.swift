@@ -15,20 +15,20 @@ package final class RotatingChannel: Sendable {
     }
 
     /// For a call that has taken a channel, and not begun yet, when another took its place.
-    private static let handover = Duration.seconds(10)
-
+    private let handover: Duration
     private let make: @Sendable (ChannelCredentials) throws(RPCError) -> RPCChannel
     private let credentials: @Sendable () -> ChannelCredentials
     private let state: Mutex<State>
 
     /// `credentials` is asked whenever a channel is. Target and errors are those of `RPCChannel`.
     package init(
-        target: String, maxMessageBytes: Int = RPCChannel.usualMessageBytes,
+        target: String, maxMessageBytes: Int = RPCChannel.usualMessageBytes, handover: Duration = .seconds(10),
         credentials: @escaping @Sendable () -> ChannelCredentials
     ) throws(RPCError) {
         make = { (credentials) throws(RPCError) in
             try RPCChannel(target: target, credentials: credentials, maxMessageBytes: maxMessageBytes)
         }
+        self.handover = handover
         self.credentials = credentials
         let first = credentials()
         state = Mutex(State(channel: try make(first), credentials: first))
@@ -36,8 +36,9 @@ package final class RotatingChannel: Sendable {
 
     /// For one call.
     package var current: RPCChannel {
-        let credentials = credentials()
         let (channel, old) = state.withLock { state -> (RPCChannel, RPCChannel?) in
+            // Within: who asked earlier must not come with older ones later.
+            let credentials = credentials()
             guard credentials != state.credentials, !state.isClosed else { return (state.channel, nil) }
             state.credentials = credentials
             // What the core cannot use is tried again when it changes.
@@ -52,7 +53,7 @@ package final class RotatingChannel: Sendable {
     }
 
     private func retire(_ channel: RPCChannel) async {
-        try? await Task.sleep(for: Self.handover)
+        try? await Task.sleep(for: handover)
         await channel.close(cancelling: false)
         state.withLock { $0.retiring.removeAll { $0 === channel } }
     }

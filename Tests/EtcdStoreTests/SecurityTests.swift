@@ -5,6 +5,7 @@ import Ledger
 import LedgerStore
 import RPC
 import StoreConformance
+import Synchronization
 import Testing
 
 @testable import EtcdStore
@@ -127,6 +128,24 @@ import Testing
         let client = try EtcdClient(configuration)
         _ = try client.range(from: prefix, timeout: .seconds(20))
         try etcd.ctl("role", "add", "another")
+        _ = try client.range(from: prefix, timeout: .seconds(20))
+        await client.close()
+    }
+
+    /// The order that day-two.md tells: the file first.
+    @Test func `whose password changes is asked with the new one, and no call fails for it`() async throws {
+        let etcd = try EtcdCluster()
+        try makeUsers(etcd)
+        let password = Mutex("secret")
+        var configuration = etcd.configuration(prefix)
+        configuration.user = ("holdfast", { password.withLock(\.self) })
+        let client = try EtcdClient(configuration)
+        _ = try client.range(from: prefix, timeout: .seconds(20))
+        password.withLock { $0 = "another" }
+        _ = try client.range(from: prefix, timeout: .seconds(20))
+        try etcd.ctl("user", "delete", "holdfast")
+        try etcd.ctl("user", "add", "holdfast:another")
+        try etcd.ctl("user", "grant-role", "holdfast", "holdfast")
         _ = try client.range(from: prefix, timeout: .seconds(20))
         await client.close()
     }

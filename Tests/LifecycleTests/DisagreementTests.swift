@@ -89,20 +89,20 @@ struct DisagreementTests {
             } == [])
     }
 
-    @Test func `a VM that runs with addresses that no pod carries is told to a person`() {
+    @Test func `a VM that runs on after a migration that failed late is told to a person`() {
         let owner = Owner(kind: .virtualMachine, namespace: "default", name: "testvm", uid: "u", network: "vm-net/pod1")
         let held = IPAddress(family: .ipv4, bits: 0x0a10_000f)
         let other = IPAddress(family: .ipv4, bits: 0x0a10_0010)
         func found(
             active: String? = nil, node: String = "node-a", phase: String = "Running",
             controller: String = "vmi-testvm",
-            interfaces: [String: [IPAddress]]?
+            failed: Bool? = true, interfaces: [String: [IPAddress]]?
         ) -> [Disagreement.Remedy] {
             var binding = binding(owner, active: active)
             binding.assignments = [Assignment(address: held, prefixLength: 16, gateway: nil)]
             return remedies([binding]) {
                 $0.machines.insert(name("testvm"))
-                $0.instances = [instance("testvm")]
+                $0.instances = [instance("testvm", state: MigrationState(migrationUid: "m", failed: failed))]
                 var pod = pod("launcher", phase: phase, node: node)
                 pod.interfaces = interfaces
                 pod.metadata.owners = [
@@ -117,6 +117,8 @@ struct DisagreementTests {
         #expect(found(interfaces: ["eth0": [other]]) == [], "the NIC was taken out")
         #expect(found(interfaces: ["pod1": [other]]) == [], "the NIC is in another network")
         #expect(found(interfaces: nil) == [], "nobody knows")
+        #expect(
+            found(failed: nil, interfaces: ["pod1": [held]]) == [], "its addresses were imported, or reserved by hand")
         #expect(found(phase: "Succeeded", interfaces: ["pod1": [held]]) == [], "it is being stopped")
         #expect(found(node: "node-b", interfaces: ["pod1": [held]]) == [], "a target of a migration")
         #expect(found(controller: "vmi-before", interfaces: ["pod1": [held]]) == [], "a leftover of another run")
