@@ -90,9 +90,9 @@ extension Disagreement {
                 self.init(
                     binding,
                     """
-                    a migration of its VM failed late: the VM runs with these addresses in pod \(pod.metadata.name) on node \
-                    \(node), which no longer carries them. Its next start or migration mends that; free or move none of \
-                    them until then
+                    a migration of its VM failed late: it runs on with these addresses in pod \(pod.metadata.name) on \
+                    node \(node), and no pod has them here. The VM's next start or migration mends that; free or move \
+                    none of them until then
                     """, .byHand)
             } else {
                 return nil

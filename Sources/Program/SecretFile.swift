@@ -11,31 +11,33 @@ package final class SecretFile: Sendable {
         fileprivate var around: CharacterSet { self == .token ? .whitespacesAndNewlines : .newlines }
     }
 
-    private let path: String
     private let kind: Kind
-    private let last = Mutex("")
+    private let path: String
+    private let last: Mutex<String>
 
     /// `option` names the file, for who reads the message. Throws `Failure` where it cannot be read, or is empty.
     package init(_ kind: Kind, path: String, option: String) throws {
-        (self.kind, self.path) = (kind, path)
+        let secret: String
         do {
-            last.withLock { [secret = try read()] in $0 = secret }
+            secret = try Self.read(kind, path)
         } catch {
             throw Failure("\(option) \(path): \(error.localizedDescription)")
         }
-        if current.isEmpty { throw Failure("\(path) has no \(kind)", hint: "name a file with a \(kind): \(option)") }
+        if secret.isEmpty { throw Failure("\(option) \(path): there is no \(kind) in it") }
+        (self.kind, self.path) = (kind, path)
+        last = Mutex(secret)
     }
 
     /// As the file has it now; where it cannot be read, as it was last.
     package var current: String {
-        let secret = try? read()
+        let secret = try? Self.read(kind, path)
         return last.withLock { last in
             if let secret, !secret.isEmpty { last = secret }
             return last
         }
     }
 
-    private func read() throws -> String {
+    private static func read(_ kind: Kind, _ path: String) throws -> String {
         try String(contentsOfFile: path, encoding: .utf8).trimmingCharacters(in: kind.around)
     }
 }
