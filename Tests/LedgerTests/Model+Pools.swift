@@ -76,12 +76,15 @@ extension Model {
         let arriving = try arriving(in: pool, now)
         revision += 1
         new.revision = revision
+        let isToldOtherwise = pools[index].routes != new.routes || pools[index].dns != new.dns
         pools[index] = new
         freed.removeAll(where: (leaving + arriving).contains)
         for position in entries.indices where entries[position].binding.pool == pool.name {
             var entry = entries[position]
             entry.binding.assignments = entry.binding.assignments.compactMap { assignment($0.address, in: new) }
-            if entry.binding != entries[position].binding { _ = store(entry, position, now) }
+            if isToldOtherwise || entry.binding != entries[position].binding {
+                _ = store(entry, position, entry.binding.updatedAt)
+            }
         }
         return new
     }

@@ -69,6 +69,7 @@ struct RandomHistory {
         case ..<98:
             var pool = somePool()
             pool.revision = chance(20) ? UInt64(number(1...20)) : 0
+            if chance(50) { pool.dns = DNS(domain: "d\(number(1...2))") }
             return .updatePool(pool)
         default: return .deletePool(name: somePool().name)
         }
