@@ -109,6 +109,11 @@ package struct Binding: Hashable, Sendable {
     package var state: BindingState {
         target != nil ? .migrating : active != nil ? .bound : .reserved
     }
+
+    /// The pod that has it, or is about to.
+    package var carrier: Attachment? { active ?? target }
+
+    package var isCarried: Bool { carrier != nil }
 }
 
 /// A freed address: nobody but its last owner may have it until the pool's reuse delay has passed.

@@ -222,9 +222,6 @@ extension PoolSpace {
 }
 
 extension Binding {
-    /// Whether a pod has it, or is about to.
-    var isCarried: Bool { state != .reserved }
-
     /// What of who had its addresses where came to an end when `next` took its place; nil: nothing.
     fileprivate func end(followedBy next: Binding) -> HistoryEntry.End? {
         if owner.key != next.owner.key || owner.isAnotherObject(than: next.owner.uid) { return .transferred }

@@ -45,7 +45,8 @@ package final class HealthService: Sendable {
         for watcher in watchers { watcher.finish() }
     }
 
-    private func status(_ service: String) -> Status? { state.withLock { $0.statuses[service] } }
+    /// Nil: there is no such service.
+    package func status(of service: String) -> Status? { state.withLock { $0.statuses[service] } }
 
     /// The present status (nil: no such service), then every change; one that nobody has taken yet gives way to a newer.
     private func changes(of service: String) -> AsyncStream<Status?> {
@@ -66,7 +67,7 @@ package final class HealthService: Sendable {
     func service() -> RPCService {
         var service = unsafe RPCService(cmessages_grpc_health_v1_health())
         unsafe service.unary(decode: Self.decode, encode: Self.encode) { [self] (name, _, reply: Reply<Status?>) in
-            if let status = status(name) {
+            if let status = status(of: name) {
                 reply.succeed(status)
             } else {
                 reply.fail(RPCStatus(.notFound, "no service \(name)"))

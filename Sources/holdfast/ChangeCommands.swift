@@ -44,10 +44,10 @@ struct Release: ClientCommand {
     func run(_ session: Session) async throws {
         let binding = try await vm.binding(onNetwork: network, in: session).binding
         let addresses = binding.assignments.map(\.address.description).joined(separator: ", ")
-        if let active = binding.active, !force {
+        if let carrier = binding.carrier, !force {
             throw Failure(
                 """
-                \(vm.namespace)/\(vm.name) is \(binding.state.word): pod \(active.pod) on node \(active.node) carries \
+                \(vm.namespace)/\(vm.name) is \(binding.state.word): pod \(carrier.pod) on node \(carrier.node) carries \
                 \(addresses) now, and would go on using it while another VM gets it
                 """,
                 hint: "stop the VM first; where that pod is surely gone, repeat with --force")

@@ -67,7 +67,7 @@ struct TransferCommand: ClientCommand {
                 "\(from.namespace)/\(from.name) has no binding" + (network.map { " on network \($0)" } ?? ""),
                 hint: "`holdfast binding show \(to.namespace)/\(to.name)` shows whether the other has it already")
         }
-        for described in meant { try refuse(ifCarried: described.binding) }
+        for described in meant { try refuse(described.binding, carriedBy: described.binding.carrier) }
         let others = try await to.bindings(in: session).map(\.binding)
         for described in meant {
             guard let own = others.first(where: { $0.owner.network == described.binding.owner.network }) else {
@@ -97,7 +97,7 @@ struct TransferCommand: ClientCommand {
         let nobody = Attachment(node: "none", pod: "holdfast-transfer", podUID: uid, containerID: uid)
         let prepared = try await transfer(binding.owner, uid, .prepare(target: nobody), session).binding
         do {
-            try refuse(ifCarried: prepared)
+            try refuse(prepared, carriedBy: prepared.active)
         } catch {
             _ = try await transfer(binding.owner, uid, .abort, session)
             throw error
@@ -122,12 +122,12 @@ struct TransferCommand: ClientCommand {
             TransferRequest(owner: owner, migrationUID: uid, phase: phase), timeout: session.timeout)
     }
 
-    private func refuse(ifCarried binding: Binding) throws {
-        guard let active = binding.active else { return }
+    private func refuse(_ binding: Binding, carriedBy pod: Attachment?) throws {
+        guard let pod else { return }
         let owner = binding.owner
         throw Failure(
             """
-            \(owner.namespace)/\(owner.name) runs: pod \(active.pod) on node \(active.node) carries \
+            \(owner.namespace)/\(owner.name) runs: pod \(pod.pod) on node \(pod.node) carries \
             \(binding.assignments.map(\.address.description).joined(separator: ", "))
             """,
             hint: "stop it first, with `virtctl stop \(owner.name) -n \(owner.namespace)`, and try again")

@@ -152,6 +152,20 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
             ])
     }
 
+    @Test func `a VM that arrives by migration and is active nowhere yet counts as carried`() async throws {
+        var arriving = try Sample.bindings()[0]
+        arriving.binding.active = nil
+        let calls = FakeCalls(bindings: [arriving])
+        let commands = [
+            ["release", "default/testvm"], ["transfer", "--from", "default/testvm", "--to", "default/new"],
+        ]
+        for command in commands {
+            let failure = await #expect(throws: Failure.self) { try await run(command, on: calls) }
+            #expect(failure?.description.contains("virt-launcher-testvm-q9z4c on node node-b") == true)
+        }
+        #expect(calls.noted.isEmpty)
+    }
+
     @Test func `transfer ends the migration that is named`() async throws {
         let calls = FakeCalls(bindings: try Sample.bindings())
         try await run(["transfer", "default/testvm", "--migration", "m-1", "--commit"], on: calls)

@@ -1,4 +1,6 @@
+import Addresses
 import Foundation
+import IPAMAPI
 import IPAMModel
 import Ledger
 import LedgerStore
@@ -27,11 +29,13 @@ private final class WatchedStore: LedgerStore {
     private let readiness: Readiness
     private let commits = Mutex<[Bool]>([])
     var wasReady: [Bool] { commits.withLock { $0 } }
+    let fails = Atomic(false)
 
     init(_ readiness: Readiness) { self.readiness = readiness }
 
     func load() throws(StoreError) -> Snapshot { Snapshot() }
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        if fails.load(ordering: .relaxed) { throw StoreError(.failed, "the disk is gone") }
         let isReady = readiness.reason == nil
         commits.withLock { $0.append(isReady) }
     }
@@ -48,24 +52,89 @@ private final class WatchedStore: LedgerStore {
         let file = FileManager.default.temporaryDirectory.appending(path: "pools-\(UUID()).yaml")
         try Data("[{name: vm-net, is_default: true, prefixes: [{prefix: 10.16.0.0/24}]}]".utf8).write(to: file)
         defer { try? FileManager.default.removeItem(at: file) }
-        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let (readiness, ledger) = (Readiness(), ScriptedLedger())
-        var server = try IPAMServer(
-            shared: ledger, advertising: nil, rpc: .init(listeners: [.init("127.0.0.1:0")]),
-            wallClock: Timestamp(seconds: 1_800_000_000), readiness: readiness, logger: logger, onListening: { _ in })
-        server.pools = try await PoolsFile(path: file.path, writer: server.writer, logger: logger)
-        let group = ServiceGroup(services: [server], logger: logger)
-        let run = Task { try await group.run() }
-        // A second term finds what other leaders have left: here nothing.
-        for _ in 0..<2 {
+        try await withServer(pools: file.path) { server, ledger, readiness, _ in
+            // A second term finds what other leaders have left: here nothing.
+            for _ in 0..<2 {
+                let store = WatchedStore(readiness)
+                ledger.become(.leading(LedgerInHand(Ledger()), store))
+                try await until { readiness.reason == nil }
+                #expect(store.wasReady == [false])
+                #expect(server.writer.read { ledger, _ in ledger.pool(named: "vm-net") != nil })
+                ledger.become(.following(leader: nil))
+                try await until { readiness.reason != nil }
+            }
+        }
+    }
+
+    @Test func `one that follows is ready but serves nobody, names the leader, and has no watches`() async throws {
+        try await withServer { server, ledger, readiness, client in
+            func isLeading() -> String { server.exposition(version: "test") }
+            ledger.become(.leading(LedgerInHand(Ledger()), WatchedStore(readiness)))
+            try await until { readiness.reason == nil }
+            #expect(server.rpc.health.services.allSatisfy { server.rpc.health.status(of: $0) == .serving })
+            #expect(isLeading().contains("\nholdfast_leading 1\n") && !isLeading().contains("holdfast_leader_info{"))
+            var events = client.watch(BindingFilter()).makeAsyncIterator()
+            #expect(try await events.next()?.kind == .synced)
+
+            ledger.become(.following(leader: "10.0.0.7:7440"))
+            try await until { isLeading().contains("\nholdfast_leading 0\n") }
+            #expect(isLeading().contains("holdfast_leader_info{leader=\"10.0.0.7:7440\"} 1"))
+            #expect(readiness.reason == nil, "it is warm")
+            #expect(server.rpc.health.services.allSatisfy { server.rpc.health.status(of: $0) == .notServing })
+            let end = await #expect(throws: IPAMError.self) { while try await events.next() != nil {} }
+            #expect(end?.code == .unavailable && end?.reason == .notLeader)
+
+            ledger.become(.following(leader: nil))
+            try await until { readiness.reason == "no server leads yet" }
+            ledger.become(.failing("etcd has another ledger"))
+            try await until { readiness.reason == "etcd has another ledger" }
+        }
+    }
+
+    @Test func `one whose store fails is not ready until it takes changes again`() async throws {
+        try await withServer { server, ledger, readiness, _ in
             let store = WatchedStore(readiness)
             ledger.become(.leading(LedgerInHand(Ledger()), store))
-            while readiness.reason != nil, !Task.isCancelled { await Task.yield() }
-            #expect(store.wasReady == [false])
-            #expect(server.writer.read { ledger, _ in ledger.pool(named: "vm-net") != nil })
-            ledger.become(.following(leader: nil))
-            while readiness.reason == nil, !Task.isCancelled { await Task.yield() }
+            try await until { readiness.reason == nil }
+            store.fails.store(true, ordering: .relaxed)
+            let pool = Pool(name: "vm-net", prefixes: [PoolPrefix(prefix: try #require(IPPrefix("10.16.0.0/24")))])
+            await #expect(throws: IPAMError.self) { _ = try await server.writer.submit(.createPool(pool)) }
+            try await until { readiness.reason?.contains("the disk is gone") == true }
+            #expect(server.rpc.health.status(of: "") == .notServing)
+            store.fails.store(false, ordering: .relaxed)
+            try await until { readiness.reason == nil && server.rpc.health.status(of: "") == .serving }
         }
+    }
+
+    /// The suite has a time limit.
+    private func until(_ holds: () -> Bool) async throws {
+        while !holds() {
+            try Task.checkCancellation()
+            await Task.yield()
+        }
+    }
+
+    private func withServer(
+        pools: String? = nil, _ body: (IPAMServer, ScriptedLedger, Readiness, IPAMClient) async throws -> Void
+    ) async throws {
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let (readiness, ledger) = (Readiness(), ScriptedLedger())
+        let (addresses, listening) = AsyncStream.makeStream(of: [String].self)
+        var server = try IPAMServer(
+            shared: ledger, advertising: nil, rpc: .init(listeners: [.init("127.0.0.1:0")]),
+            wallClock: Timestamp(seconds: 1_800_000_000), readiness: readiness, logger: logger,
+            onListening: { listening.yield($0) })
+        if let pools { server.pools = try await PoolsFile(path: pools, writer: server.writer, logger: logger) }
+        let group = ServiceGroup(services: [server], logger: logger)
+        let run = Task { try await group.run() }
+        let address = try #require(await addresses.first { _ in true }?.first)
+        let client = try IPAMClient(server: address)
+        do {
+            try await body(server, ledger, readiness, client)
+        } catch {
+            Issue.record(error)
+        }
+        await client.close()
         await group.triggerGracefulShutdown()
         try await run.value
     }

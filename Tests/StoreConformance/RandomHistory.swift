@@ -35,7 +35,7 @@ package struct RandomHistory {
     }
 
     private mutating func change(using random: inout some RandomNumberGenerator) -> Change? {
-        switch Int.random(in: 0..<13, using: &random) {
+        switch Int.random(in: 0..<14, using: &random) {
         case 0..<5:
             var binding = Example.binding(using: &random)
             lastID += 1
@@ -48,9 +48,10 @@ package struct RandomHistory {
             lastRevision += .random(in: 1...3, using: &random)
             return .putHistory(Example.entry(revision: lastRevision, using: &random))
         case 12: return model.history.values.randomElement(using: &random).map { .removeHistory($0) }
-        default:
+        case 13:
             let pool = Example.pool(using: &random)
             return Bool.random(using: &random) ? .putPool(pool) : .removePool(name: pool.name)
+        default: fatalError("a case of its own for each number")
         }
     }
 
