@@ -148,6 +148,7 @@ extension Rules {
         try check(count: pool.dns?.nameservers.count ?? 0, limit: 16, "\(path).dns.nameservers")
         try check(count: pool.dns?.search.count ?? 0, limit: 16, "\(path).dns.search")
         try check(count: pool.dns?.options.count ?? 0, limit: 16, "\(path).dns.options")
+        var exclusions = 0
         for (index, entry) in pool.prefixes.enumerated() {
             let path = "\(path).prefixes[\(index)]"
             let (prefix, family) = (entry.prefix, entry.prefix.family)
@@ -157,6 +158,7 @@ extension Rules {
                     "\(prefix) has addresses in common with \(never), which no interface on a network can have")
             }
             try check(count: entry.excluded.count, limit: 1024, "\(path).excluded")
+            exclusions += entry.excluded.count
             if let gateway = entry.gateway, !prefix.contains(gateway) {
                 throw invalid("\(path).gateway", "\(gateway) is outside \(prefix)")
             }
@@ -165,6 +167,8 @@ extension Rules {
                 throw invalid("\(path).excluded[\(position)]", "\(range) is outside \(prefix)")
             }
         }
+        // Of all together: etcd takes no value over 1.5 MB.
+        try check(count: exclusions, limit: 16_384, "\(path).prefixes[].excluded")
         for (index, route) in pool.routes.enumerated() {
             if let gateway = route.gateway, gateway.family != route.destination.family {
                 throw invalid(

@@ -1,4 +1,5 @@
 import Addresses
+import Dispatch
 import IPAMModel
 import Ledger
 import Synchronization
@@ -16,18 +17,15 @@ package final class AuditLog: Sendable {
     }
 
     /// Batches that wait at most: what a log that stands still for long would take of the memory.
-    private static let waitingBatches = 4096
-
-    /// Of one batch.
-    private struct Batch: Sendable {
-        var time: Timestamp
-        var deeds: [Deed]
-    }
+    static let mostWaiting = 4096
+    /// For what waits at the end: who reads the log may have gone.
+    private static let patience = DispatchTimeInterval.seconds(5)
 
     private let isJSON: Bool
     private let write: @Sendable ([UInt8]) -> Void
-    private let batches: AsyncStream<Batch>
-    private let waiting: AsyncStream<Batch>.Continuation
+    /// A thread of its own, for it may stand still.
+    private let queue = DispatchQueue(label: "holdfast.audit")
+    private let waiting = Atomic(0)
     private let lost = Atomic(0)
 
     /// `write` gets whole lines, of text or of JSON: as the program's log has them, but put together here, at a quarter of
@@ -35,33 +33,37 @@ package final class AuditLog: Sendable {
     package init(isJSON: Bool, write: @escaping @Sendable ([UInt8]) -> Void) {
         self.isJSON = isJSON
         self.write = write
-        (batches, waiting) = AsyncStream.makeStream(
-            of: Batch.self, bufferingPolicy: .bufferingOldest(Self.waitingBatches))
     }
 
     func tell(_ deeds: [Deed], at time: Timestamp) {
-        if case .dropped = waiting.yield(Batch(time: time, deeds: deeds)) {
+        guard waiting.wrappingAdd(1, ordering: .relaxed).newValue <= Self.mostWaiting else {
+            waiting.wrappingSubtract(1, ordering: .relaxed)
             lost.wrappingAdd(deeds.count, ordering: .relaxed)
+            return
+        }
+        queue.async { [self] in
+            put(deeds, at: time.description)
+            waiting.wrappingSubtract(1, ordering: .relaxed)
         }
     }
 
-    /// Returns once it is closed and all is written.
-    func run() async {
-        for await batch in batches {
-            let time = batch.time.description
-            var lines: [UInt8] = []
-            for deed in batch.deeds { append(deed.verb, deed.fields, time, to: &lines) }
-            let lost = lost.exchange(0, ordering: .relaxed)
-            if lost > 0 {
-                let message = "changes are missing here, as this log was too slow: `holdfast history` has them"
-                append(message, [("changes", "\(lost)")], time, to: &lines)
-            }
-            write(lines)
-        }
+    /// Returns once all is written, or nobody takes it.
+    func close() {
+        let written = DispatchSemaphore(value: 0)
+        queue.async { written.signal() }
+        _ = written.wait(timeout: .now() + Self.patience)
     }
 
-    /// Nothing comes any more.
-    func close() { waiting.finish() }
+    private func put(_ deeds: [Deed], at time: String) {
+        var lines: [UInt8] = []
+        for deed in deeds { append(deed.verb, deed.fields, time, to: &lines) }
+        let lost = lost.exchange(0, ordering: .relaxed)
+        if lost > 0 {
+            let message = "changes are missing here, as this log was too slow: `holdfast history` has them"
+            append(message, [("changes", "\(lost)")], time, to: &lines)
+        }
+        write(lines)
+    }
 
     private func append(
         _ verb: String, _ fields: [(key: String, value: String)], _ time: String, to lines: inout [UInt8]

@@ -23,6 +23,9 @@ extension IPAMServer {
         exposition.gauge(
             "holdfast_leader_info", "On a server that follows: where the one is that leads; always 1.",
             leader.map { [([("leader", $0)], UInt64(1))] } ?? [])
+        exposition.gauge(
+            "holdfast_pools_file_refused", "1 while the ledger's pools are not what the file of --pools says.",
+            [([], UInt64(pools?.isRefused == true ? 1 : 0))])
         writer.write(to: &exposition)
         exposition.counter(
             "grpc_server_connections_refused_total",

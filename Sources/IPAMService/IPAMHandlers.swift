@@ -1,5 +1,4 @@
 import CMessages
-import Dispatch
 import IPAMAPI
 import IPAMModel
 import Ledger
@@ -88,7 +87,6 @@ extension Writer {
                 // Where few of very many bindings match, that takes its time.
                 PollingThread.blocking { reply.complete { () throws(IPAMError) in try self.page(listing) } }
             })
-        // The history is the store's: read on a thread that may wait.
         unsafe service.unary(
             admit: gate.admit(.any),
             decode: { (message: UnsafePointer<Wire.ListHistoryRequest>) throws(RPCStatus) in
@@ -96,9 +94,7 @@ extension Writer {
             },
             encode: { (page: HistoryPage, arena) in unsafe page.wire(in: arena) },
             complete: { listing, _, reply in
-                DispatchQueue.global().async {
-                    reply.complete { () throws(IPAMError) in try self.history(listing) }
-                }
+                self.history(listing) { page in reply.complete { () throws(IPAMError) in try page.get() } }
             })
         unsafe service.serverStreaming(
             admit: gate.admit(.any),

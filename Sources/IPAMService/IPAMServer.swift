@@ -89,7 +89,6 @@ package struct IPAMServer: Service {
         let health = Task { for await failure in writer.storeStates { standing.set(store: failure) } }
         let roles = Task { await followRoles() }
         let keeper = Task { await HistoryKeeper(writer: writer, logger: logger).run() }
-        let auditing = Task { await audit?.run() }
         try? await gracefulShutdown()
         logger.info("shutting down")
         writer.watches.close()
@@ -101,7 +100,6 @@ package struct IPAMServer: Service {
         keeper.cancel()
         await keeper.value
         writer.close()
-        await auditing.value
         if case .store(let store) = source { store.close() }
         health.cancel()
         roles.cancel()

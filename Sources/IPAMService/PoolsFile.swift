@@ -8,6 +8,10 @@ import Synchronization
 
 /// `--pools FILE`: pools that the file names are created or updated, at start, when the server comes to lead and when the
 /// file changes; pools that it does not name stay as they are.
+///
+/// A file that is wrong is logged, and the ledger's pools stay as they are: also at a start, or a file that was refused
+/// weeks ago would keep every VM from its address once the server is moved. Only a ledger without pools needs a file that
+/// is right.
 package final class PoolsFile: Service {
     /// How often the file is looked at. Its content is compared, not its time: a mounted ConfigMap changes by a symlink.
     private static let interval = Duration.seconds(2)
@@ -15,11 +19,20 @@ package final class PoolsFile: Service {
     private let path: String
     private let writer: Writer
     private let logger: Logger
-    /// What is in the ledger, or was refused for what it says.
-    private let done = Mutex<Data?>(nil)
+
+    private struct State: Sendable {
+        /// What is in the ledger, or was refused for what it says.
+        var done: Data?
+        /// Why the ledger does not have what the file says; nil: it does.
+        var refusal: String?
+    }
+
+    private let state = Mutex(State())
+
+    var isRefused: Bool { state.withLock { $0.refusal != nil } }
 
     /// Applies the file once, unless another server leads, which has a file of its own. Throws `IPAMError` where it cannot be
-    /// read or one of its pools is refused.
+    /// read, or is refused and the ledger has no pools.
     package init(path: String, writer: Writer, logger: Logger) async throws(IPAMError) {
         self.path = path
         self.writer = writer
@@ -29,39 +42,49 @@ package final class PoolsFile: Service {
                 .invalidArgument, .invalidField, "\(path): cannot be read; --pools needs a YAML list of pools",
                 metadata: ["field": "--pools"])
         }
+        let hasPools = writer.read { ledger, _ in !ledger.pools.isEmpty }
         do throws(IPAMError) {
             try await apply(content)
-            done.withLock { $0 = content }
+            note(content, refusal: nil)
         } catch {
-            guard error.reason == .notLeader else { throw error }
+            guard hasPools || error.reason == .notLeader else { throw error }
+            note(content, refusal: error)
         }
     }
 
     /// Applies the file whenever its content has changed, until graceful shutdown.
     package func run() async {
         await cancelWhenGracefulShutdown { [self] in
-            while (try? await Task.sleep(for: Self.interval)) != nil { await apply(unless: done.withLock { $0 }) }
+            while (try? await Task.sleep(for: Self.interval)) != nil { await apply(unless: state.withLock(\.done)) }
         }
     }
 
     /// Applies the file to a ledger that this server did not serve before, or another one has changed meanwhile.
     func applyAgain() async {
-        done.withLock { $0 = nil }
+        state.withLock { $0 = State() }
         await apply(unless: nil)
     }
 
-    /// A file that is wrong is logged, and the pools stay as they are.
     private func apply(unless known: Data?) async {
         guard let content = FileManager.default.contents(atPath: path), content != known else { return }
         do throws(IPAMError) {
             try await apply(content)
+            note(content, refusal: nil)
         } catch {
-            if error.reason == .notLeader || error.reason == .shuttingDown { return }
-            logger.error("pools file refused", metadata: ["file": "\(path)", "error": "\(error.message)"])
-            // Said once; but what only the store refused is tried again.
-            if error.isRetryable { return }
+            note(content, refusal: error)
         }
-        done.withLock { $0 = content }
+    }
+
+    /// A refusal is said once; but what may be taken later is tried again.
+    private func note(_ content: Data, refusal: IPAMError?) {
+        if refusal?.reason == .notLeader || refusal?.reason == .shuttingDown { return }
+        let isNews = state.withLock { state in
+            defer { state.refusal = refusal?.message }
+            if refusal?.isRetryable != true { state.done = content }
+            return state.refusal != refusal?.message
+        }
+        guard isNews, let refusal else { return }
+        logger.error("pools file refused", metadata: ["file": "\(path)", "error": "\(refusal.message)"])
     }
 
     /// A pool may be refused for what another pool of the file still has: the default's place, or a prefix that moves. So

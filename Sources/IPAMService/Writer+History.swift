@@ -3,11 +3,30 @@ package import IPAMAPI
 package import IPAMModel
 import Ledger
 import LedgerStore
+import Synchronization
 
 // The history is the store's: only what is now comes from the ledger.
 extension Writer {
     /// Entries that are read from the store at a time.
     private static let historyBatch = 100
+
+    /// That wait for the store: one reads it at a time, and each has a thread.
+    private static let mostHistoryReads = 16
+
+    /// Reads the store on a thread that may wait. OVERLOADED where many wait already.
+    func history(
+        _ listing: HistoryListing, _ complete: @escaping @Sendable (Result<HistoryPage, IPAMError>) -> Void
+    ) {
+        guard historyReads.wrappingAdd(1, ordering: .relaxed).newValue <= Self.mostHistoryReads else {
+            historyReads.wrappingSubtract(1, ordering: .relaxed)
+            return complete(.failure(.tooManyReadHistory))
+        }
+        DispatchQueue.global().async { [self] in
+            let page = Result { () throws(IPAMError) in try history(listing) }
+            historyReads.wrappingSubtract(1, ordering: .relaxed)
+            complete(page)
+        }
+    }
 
     /// Blocks.
     package func history(_ listing: HistoryListing) throws(IPAMError) -> HistoryPage {
@@ -83,6 +102,9 @@ func blocking<Value: Sendable, Failure: Error>(
 }
 
 extension IPAMError {
+    fileprivate static let tooManyReadHistory = IPAMError(
+        .resourceExhausted, .overloaded, "too many are reading the history: try again")
+
     /// What kept the store from being read.
     init(reading error: StoreError) {
         self =

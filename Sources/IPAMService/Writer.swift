@@ -73,6 +73,8 @@ package final class Writer: Sendable {
     private let storeState: AsyncStream<String?>.Continuation
     /// Changed by the thread that leads only.
     private let isFailing = Atomic(false)
+    /// Calls that read the history now.
+    let historyReads = Atomic(0)
 
     package init(
         _ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger, audit: AuditLog? = nil
@@ -131,7 +133,8 @@ package final class Writer: Sendable {
     ) throws(IPAMError) -> (choosesFrom: Timestamp, value: Value) {
         let result = try lead.withLock { _ throws(IPAMError) in
             try checkIsCurrent()
-            let (next, changes, value) = try ledger.withLock { ledger throws(IPAMError) in try make(ledger) }
+            // Reads go on: nobody else changes it.
+            let (next, changes, value) = try make(ledger.withLock { $0 })
             do throws(StoreError) {
                 try commit(changes, next.committedRevision)
             } catch { throw IPAMError(error) }
@@ -152,7 +155,8 @@ package final class Writer: Sendable {
         ledger.start(at: now)
         let value = hold(&ledger, now)
         self.clock.withLock { $0 = clock }
-        self.ledger.withLock { [ledger] in $0 = ledger }
+        // What was is let go of once others may read.
+        self.ledger.withLock { swap(&$0, &ledger) }
         return value
     }
 
@@ -212,16 +216,18 @@ package final class Writer: Sendable {
             let started = ContinuousClock.now
             let (rest, answer) = run(batch[...], batching)
             let taken = batch.count - rest.count
-            if rest.isEmpty { answer() }
+            // Who came from elsewhere does not stay: while calls come in without a pause, that would be for ever.
+            let staysLeader = rest.isEmpty && PollingThread.isCurrent
+            if staysLeader { answer() }
             let waiting = queue.withLock { queue in
                 queue.waiting.putBack(Array(rest))
-                if !rest.isEmpty { queue.isDraining = false }
+                if !staysLeader { queue.isDraining = false }
                 return queue.waiting.count
             }
             // What has filled a commit will fill the next.
             let patience = min((.now - started) * batching.patience, Self.mostPatience)
             gathering.expect(rest.isEmpty ? waiting + taken : taken, within: patience)
-            if !rest.isEmpty { return answer }
+            if !staysLeader { return answer }
         }
     }
 
@@ -264,7 +270,9 @@ package final class Writer: Sendable {
         let answers = ledger.withLock { ledger in
             ledger.commit()
             watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
-            return results.map { result in result.map { Answer($0, in: ledger, at: now) } }
+            return zip(batch, results).map { waiting, result in
+                result.map { Answer($0, to: waiting.command, in: ledger, at: now) }
+            }
         }
         tell(batch, changes, ends, at: now)
         return (
@@ -381,12 +389,14 @@ extension Command {
 }
 
 extension Answer {
-    fileprivate init(_ outcome: Outcome, in ledger: borrowing Ledger, at now: Timestamp) {
+    fileprivate init(_ outcome: Outcome, to command: Command, in ledger: borrowing Ledger, at now: Timestamp) {
         switch outcome {
-        case .allocated(let binding, let created): self = .binding(ledger.described(binding, at: now), created: created)
+        case .allocated(let binding, let created):
+            self = .binding(ledger.described(binding, keptBy: command.copyKeeper, at: now), created: created)
         case .released(let binding?): self = .binding(ledger.described(binding), created: false)
         case .released(nil): self = .binding(nil, created: false)
-        case .transferred(let binding): self = .binding(ledger.described(binding, at: now), created: false)
+        case .transferred(let binding):
+            self = .binding(ledger.described(binding, keptBy: command.copyKeeper, at: now), created: false)
         case .copiesRenewed(let standings):
             self = .copies(
                 standings.map {
@@ -406,10 +416,10 @@ extension Ledger {
         return DescribedBinding(binding: binding, routes: pool?.routes ?? [], dns: pool?.dns)
     }
 
-    /// And with how long a copy of it may be used.
-    borrowing func described(_ binding: Binding, at now: Timestamp) -> DescribedBinding {
+    /// And with how long `node` may use its copy.
+    borrowing func described(_ binding: Binding, keptBy node: String?, at now: Timestamp) -> DescribedBinding {
         var described = described(binding)
-        described.copyValidFor = copyValidity(of: binding, at: now)
+        described.copyValidFor = node.flatMap { grantedCopy(of: binding, to: $0, at: now) }
         return described
     }
 

@@ -30,6 +30,8 @@ struct CopyBook: Sendable {
         entries[owner]?.closedUntil.map { now < $0 } ?? false
     }
 
+    func until(_ owner: OwnerKey, on node: String) -> Timestamp? { entries[owner]?.words[node]?.until }
+
     func ticket(of owner: OwnerKey, on node: String) -> UInt64 { entries[owner]?.words[node]?.ticket ?? 0 }
 
     /// The end of the last copy's use that was granted.
@@ -42,14 +44,19 @@ struct CopyBook: Sendable {
             .map { ($0.key, $0.value.until) }.sorted { $0 < $1 }
     }
 
+    /// Also where the reuse delay has become shorter: the answer may be lost, and the node goes by the one before.
     mutating func grant(_ owner: OwnerKey, to node: String, until: Timestamp) {
         lastTicket += 1
+        let until = max(until, entries[owner]?.words[node]?.until ?? until)
         entries[owner, default: Entry()].words[node] = Word(until: until, ticket: lastTicket)
     }
 
     mutating func close(_ owner: OwnerKey, at now: Timestamp) {
         entries[owner, default: Entry()].closedUntil = now.advanced(by: Self.patience)
     }
+
+    /// Nothing keeps it from moving: what is there then may be copied again.
+    mutating func reopen(_ owner: OwnerKey) { entries[owner]?.closedUntil = nil }
 
     /// The node has dropped the copy: unless it has been granted one since.
     mutating func drop(_ owner: OwnerKey, by node: String, ticket: UInt64) {

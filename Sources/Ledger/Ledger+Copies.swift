@@ -17,8 +17,16 @@ extension Ledger {
         }
     }
 
+    /// How long `node` may use the copy that it was granted in this same moment; nil: it was granted none.
+    package func grantedCopy(of binding: Binding, to node: String, at now: Timestamp) -> Delay? {
+        guard let delay = copyValidity(of: binding, at: now),
+            let until = copies.until(binding.owner.key, on: node), now < until
+        else { return nil }
+        return min(delay, Delay(nanoseconds: until.nanoseconds - now.nanoseconds))
+    }
+
     /// How long a copy that is made now may be used; nil: there must be none.
-    package func copyValidity(of binding: Binding, at now: Timestamp) -> Delay? {
+    private func copyValidity(of binding: Binding, at now: Timestamp) -> Delay? {
         guard binding.isCopied, !copies.isClosed(binding.owner.key, at: now),
             let delay = spaceIndexes[binding.pool].flatMap({ spaces[$0]?.pool.reuseDelay }), delay > .seconds(0)
         else { return nil }
@@ -40,11 +48,13 @@ extension Ledger {
         copies.close(binding.owner.key, at: now)
         let open = copies.open(binding.owner.key, exceptOf: node, at: now)
         if !open.isEmpty { throw .copiesOutstanding(binding, open, now: now) }
-        guard let started = copies.startedAt,
+        if let started = copies.startedAt,
             let delay = spaceIndexes[binding.pool].flatMap({ spaces[$0]?.pool.reuseDelay })
-        else { return }
-        let until = started.advanced(by: delay)
-        if now < until { throw .copiesOutstanding(binding, [("", until)], now: now) }
+        {
+            let until = started.advanced(by: delay)
+            if now < until { throw .copiesOutstanding(binding, [("", until)], now: now) }
+        }
+        copies.reopen(binding.owner.key)
     }
 }
 
@@ -55,7 +65,24 @@ extension Binding {
     }
 }
 
+extension Command {
+    /// The node that will have a copy of the answer.
+    package var copyKeeper: String? {
+        switch self {
+        case .allocate(let request): request.copyKeeper
+        case .transfer(let request): request.copyKeeper
+        default: nil
+        }
+    }
+}
+
 extension AllocateRequest {
-    /// The node that will have a copy.
     var copyKeeper: String? { keepsCopy ? attachment?.node : nil }
+}
+
+extension TransferRequest {
+    var copyKeeper: String? {
+        guard keepsCopy, case .prepare(let target) = phase else { return nil }
+        return target.node
+    }
 }

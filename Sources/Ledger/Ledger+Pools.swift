@@ -12,7 +12,10 @@ extension Ledger {
         var pool = pool
         pool.revision = nextRevision()
         for address in arriving { removeFreed(address) }
-        put(PoolSpace(pool), at: nil)
+        var space = PoolSpace(pool)
+        // The ledger before the restore may have had it.
+        space.choosesFrom = restoredAt?.advanced(by: pool.reuseDelay)
+        put(space, at: nil)
         return pool
     }
 

@@ -11,6 +11,7 @@ extension Ledger {
     /// Until its reuse delay has passed, no pool chooses an address for anybody: whoever has one that is not known here is
     /// there to ask for it by name. Returns when the last pool does again.
     package mutating func holdUnknown(at now: Timestamp) -> Timestamp {
+        restoredAt = now
         var last = now
         for index in spaces.indices {
             guard let delay = spaces[index]?.pool.reuseDelay else { continue }

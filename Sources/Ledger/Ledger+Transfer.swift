@@ -17,7 +17,7 @@ extension Ledger {
         switch request.phase {
         case .prepare(let target):
             try prepare(&binding, target: target, migrationUID: uid)
-            noteCopy(of: &binding, keptBy: request.keepsCopy ? target.node : nil, at: now)
+            noteCopy(of: &binding, keptBy: request.copyKeeper, at: now)
         case .commit(let targetOwner):
             let isOpen = binding.migrationUID == uid
             try end(&binding, migrationUID: uid, as: .committed)

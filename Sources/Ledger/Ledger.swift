@@ -23,6 +23,8 @@ package struct Ledger: Sendable {
     var spaceIndexes: [String: Int] = [:]
     var poolChoice = PoolChoice()
     var copies = CopyBook()
+    /// When it took a backup's place.
+    var restoredAt: Timestamp?
 
     var batch = Batch()
     package internal(set) var revision: UInt64 = 0

@@ -14,8 +14,8 @@ package import Ledger
 package enum BackupFile {
     static let magic = Array("HOLDFAST BACKUP\n".utf8)
     static let format: UInt8 = 1
-    /// Of a record: far more than any has.
-    static let largestFrame = 1 << 20
+    /// Of a record: more than any has. A pool with 65,536 exclusions, which older versions took, has 2.2 MB.
+    static let largestFrame = 4 << 20
     /// Of a piece, about.
     static let pieceBytes = 256 << 10
 

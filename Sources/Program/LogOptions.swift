@@ -30,6 +30,13 @@ package struct LogOptions: ParsableArguments {
     }
 }
 
+package enum StandardError {
+    /// What cannot be written is lost: a full disk, or a reader that has gone, ends no program. (`write(_: Data)` traps.)
+    @Sendable package static func write(_ bytes: [UInt8]) {
+        try? FileHandle.standardError.write(contentsOf: bytes)
+    }
+}
+
 extension Logger.MetadataProvider {
     /// `trace_id`, in whatever is logged for a request.
     package static let trace = Logger.MetadataProvider {
@@ -61,6 +68,6 @@ struct JSONLogHandler: LogHandler {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         guard let line = try? encoder.encode(record) else { return }
-        FileHandle.standardError.write(line + Data("\n".utf8))
+        StandardError.write(line + [UInt8(ascii: "\n")])
     }
 }

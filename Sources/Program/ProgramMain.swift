@@ -69,6 +69,6 @@ extension AsyncParsableCommand {
     }
 
     private static func complain(_ text: String) {
-        FileHandle.standardError.write(Data((text + "\n").utf8))
+        StandardError.write(Array((text + "\n").utf8))
     }
 }

@@ -1,3 +1,5 @@
+import Dispatch
+
 /// Whether a call is let in, and as whose: decided before its message is read.
 package enum Admission<Caller: Sendable>: Sendable {
     case admitted(Caller)
@@ -17,7 +19,9 @@ extension ServerCall {
         case .pending(let decision):
             Task {
                 do throws(RPCStatus) {
-                    answer(self, try await decision())
+                    let caller = try await decision()
+                    // The answer may block, as for a commit, and tasks must not.
+                    DispatchQueue.global().async { answer(self, caller) }
                 } catch {
                     finish(.failure(error))
                 }

@@ -126,6 +126,9 @@ package final class PollingThread {
         if takesCalls, let thread = current { thread.threads.putOff(body) } else { body() }
     }
 
+    /// Whether this thread is one of those that take calls in turn.
+    package static var isCurrent: Bool { current != nil }
+
     /// Whether calls are taken on this thread: then nobody takes any while it works.
     package static var takesCalls: Bool { current.map { $0.polls && !$0.isBlocked } ?? false }
 

@@ -109,7 +109,7 @@ struct AgentCommand: AsyncParsableCommand {
                 outage: outage, metrics: metrics),
             metrics: metrics, socket: socket
         ) { [socket] in
-            FileHandle.standardOutput.write(Data("listening on unix:\(socket)\n".utf8))
+            try? FileHandle.standardOutput.write(contentsOf: Data("listening on unix:\(socket)\n".utf8))
         }
         let reconciliation = Reconciliation(
             node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log,

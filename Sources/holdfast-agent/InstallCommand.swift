@@ -40,7 +40,7 @@ struct InstallCommand: AsyncParsableCommand {
         let program = try plugin ?? ownPlugin
         if PluginInstallation.needsLibraries(plugin: program) {
             let warning = "warning: \(program) is not static: it runs only where its libraries are\n"
-            FileHandle.standardError.write(Data(warning.utf8))
+            StandardError.write(Array(warning.utf8))
         }
         do {
             for file in try directories.installation.install(plugin: program, configuration: conf) { print(file) }

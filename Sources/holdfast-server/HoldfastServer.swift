@@ -129,7 +129,7 @@ struct HoldfastServer: AsyncParsableCommand {
             }
             let audit =
                 audit == .on && logging.logLevel <= .info
-                ? AuditLog(isJSON: logging.logFormat == .json) { FileHandle.standardError.write(Data($0)) } : nil
+                ? AuditLog(isJSON: logging.logFormat == .json, write: StandardError.write) : nil
             var server: IPAMServer
             switch store {
             case .sqlite(let path):

@@ -42,7 +42,7 @@ extension Session {
             do {
                 return try await call()
             } catch let error as IPAMError where error.reason == .copiesOutstanding {
-                if !isTold { FileHandle.standardError.write(Data("waiting: \(error.message)\n".utf8)) }
+                if !isTold { StandardError.write(Array("waiting: \(error.message)\n".utf8)) }
                 isTold = true
                 try await Task.sleep(for: pause)
             }

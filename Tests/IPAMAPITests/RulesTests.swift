@@ -52,7 +52,7 @@ import Testing
         "a pool's lists have limits",
         arguments: [
             ("prefixes", 64), ("prefixes[0].excluded", 1024), ("namespaces", 256), ("routes", 64),
-            ("dns.nameservers", 16), ("dns.search", 16), ("dns.options", 16),
+            ("dns.nameservers", 16), ("dns.search", 16), ("dns.options", 16), ("prefixes[].excluded", 16_384),
         ])
     func limits(list: String, limit: Int) throws {
         let address = try #require(IPAddress("10.0.0.1"))
@@ -65,6 +65,11 @@ import Testing
             case "prefixes[0].excluded":
                 pool.prefixes[0].excluded = Array(
                     repeating: AddressRange(from: address, through: address), count: count)
+            case "prefixes[].excluded":
+                let full = Array(repeating: AddressRange(from: address, through: address), count: 1024)
+                pool.prefixes = Array(repeating: prefix, count: 17)
+                for index in 0..<16 { pool.prefixes[index].excluded = full }
+                pool.prefixes[16].excluded = Array(full.prefix(count - 16_384))
             case "namespaces": pool.namespaces = texts
             case "routes":
                 pool.routes = Array(repeating: Route(destination: prefix.prefix), count: count)

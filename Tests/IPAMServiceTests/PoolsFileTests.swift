@@ -49,4 +49,45 @@ import Testing
         await client.close()
         #expect(server.kill(SIGTERM) == 0)
     }
+
+    @Test func `a file that is refused stops only a server that has no pools yet`() async throws {
+        let wrong = "- {name: a, prefixes: [{prefix: 10.9.0.1/24}]}"
+        let empty = try ServerProcess(pools: wrong)
+        let failure = #expect(throws: ServerProcess.StartFailure.self) { try empty.start() }
+        #expect(failure?.status == 1 && failure?.log.contains("10.9.0.0/24") == true)
+
+        let server = try ServerProcess(pools: entry("a", "10.1.0.0/24"))
+        try server.start()
+        #expect(server.kill(SIGTERM) == 0)
+        try Data(wrong.utf8).write(to: server.folder.appending(path: "pools.yaml"))
+        try server.start()
+        #expect(server.logText.contains("pools file refused"))
+        let client = try IPAMClient(server: server.socket)
+        #expect(try await client.pools(timeout: Self.timeout).map(\.pool.name) == ["a"])
+        await client.close()
+        #expect(server.kill(SIGTERM) == 0)
+    }
+
+    /// A start begins each quarantine anew.
+    @Test func `a prefix leaves its pool after a start, once its quarantine is over`() async throws {
+        let slow = "- {name: a, is_default: true, reuse_delay: 2s, prefixes: [{prefix: 10.1.0.0/24}]}\n"
+        let server = try ServerProcess(pools: slow)
+        try server.start()
+        var client = try IPAMClient(server: server.socket)
+        let owner = Owner(kind: .virtualMachine, namespace: "default", name: "vm", uid: "u", network: "vm-net/eth0")
+        _ = try await client.allocate(AllocateRequest(owner: owner), timeout: Self.timeout)
+        _ = try await client.release(.binding(owner), timeout: Self.timeout)
+        await client.close()
+        #expect(server.kill(SIGTERM) == 0)
+        let moved = slow.replacing("10.1.0.0", with: "10.2.0.0")
+        try Data(moved.utf8).write(to: server.folder.appending(path: "pools.yaml"))
+        try server.start()
+        client = try IPAMClient(server: server.socket)
+        #expect(
+            try await eventually {
+                try await client.pools(timeout: Self.timeout).map { "\($0.pool.prefixes[0].prefix)" } == ["10.2.0.0/24"]
+            })
+        await client.close()
+        #expect(server.kill(SIGTERM) == 0)
+    }
 }

@@ -151,6 +151,10 @@ private final class Replies: Sendable {
             }
             #expect(try await renew(copies) == [RenewedCopy(validFor: Pool.defaultReuseDelay)])
             let target = pod("c", node: "node-b", second: 4)
+            let prepared = try await client.transfer(
+                TransferRequest(owner: vm, migrationUID: "m-3", phase: .prepare(target: target)),
+                timeout: Self.timeout)
+            #expect(prepared.copyValidFor == nil, "the target's node has not said that it keeps one")
             let refusal = await #expect(throws: IPAMError.self) { try await move(vm, other, "m-3", target: target) }
             #expect(refusal?.reason == .copiesOutstanding && refusal?.code == .unavailable)
             #expect(refusal?.isRetryable == true)

@@ -314,7 +314,13 @@ import Testing
         let until = bench.ledger.holdUnknown(at: bench.now)
         #expect(until == bench.now.advanced(by: .seconds(60)))
         #expect(bench.refusal { try $0.allocate(vm("a"), pool: "net") }?.reason == .poolExhausted)
-        bench.seconds += 60
+        bench.seconds += 59
+        // Also one that the backup has not, and pods may have addresses of.
+        try bench.run(.createPool(pool("later", poolPrefix("10.1.0.0/29"), reuseDelay: .seconds(60))))
+        #expect(bench.refusal { try $0.allocate(vm("b"), pool: "later") }?.reason == .poolExhausted)
+        #expect(try bench.allocate(vm("c"), pool: "later", addresses: ["10.1.0.3"]).addresses == ["10.1.0.3"])
+        bench.seconds += 1
+        _ = try bench.allocate(vm("b"), pool: "later")
         #expect(try bench.allocate(vm("a"), pool: "net").addresses == had.addresses)
     }
 }

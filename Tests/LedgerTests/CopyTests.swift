@@ -65,7 +65,8 @@ struct CopyTests {
         #expect(bench.refusal { try $0.allocate(owner, nil, addresses: ["10.0.0.77"]) } != nil)
         let gone = try #require(try renew("node-a", owner).first)
         #expect(gone.validFor == nil && gone.ticket != 0)
-        #expect(bench.ledger.copyValidity(of: try #require(bench.ledger.binding(of: owner.key)), at: bench.now) == nil)
+        let binding = try #require(bench.ledger.binding(of: owner.key))
+        #expect(bench.ledger.grantedCopy(of: binding, to: "node-a", at: bench.now) == nil)
         // Another ticket, another node: no word of this copy.
         _ = try renew("node-a", dropped: [DroppedCopy(owner: owner, ticket: gone.ticket + 1)])
         _ = try renew("node-b", dropped: [DroppedCopy(owner: owner, ticket: gone.ticket)])
@@ -100,7 +101,7 @@ struct CopyTests {
         let request = AllocateRequest(
             owner: vm("web", uid: "u1"), attachment: here, pool: "quick", keepsCopy: true)
         guard case .allocated(let binding, created: _) = try bench.run(.allocate(request)) else { throw WrongOutcome() }
-        #expect(bench.ledger.copyValidity(of: binding, at: bench.now) == nil)
+        #expect(bench.ledger.grantedCopy(of: binding, to: "node-a", at: bench.now) == nil)
     }
 
     @Test mutating func `a shorter reuse delay counts for an address only once its copies are too old`() throws {
@@ -113,6 +114,33 @@ struct CopyTests {
         #expect(bench.refusal { try $0.allocate(vm("other"), nil, addresses: [freed]) }?.reason == .addressQuarantined)
         bench.seconds += 1
         #expect(try bench.allocate(vm("other"), addresses: [freed]).addresses == [freed])
+    }
+
+    @Test mutating func `a renewal with a shorter reuse delay takes nothing back that was granted`() throws {
+        let owner = vm("web", uid: "u1")
+        let freed = try #require(try copy(owner, here).addresses.first)
+        try bench.run(
+            .updatePool(pool("net", poolPrefix("10.0.0.0/24"), isDefault: true, reuseDelay: .seconds(1))))
+        // The answer may be lost: then the node goes by the one before.
+        #expect(try renew("node-a", owner).first?.validFor == .seconds(1))
+        try bench.release(owner)
+        bench.seconds += 59
+        #expect(bench.refusal { try $0.allocate(vm("other"), nil, addresses: [freed]) }?.reason == .addressQuarantined)
+        bench.seconds += 1
+        #expect(try bench.allocate(vm("other"), addresses: [freed]).addresses == [freed])
+    }
+
+    @Test mutating func `an address that a VM has moved to is copied like any other`() throws {
+        let owner = vm("web", uid: "u1")
+        try copy(owner, here)
+        try bench.release(here, of: owner)
+        let again = sandbox("web-2", at: 200, node: "node-a")
+        let request = AllocateRequest(
+            owner: owner, attachment: again, addresses: [try #require(IPAddress("10.0.0.77"))], keepsCopy: true)
+        guard case .allocated(let moved, created: _) = try bench.run(.allocate(request)) else { throw WrongOutcome() }
+        #expect(moved.addresses == ["10.0.0.77"])
+        #expect(bench.ledger.grantedCopy(of: moved, to: "node-a", at: bench.now) == .seconds(60))
+        #expect(bench.ledger.grantedCopy(of: moved, to: "node-b", at: bench.now) == nil)
     }
 
     @Test mutating func `a ledger that starts waits as if everything had happened just then`() throws {

@@ -107,8 +107,8 @@ private struct History {
             network: "net/eth0")
     }
 
-    private mutating func describe(_ binding: Binding) -> DescribedBinding {
-        DescribedBinding(binding: binding, copyValidFor: ledger.copyValidity(of: binding, at: now))
+    private mutating func describe(_ binding: Binding, keptBy node: String) -> DescribedBinding {
+        DescribedBinding(binding: binding, copyValidFor: ledger.grantedCopy(of: binding, to: node, at: now))
     }
 
     mutating func step() {
@@ -129,7 +129,7 @@ private struct History {
                 mac: nil, keepsCopy: true)
             if case .allocated(let binding, let created)? = apply(.allocate(request)) {
                 if !created, before[binding.owner.key]?.assignments != binding.assignments { moved += 1 }
-                messages.append(.answer(node: node, describe(binding), sent: sent))
+                messages.append(.answer(node: node, describe(binding, keptBy: nodes[node].name), sent: sent))
             }
         case 3, 4, 5:
             let copies = nodes[node].copies.all

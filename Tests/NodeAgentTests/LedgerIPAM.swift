@@ -114,9 +114,13 @@ final class LedgerIPAM: IPAMCalls, CopyCalls {
         }.get()
     }
 
-    private func described(_ binding: Binding) -> DescribedBinding {
+    private func described(_ binding: Binding) -> DescribedBinding { described(binding, keptBy: nil) }
+
+    private func described(_ binding: Binding, keptBy node: String?) -> DescribedBinding {
         let pool = state.withLock { $0.ledger.pool(named: binding.pool) }
-        let validity = state.withLock { $0.ledger.copyValidity(of: binding, at: $0.now) }
+        let validity = state.withLock { state in
+            node.flatMap { state.ledger.grantedCopy(of: binding, to: $0, at: state.now) }
+        }
         state.withLock(\.beforeAnswer)?()
         return DescribedBinding(
             binding: binding, routes: pool?.routes ?? [], dns: pool?.dns, copyValidFor: validity)
@@ -139,7 +143,7 @@ final class LedgerIPAM: IPAMCalls, CopyCalls {
         guard case .allocated(let binding, let created) = try serve(.allocate(request), .allocate(request)) else {
             throw .unexpected
         }
-        return (described(binding), created)
+        return (described(binding, keptBy: Command.allocate(request).copyKeeper), created)
     }
 
     func release(_ request: ReleaseRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding? {
@@ -152,7 +156,7 @@ final class LedgerIPAM: IPAMCalls, CopyCalls {
         guard case .transferred(let binding) = try serve(.transfer(request), .transfer(request)) else {
             throw .unexpected
         }
-        return described(binding)
+        return described(binding, keptBy: Command.transfer(request).copyKeeper)
     }
 
     func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding {

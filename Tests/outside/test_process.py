@@ -3,6 +3,7 @@
 import signal
 import stat
 import subprocess
+from pathlib import Path
 
 import grpc
 import pytest
@@ -157,3 +158,18 @@ def test_acknowledged_changes_outlive_sigkill(server, client):
     assert {b["owner"]["name"]: b for b in after.bindings(page_size=1000)} == acknowledged
     assert after.call("Pools.GetPool", {"name": POOL["name"]})["usage"][0]["bound"] == 30
     after.close()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_log_that_cannot_be_written_ends_no_server(tmp_path, form):
+    server = Server(tmp_path, "--log-format", form, "--log-level", "debug")
+    server.log = Path("/dev/full")
+    server.start()
+    client = Client(server.target)
+    try:
+        client.call("Pools.CreatePool", {"pool": POOL})
+        for number in range(3):
+            client.allocate(vm(f"vm-{number}"))
+    finally:
+        client.close()
+        assert server.stop() == 0
