@@ -13,16 +13,18 @@ package final class SQLiteStore: LedgerStore {
     private let reader: DatabaseQueue
     private let lock: Mutex<StoreLock?>
 
-    /// Opens the ledger at `path`, or begins one where there is no file.
+    /// Opens the ledger at `path`, or begins one where there is no file; where one has moved away from there, only if it
+    /// `comesBack`.
     ///
-    /// Throws `.inUse` while another process has it, `.unwritable`, `.newerSchema`, and `.damaged` where the file is
-    /// not a whole ledger: that is never taken for an empty one.
-    package init(path: String) throws(StoreError) {
+    /// Throws `.inUse` while another process has it or where it has moved, `.unwritable`, `.newerSchema`, and `.damaged`
+    /// where the file is not a whole ledger: that is never taken for an empty one.
+    package init(path: String, comesBack: Bool = false) throws(StoreError) {
         let path = URL(filePath: path).resolvingSymlinksInPath().path
         let lock = try StoreLock(forStoreAt: path)
         let file = StoreFile(path: path)
         do {
             if try file.condition() == .missing {
+                if file.hasMoved, !comesBack { throw StoreError.moved(path) }
                 try file.create { path in
                     let new = try DatabaseQueue(path: path, configuration: Self.configuration)
                     try new.writeWithoutTransaction { db in try SQLiteSchema.create(in: db) }
@@ -119,6 +121,27 @@ package final class SQLiteStore: LedgerStore {
                 StoreFile(path: path).reserveLog(upTo: Self.logPages * 4120)
                 return .commit
             }
+        }
+    }
+
+    /// Closes it and sets its file aside, as PATH.moved: the ledger lives on elsewhere.
+    package func moveAway() throws(StoreError) {
+        close()
+        do {
+            let lock = try StoreLock(forStoreAt: path)
+            defer { extendLifetime(lock) }
+            let file = StoreFile(path: path)
+            guard try file.condition() == .ledger, !file.hasLog else {
+                throw StoreError(.failed, "its write-ahead log could not be put into the file")
+            }
+            try file.setAside()
+        } catch {
+            throw StoreError(
+                .failed,
+                """
+                The copy is whole, but the source \(path) could not be set aside (\(error)): move it out of the way \
+                before a server is started that would find it.
+                """)
         }
     }
 

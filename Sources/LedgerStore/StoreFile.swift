@@ -14,6 +14,13 @@ struct StoreFile {
 
     var walPath: String { path + "-wal" }
 
+    var hasLog: Bool { length(of: walPath) ?? 0 > 0 }
+
+    /// Where the file is once its ledger lives on in another store.
+    var movedPath: String { path + ".moved" }
+
+    var hasMoved: Bool { length(of: movedPath) != nil }
+
     /// Throws `.damaged` where there is a file, but not a ledger, or what a ledger left behind.
     func condition() throws(StoreError) -> Condition {
         let walLength = length(of: walPath) ?? 0
@@ -54,6 +61,17 @@ struct StoreFile {
         }
         try make(new)
         try FileManager.default.moveItem(atPath: new, toPath: path)
+        try synchronizeFolder()
+    }
+
+    /// From now on no server begins here by mistake. The file must be closed.
+    func setAside() throws {
+        try? FileManager.default.removeItem(atPath: movedPath)
+        try FileManager.default.moveItem(atPath: path, toPath: movedPath)
+        try synchronizeFolder()
+    }
+
+    private func synchronizeFolder() throws {
         let folder = try FileHandle(forReadingFrom: URL(filePath: path).deletingLastPathComponent())
         defer { try? folder.close() }
         try folder.synchronize()
@@ -107,6 +125,16 @@ extension StoreError {
             """
             The ledger \(path) cannot be read and written: \(found). Its folder must exist and belong to the user that \
             the server runs as (ls -ld "$(dirname \(path))"), or name another file with --store sqlite:PATH.
+            """)
+    }
+
+    static func moved(_ path: String) -> StoreError {
+        StoreError(
+            .inUse,
+            """
+            The ledger \(path) was copied into another store by `holdfast store copy`, and is served from there: what it was \
+            then, \(path).moved, would give addresses that others have got since. Name that other store with --store, or \
+            copy it back here first. Only if no server has ever served the copy: mv \(path).moved \(path)
             """)
     }
 

@@ -20,8 +20,9 @@ struct StoreCopy: AsyncParsableCommand {
         commandName: "copy",
         abstract: "Copies a whole ledger into a store that has none yet, and compares the two.",
         discussion: """
-            Stop all servers of both stores first; while one runs, nothing is copied. The source is not changed, apart \
-            from a commit in etcd that a dead server had begun. Example:
+            Stop all servers of both stores first; while one runs, nothing is copied. What was in SQLite is then called \
+            PATH.moved, so that no server goes on with it by mistake; in etcd the source stays as it is, apart from a commit \
+            that a dead server had begun. Example:
 
             holdfast store copy --from sqlite:/var/lib/holdfast/ledger.sqlite --to etcd:http://10.0.0.1:2379
             """)
@@ -46,13 +47,13 @@ struct StoreCopy: AsyncParsableCommand {
             throw Failure("--from sqlite:\(path): there is no such file")
         }
         do throws(StoreError) {
-            let source = try open(from)
+            let source = try open(from, comesBack: false)
             defer { source.close() }
             let snapshot = try source.loadWithHistory()
             do throws(IPAMError) {
                 _ = try Ledger(snapshot)
             } catch { throw StoreError(.damaged, error.message) }
-            let target = try open(to)
+            let target = try open(to, comesBack: true)
             defer { target.close() }
             try target.fill(snapshot)
             let copy = try target.loadWithHistory()
@@ -60,18 +61,24 @@ struct StoreCopy: AsyncParsableCommand {
                 throw StoreError(
                     .failed, "the copy is not what was copied: do not use it. The source is as it was.")
             }
+            target.close()
+            var whereabouts = ""
+            if let moved = source as? SQLiteStore, case .sqlite(let path) = from {
+                try moved.moveAway()
+                whereabouts = "; the source is called \(path).moved now"
+            }
             print(
                 "copied and compared: \(copy.pools.count) pools, \(copy.bindings.count) bindings, "
                     + "\(copy.freed.count) freed addresses, \(copy.history.count) entries of history, revision "
-                    + "\(copy.revision)")
+                    + "\(copy.revision)" + whereabouts)
         } catch {
             throw Failure("\(error)")
         }
     }
 
-    private func open(_ name: StoreName) throws(StoreError) -> any LedgerStore {
+    private func open(_ name: StoreName, comesBack: Bool) throws(StoreError) -> any LedgerStore {
         switch name {
-        case .sqlite(let path): return try SQLiteStore(path: path)
+        case .sqlite(let path): return try SQLiteStore(path: path, comesBack: comesBack)
         case .etcd(let urls):
             let configuration: EtcdConfiguration
             do {

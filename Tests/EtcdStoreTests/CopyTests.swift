@@ -67,7 +67,11 @@ import Testing
         let there = try copy(from: "sqlite:\(path("a.sqlite"))", to: cluster.store)
         #expect(there.status == 0, "\(there.text)")
         #expect(there.text.hasPrefix("copied and compared: 1 pools, 4000 bindings, 1000 freed addresses"))
-        let again = try copy(from: "sqlite:\(path("a.sqlite"))", to: cluster.store)
+        let moved = #expect(throws: StoreError.self) { try SQLiteStore(path: path("a.sqlite")) }
+        #expect(moved?.code == .inUse && moved?.message.contains("a.sqlite.moved") == true)
+        let gone = try copy(from: "sqlite:\(path("a.sqlite"))", to: cluster.store)
+        #expect(gone.status == 1 && gone.text.contains("there is no such file"), "\(gone.text)")
+        let again = try copy(from: "sqlite:\(path("a.sqlite.moved"))", to: cluster.store)
         #expect(again.status == 1 && again.text.contains("There is a ledger in etcd already"), "\(again.text)")
 
         let leader = try EtcdTenure.open(cluster.configuration(prefix), as: "10.0.0.1:7440")
@@ -75,9 +79,9 @@ import Testing
         #expect(busy.status == 1 && busy.text.contains("The server at 10.0.0.1:7440 leads"), "\(busy.text)")
         leader.close()
 
-        let back = try copy(from: cluster.store, to: "sqlite:\(path("b.sqlite"))")
+        let back = try copy(from: cluster.store, to: "sqlite:\(path("a.sqlite"))")
         #expect(back.status == 0, "\(back.text)")
-        let copy = try SQLiteStore(path: path("b.sqlite"))
+        let copy = try SQLiteStore(path: path("a.sqlite"))
         let found = try copy.load()
         copy.close()
         #expect(found.revision == snapshot.revision)
