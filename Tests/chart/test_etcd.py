@@ -69,6 +69,7 @@ def test_the_network_policy_lets_the_server_out_to_etcd():
     ({"etcd": {"endpoints": []}}, "server.etcd.endpoints"),
     ({"etcd": {"endpoints": ["etcd-0:2379"]}}, "endpoints"),
     ({"etcd": {"lease": 1}}, "lease"),
+    ({"etcd": {"tlsSecret": ""}}, "server.etcd.tlsSecret"),
     ({"store": "mysql"}, "store"),
     ({"replicas": 1}, "replicas"),
 ])

@@ -141,6 +141,20 @@ def test_a_network_is_the_plugin_with_its_delegate():
         "plugins": [{"type": "holdfast-cni", "pool": "vm-net", "delegate": {"type": "bridge", "bridge": "br-vm"}}]}
 
 
+@pytest.mark.parametrize("dhcp", [True, False, {"leaseTime": 3600, "mtu": 1400, "ntpServers": ["10.16.0.5"], "ipv6Router": "fe80::1"}])
+def test_a_network_says_whether_its_guests_are_served_by_dhcp(dhcp):
+    network = one(render({"networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": dhcp}]}), "NetworkAttachmentDefinition")
+    (plugin,) = json.loads(network["spec"]["config"])["plugins"]
+    assert plugin == {"type": "holdfast-cni", "dhcp": dhcp, "delegate": {"type": "bridge"}}
+
+
+@programs
+def test_a_delegate_comes_through_whatever_its_values_hold(program):
+    delegate = {"type": "bridge", "note": "it's \\ a \"b\"\n<é\u2028>: #{{ }}"}
+    network = one(render({"networks": [{"name": "a", "delegate": delegate}]}, program), "NetworkAttachmentDefinition")
+    assert json.loads(network["spec"]["config"])["plugins"][0]["delegate"] == delegate
+
+
 def test_the_pools_of_the_example_are_what_the_server_reads():
     pools = VARIANTS["everything"]["pools"]
     assert yaml.safe_load(one(render({"pools": pools}), "ConfigMap", "holdfast-pools")["data"]["pools.yaml"]) == pools

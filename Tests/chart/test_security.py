@@ -177,6 +177,17 @@ def test_agents_show_a_token_that_is_for_this_service_and_the_policy_makes_them_
                 assert roles[role].get(kind, []) == given.get(role, {}).get(kind, [])
 
 
+def test_where_tokens_do_not_name_their_node_the_server_must_look_at_pods():
+    values = merged(IMAGE, {"server": {"kubernetes": {"enabled": False}}})
+    for version in ("1.27.0", "1.29.9-eks-1"):
+        refused = template(values, "--kube-version", version, check=False)
+        assert refused.returncode != 0 and "server.kubernetes.enabled" in refused.stderr
+        template(merged(values, {"auth": {"enabled": False}}), "--kube-version", version)
+        template(IMAGE, "--kube-version", version)
+    for version in ("1.30.0", "1.30.0-eks-1"):
+        template(values, "--kube-version", version)
+
+
 def test_tokens_do_not_go_over_a_network_in_the_clear():
     refused = template(merged(IMAGE, {"tls": {"mode": "none"}}), check=False)
     assert refused.returncode != 0 and "auth.enabled needs TLS" in refused.stderr

@@ -90,6 +90,11 @@ def test_the_same_values_without_the_typo_are_taken():
     {"pools": [{"name": "a", "prefixes": []}]}, {"networks": [{"name": "a", "delegate": {}}]},
     {"networks": [{"name": "a", "delegate": {"type": "bridge", "ipam": {}}}]}, {"commonLabels": {"a": 1}},
     {"monitoring": {"prometheusRule": {"poolFreeRatio": 10}}}, {"server": {"maxConnections": 0}},
+    {"server": {"kubernetes": {"grace": "1.5m"}}}, {"pools": [{"name": "a", "prefixes": [{"prefix": "10.0.0.0/24"}], "reuse_delay": "1.5h"}]},
+    {"pools": [{"name": "a", "prefixes": [{"prefix": "10.0.0.0/24"}], "history_retention": "1.2.3h"}]},
+    {"networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": "true"}]},
+    {"networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": {"leasetime": 3600}}]},
+    {"networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": {"mtu": 500}}]},
 ], ids=json.dumps)
 def test_a_value_that_cannot_be_meant_is_refused(values):
     result = template(merged(IMAGE, values), check=False)

@@ -97,6 +97,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- /* Who may what. The server's own account is that of `holdfast` in its pod, the test's that of `helm test`. */ -}}
 {{- define "holdfast.policy" -}}
 {{- if eq .Values.tls.mode "none" }}{{ fail "auth.enabled needs TLS, or tokens could be heard on the way: set tls.mode, or auth.enabled=false" }}{{ end -}}
+{{- if and (not .Values.server.kubernetes.enabled) (semverCompare "<1.30.0-0" .Capabilities.KubeVersion.Version) }}{{ fail "auth.enabled needs server.kubernetes.enabled before Kubernetes 1.30: tokens do not name their node there, so the server has to look at their pods. Set it, or auth.enabled=false" }}{{ end -}}
 {{- $operator := deepCopy .Values.auth.operator -}}
 {{- $own := list (printf "%s/%s" .Release.Namespace (include "holdfast.server" .)) (printf "%s/%s-test" .Release.Namespace (include "holdfast.fullname" .)) -}}
 {{- $_ := set $operator "serviceAccounts" (concat $own (default list $operator.serviceAccounts)) -}}
