@@ -58,6 +58,12 @@ def test_followers_are_ready_so_that_rollouts_and_budgets_go_on():
         assert container(render(VARIANTS[name]))["readinessProbe"]["httpGet"] == {"port": "http", "path": "/readyz"}
 
 
+def test_a_server_that_follows_may_call_the_one_that_leads():
+    policy = one(render({**ETCD, "networkPolicy": {"clients": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}}), "NetworkPolicy")["spec"]
+    assert {"podSelector": policy["podSelector"]} in policy["ingress"][0]["from"]
+    assert policy["egress"][-1] == {"ports": [{"port": "grpc"}], "to": [{"podSelector": policy["podSelector"]}]}
+
+
 def test_the_network_policy_lets_the_server_out_to_etcd():
     def ports(values):
         return [[port["port"] for port in rule["ports"]] for rule in one(render(values), "NetworkPolicy")["spec"]["egress"]]
