@@ -177,6 +177,15 @@ def test_agents_show_a_token_that_is_for_this_service_and_the_policy_makes_them_
                 assert roles[role].get(kind, []) == given.get(role, {}).get(kind, [])
 
 
+def test_the_test_s_account_which_is_an_operator_s_is_there_for_the_test_only():
+    objects = render()
+    account = one(objects, "ServiceAccount", one(objects, "Pod")["spec"]["serviceAccountName"])["metadata"]["annotations"]
+    pod = one(objects, "Pod")["metadata"]["annotations"]
+    assert account["helm.sh/hook"] == pod["helm.sh/hook"] == "test"
+    assert int(account["helm.sh/hook-weight"]) < int(pod.get("helm.sh/hook-weight", 0))
+    assert set(account["helm.sh/hook-delete-policy"].split(",")) == {"before-hook-creation", "hook-succeeded"}
+
+
 def test_where_tokens_do_not_name_their_node_the_server_must_look_at_pods():
     values = merged(IMAGE, {"server": {"kubernetes": {"enabled": False}}})
     for version in ("1.27.0", "1.29.9-eks-1"):
