@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chart import MONITORING, REPOSITORY, one, pods, render
+from chart import MONITORING, REPOSITORY, VARIANTS, one, pods, render
 
 def documented():
     """Series of docs/metrics.md with the labels of each, and what Prometheus adds."""
@@ -89,7 +89,16 @@ def test_every_alert_has_its_chapter():
 def test_alerts_on_what_is_not_read_are_not_there():
     objects = render({"monitoring": {"prometheusRule": {"enabled": True}}, "server": {"kubernetes": {"enabled": False}}})
     text = yaml.safe_dump(one(objects, "PrometheusRule"))
-    assert "HoldfastServerDown" in text and "holdfast_agent_" not in text and "holdfast_lifecycle_" not in text
+    assert "HoldfastNoLeader" in text and "holdfast_agent_" not in text and "holdfast_lifecycle_" not in text
+    # Of a server that nobody reads it would be raised for ever.
+    assert "HoldfastServerDown" not in text and "absent(" not in text
+
+
+def test_with_etcd_the_alerts_speak_of_etcd():
+    text = yaml.safe_dump(one(render({**MONITORING, **VARIANTS["etcd"]}), "PrometheusRule"))
+    assert "etcdctl" in text
+    for word in ("SQLite", "holdfast-server-0", "persistence", "volume"):
+        assert word not in text
 
 
 def test_the_pods_monitor_finds_the_agents_and_their_port():
@@ -162,6 +171,11 @@ CASES = {
     "HoldfastPoolFull": [
         (pool("10.2.0.0/24", "full", 254, 0), [{"pool": "full"}]),
         (pool("10.1.0.0/24", "tight", 250, 4), []),
+    ],
+    "HoldfastPoolsRefused": [
+        ([("holdfast_pools_file_refused", {}, "0x20 1x40")], [{}]),
+        # It was mended at once.
+        ([("holdfast_pools_file_refused", {}, "0x40 1 1 0x20")], []),
     ],
     "HoldfastMigrationOpen": [
         ([("holdfast_migration_oldest_seconds", {}, "0+60x60")], [{}]),
