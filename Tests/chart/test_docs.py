@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from chart import CHART, REPOSITORY, VALUES, pods, render
+from chart import CHART, REPOSITORY, SCHEMA, VALUES, pods, render
 
 DOCUMENTS = [REPOSITORY / "docs/install.md", REPOSITORY / "docs/security.md", CHART / "README.md"]
 
@@ -27,10 +27,12 @@ def test_every_value_that_is_named_is_one():
         for name in re.findall(r"`((?:[a-z]\w+\.)+\w+)(?::[^`]*)?`", document.read_text()):
             top, *rest = name.split(".")
             if top in VALUES and rest[-1] not in ("crt", "key"):
-                place = VALUES[top]
+                place = SCHEMA["properties"][top]
                 for part in rest:
-                    assert part in place, f"{document.name}: {name}"
-                    place = place[part]
+                    assert part in place["properties"], f"{document.name}: {name}"
+                    place = place["properties"][part]
+                    if "$ref" in place:
+                        place = SCHEMA["$defs"][place["$ref"].rsplit("/", 1)[-1]]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
