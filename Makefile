@@ -35,7 +35,7 @@ install:
 	install $(addprefix .build/release/,holdfast-server holdfast-agent holdfast) $(DESTDIR)$(PREFIX)/bin
 	install .build-static/release/holdfast-cni $(DESTDIR)$(CNI_BIN)
 
-# The product's story on this machine, told in a minute.
+# The product's story on this machine, told in a few seconds.
 demo: build-release
 	@scripts/demo
 
