@@ -71,6 +71,8 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let otherNode = Reason(rawValue: "OTHER_NODE")
         package static let nodeUnknown = Reason(rawValue: "NODE_UNKNOWN")
         package static let storeUnavailable = Reason(rawValue: "STORE_UNAVAILABLE")
+        /// The ledger is empty, and is to be filled from a backup first.
+        package static let awaitsRestore = Reason(rawValue: "AWAITS_RESTORE")
         /// Another server leads; metadata `leader` is its address, where one is known.
         package static let notLeader = Reason(rawValue: "NOT_LEADER")
         /// The server has more to do than it takes on: in a moment it may have less.

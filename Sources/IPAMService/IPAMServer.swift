@@ -34,30 +34,31 @@ package struct IPAMServer: Service {
     /// Loads the ledger and binds the listeners; answers only once it runs. `onListening` gets the bound addresses.
     package init(
         store: any LedgerStore, rpc configuration: RPCServer.Configuration, gate: Gate = .open, wallClock: Timestamp,
-        readiness: Readiness,
-        logger: Logger, audit: AuditLog? = nil, onListening: @escaping @Sendable ([String]) -> Void
+        readiness: Readiness, logger: Logger, audit: AuditLog? = nil, awaitsRestore: Bool = false,
+        onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         let ledger = try Ledger(try store.load())
         logger.info("ledger loaded", metadata: ["revision": "\(ledger.committedRevision)"])
         try self.init(
-            .store(store), ledger, store, configuration, gate, wallClock, readiness, logger, audit, onListening)
+            .store(store), ledger, store, configuration, gate, wallClock, readiness, logger, audit, awaitsRestore,
+            onListening)
     }
 
     /// Binds the listeners, and takes part in a ledger that several servers share once it runs.
     package init(
         shared: any SharedLedger, advertising address: String?, rpc configuration: RPCServer.Configuration,
         gate: Gate = .open, wallClock: Timestamp, readiness: Readiness, logger: Logger, audit: AuditLog? = nil,
-        onListening: @escaping @Sendable ([String]) -> Void
+        awaitsRestore: Bool = false, onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         try self.init(
             .shared(shared, address: address), Ledger(), FollowersStore(leader: nil), configuration, gate, wallClock,
-            readiness, logger, audit, onListening)
+            readiness, logger, audit, awaitsRestore, onListening)
     }
 
     private init(
         _ source: Source, _ ledger: Ledger, _ store: any LedgerStore, _ configuration: RPCServer.Configuration,
         _ gate: Gate, _ wallClock: Timestamp, _ readiness: Readiness, _ logger: Logger,
-        _ audit: AuditLog?, _ onListening: @escaping @Sendable ([String]) -> Void
+        _ audit: AuditLog?, _ awaitsRestore: Bool, _ onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         self.source = source
         self.logger = logger
@@ -69,7 +70,7 @@ package struct IPAMServer: Service {
         let clock = LedgerClock(wallClock: wallClock, notBefore: ledger.newestTime)
         var ledger = ledger
         ledger.start(at: clock.now())
-        writer = Writer(ledger, store: store, clock: clock, logger: logger, audit: audit)
+        writer = Writer(ledger, store: store, clock: clock, logger: logger, audit: audit, awaitsRestore: awaitsRestore)
         rpc = try RPCServer(configuration: configuration, services: writer.services(gate))
         standing = Standing(readiness, rpc.health)
     }

@@ -73,12 +73,18 @@ package final class Writer: Sendable {
     private let storeState: AsyncStream<String?>.Continuation
     /// Changed by the thread that leads only.
     private let isFailing = Atomic(false)
+    /// Whether an empty ledger waits for a backup: what it would give may be in use.
+    private let awaitsRestore: Bool
+    private let isAwaitingRestore = Atomic(false)
     /// Calls that read the history now.
     let historyReads = Atomic(0)
 
     package init(
-        _ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger, audit: AuditLog? = nil
+        _ ledger: Ledger, store: any LedgerStore, clock: LedgerClock, logger: Logger, audit: AuditLog? = nil,
+        awaitsRestore: Bool = false
     ) {
+        self.awaitsRestore = awaitsRestore
+        isAwaitingRestore.store(awaitsRestore && ledger.hasNoBindings, ordering: .relaxed)
         self.ledger = Mutex(ledger)
         self.store = Mutex(store)
         self.clock = Mutex(clock)
@@ -90,6 +96,9 @@ package final class Writer: Sendable {
     /// Answers through `complete`, on whatever thread leads then, once the command's changes are durable or it is refused.
     /// May run other callers' commands as well: it blocks for as long as commits take.
     package func submit(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
+        if isAwaitingRestore.load(ordering: .relaxed), command.isOfBindings {
+            return complete(.failure(.awaitsRestore))
+        }
         let waiting = Waiting(command, by: caller, complete)
         let (refusal, wake) = queue.withLock { queue -> (IPAMError?, Bool) in
             if queue.isClosed { return (.shuttingDown, false) }
@@ -155,6 +164,7 @@ package final class Writer: Sendable {
         ledger.start(at: now)
         let value = hold(&ledger, now)
         self.clock.withLock { $0 = clock }
+        isAwaitingRestore.store(awaitsRestore && ledger.hasNoBindings, ordering: .relaxed)
         // What was is let go of once others may read.
         self.ledger.withLock { swap(&$0, &ledger) }
         return value
@@ -372,10 +382,21 @@ extension IPAMError {
             .resourceExhausted, .overloaded, "too many changes\(whose) are waiting: nothing was changed, try again")
     }
 
+    static let awaitsRestore = IPAMError(
+        .unavailable, .awaitsRestore,
+        "the ledger is empty and waits for `holdfast restore` (--await-restore): nothing was changed, try again")
+
     static let shuttingDown = IPAMError(.unavailable, .shuttingDown, "the server is shutting down: try again")
 }
 
 extension Command {
+    fileprivate var isOfBindings: Bool {
+        switch self {
+        case .allocate, .release, .transfer, .renewCopies: true
+        case .createPool, .updatePool, .deletePool: false
+        }
+    }
+
     /// Whose share of a busy writer it takes; empty where it is nobody's in particular.
     fileprivate var namespace: String {
         switch self {

@@ -23,7 +23,7 @@ enum Main {
                 "audit",
             ]
                 + EtcdOptions.variables + LifecycleOptions.variables + AccessOptions.variables + LogOptions.variables,
-            repeatable: ["listen"], flags: ["insecure", "kubernetes"])
+            repeatable: ["listen"], flags: ["insecure", "kubernetes", "await-restore"])
     }
 }
 
@@ -60,6 +60,9 @@ struct HoldfastServer: AsyncParsableCommand {
 
     @Option(help: "YAML list of pools in the API's field names, applied at start and when the file changes.")
     var pools: String?
+
+    @Flag(help: "While the ledger is empty, take pools and `holdfast restore` only: what it would give may be in use.")
+    var awaitRestore = false
 
     enum Switch: String, ExpressibleByArgument, CaseIterable { case on, off }
 
@@ -138,14 +141,15 @@ struct HoldfastServer: AsyncParsableCommand {
                 store.reserveLog()
                 server = try IPAMServer(
                     store: store, rpc: rpc, gate: gate, wallClock: wallClock,
-                    readiness: readiness, logger: logger, audit: audit, onListening: onListening)
+                    readiness: readiness, logger: logger, audit: audit, awaitsRestore: awaitRestore,
+                    onListening: onListening)
             case .etcd(let urls):
                 let (configuration, files) = try etcd.configuration(urls: urls, log: logger)
                 certificates += files.map { [$0] } ?? []
                 server = try IPAMServer(
                     shared: try EtcdLedger(configuration, logger: logger),
                     advertising: advertise, rpc: rpc, gate: gate, wallClock: wallClock, readiness: readiness,
-                    logger: logger, audit: audit, onListening: onListening)
+                    logger: logger, audit: audit, awaitsRestore: awaitRestore, onListening: onListening)
             }
             if let pools { server.pools = try await PoolsFile(path: pools, writer: server.writer, logger: logger) }
             // They end in the order from last to first.

@@ -32,7 +32,8 @@ VARIANTS = {
         "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": [{"name": "registry"}]},
         "tls": {"extraNames": ["ipam.example", "192.0.2.7"]},
         "server": {
-            "maxConnections": 20000, "persistence": {"storageClassName": "fast", "annotations": {"a": "b"}},
+            "maxConnections": 20000, "awaitRestore": True,
+            "persistence": {"storageClassName": "fast", "annotations": {"a": "b"}},
             "serviceAccount": {"annotations": {"a": "b"}}, "podAnnotations": {"a": "b"}, "podLabels": {"a": "b"},
             "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
         },

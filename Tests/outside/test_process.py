@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from client import Client, launcher, vm
+from client import Client, addresses, launcher, vm
 from conftest import POOL
 from processes import DEADLINE, Agent, Server, environment, run, wait_until
 
@@ -173,3 +173,29 @@ def test_a_log_that_cannot_be_written_ends_no_server(tmp_path, form):
     finally:
         client.close()
         assert server.stop() == 0
+
+
+def test_an_empty_ledger_that_awaits_a_backup_gives_nothing_before(server, client, refused, tmp_path):
+    """A new volume would give running VMs' addresses away before anybody can restore."""
+    held = addresses(client.allocate(vm("held"))["binding"])
+    saved = str(tmp_path / "saved.backup")
+    assert run("holdfast", "backup", saved, "--server", server.target).returncode == 0
+
+    other = Server(tmp_path, "--await-restore", store="new.sqlite").start()
+    late = Client(other.target)
+    try:
+        late.call("Pools.CreatePool", {"pool": POOL})
+        for change in (lambda: late.allocate(vm("quick")), lambda: late.free(vm("held"))):
+            with refused("UNAVAILABLE", "AWAITS_RESTORE"):
+                change()
+        done = run("holdfast", "restore", saved, "--server", other.target)
+        assert done.returncode == 0, done.stderr
+        assert addresses(late.allocate(vm("held"))["binding"]) == held
+        late.close()
+        # It has bindings now: the flag is nothing to it.
+        other.restart()
+        late = Client(other.target)
+        assert addresses(late.allocate(vm("held"))["binding"]) == held
+    finally:
+        late.close()
+        other.stop()
