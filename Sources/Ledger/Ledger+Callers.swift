@@ -59,11 +59,8 @@ extension Ledger {
             guard let binding = slot(of: owner.key).flatMap({ slots[$0] }),
                 !binding.owner.isAnotherObject(than: owner.uid)
             else { return }
-            // A halted VM is on no node.
-            guard binding.isCarried else { throw .notForAgents("the binding of \(owner.key) is released", agent) }
-            for attachment in [binding.active, binding.target].compactMap(\.self) {
-                try agent.owns(attachment, of: owner.key)
-            }
+            // Whether the VM is gone is not its node's to say: the server sees that, or an operator.
+            throw .notForAgents("the binding of \(owner.key) is released", agent)
         }
     }
 

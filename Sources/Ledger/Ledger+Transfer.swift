@@ -71,9 +71,12 @@ extension Ledger {
         }
     }
 
-    /// Makes the binding another owner's.
+    /// Makes the binding another owner's: another VM's, or another pod's, on the same network.
     private func give(_ binding: inout Binding, to owner: Owner) throws(IPAMError) {
         if owner.key != binding.owner.key {
+            guard owner.kind == binding.owner.kind, owner.network == binding.owner.network else {
+                throw .invalidField("target_owner", "it must be of the kind and network of \(binding.owner.key)")
+            }
             if slot(of: owner.key) != nil { throw .ownerHasBinding(owner.key) }
             if owner.namespace != binding.owner.namespace, let index = spaceIndexes[binding.pool],
                 let space = spaces[index]

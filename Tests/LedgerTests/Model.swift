@@ -475,6 +475,8 @@ struct Model {
                 }
                 entry.binding.endedMigration?.released = nil
                 if targetOwner.key != old.binding.owner.key {
+                    let (has, wants) = (old.binding.owner, targetOwner)
+                    if has.kind != wants.kind || has.network != wants.network { throw refuse(.invalidField) }
                     if self.index(of: targetOwner.key) != nil { throw refuse(.ownerHasBinding) }
                     if targetOwner.namespace != old.binding.owner.namespace, let pool = pool(old.binding.pool) {
                         if !pool.namespaces.isEmpty, !pool.namespaces.contains(targetOwner.namespace) {

@@ -179,6 +179,18 @@ import Testing
         #expect(bench.ledger.binding(of: vm("a").key) == open)
     }
 
+    @Test func `COMMIT gives a binding to no owner of another kind or network`() throws {
+        var bench = try bench()
+        let open = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2")))
+        var other = vm("b")
+        other.kind = .pod
+        for owner in [other, vm("b", network: "net/eth9")] {
+            let refusal = bench.refusal { try $0.transfer(vm("a"), "m", .commit(targetOwner: owner)) }
+            #expect(refusal?.code == .invalidArgument && refusal?.metadata["field"] == "target_owner")
+        }
+        #expect(bench.ledger.binding(of: vm("a").key) == open)
+    }
+
     @Test func `a COMMIT whose migration ended by itself still moves the binding to its target owner`() throws {
         var bench = try bench()
         try bench.transfer(vm("a"), "m", .prepare(target: sandbox("b-1")))

@@ -198,7 +198,6 @@ def test_an_agent_acts_for_its_own_node_only(guarded, refused):
     unchanged(lambda: b.call("IPAM.Release", {
         "owner": {"network": "vm-net/eth0"}, "scope": "RELEASE_SCOPE_ATTACHMENT",
         "attachment": {"container_id": here["container_id"]}}), "node-a")
-    unchanged(lambda: b.free(vm()), "node-a")
     unchanged(lambda: a.transfer(vm(), "PREPARE", "m1", target=there), "node-b")
     b.transfer(vm(), "PREPARE", "m1", target=there)
     for phase in ("COMMIT", "ABORT"):
@@ -209,6 +208,8 @@ def test_an_agent_acts_for_its_own_node_only(guarded, refused):
     assert b.transfer(vm(), "COMMIT", "m1")["active"]["node"] == "node-b", "promise 4"
     with refused("PERMISSION_DENIED", "ROLE_MISSING"):
         a.allocate(vm("reserved"))
+    with refused("PERMISSION_DENIED", "ROLE_MISSING"):
+        b.free(vm())
     with refused("PERMISSION_DENIED", "ROLE_MISSING"):
         a.call("Pools.UpdatePool", {"pool": POOL | {"namespaces": ["mine"]}})
     # An operator may all of it.
