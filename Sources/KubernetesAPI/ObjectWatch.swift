@@ -29,49 +29,11 @@ package final class ObjectWatch<Object: Decodable & Sendable>: Sendable {
 
     /// Follows until the task is cancelled; only one task may.
     package func run() async {
-        var trouble = Trouble(most: client.patience.longestPause)
-        var mustList = true
-        while !Task.isCancelled {
-            let start = ContinuousClock.now
-            var hasProgress = false
-            var failure: KubernetesError?
-            do throws(KubernetesError) {
-                if mustList { try await list() }
-                mustList = false
-                try await follow { hasProgress = settle(&trouble) }
-                current.withLock { $0.confirm(at: .now) }
-            } catch {
-                failure = error
-            }
-            let time = ContinuousClock.now - start
-            switch failure {
-            case nil where hasProgress || time > .seconds(1): settle(&trouble)
-            // A watch that is ended at once each time is not asked for in a tight loop.
-            case nil: await Self.sleep(trouble.pause.next())
-            case let error? where error.code == .cancelled: return
-            case let error? where error.code == .unreachable && !hasProgress && time >= client.patience.watchSilence:
-                // Nothing to tell and no bookmarks, or nobody there: a list tells.
-                mustList = true
-            case let error?:
-                // To list anew is no repetition of what failed.
-                let isRepeated = error.code != .gone || trouble.failures > 0
-                mustList = mustList || error.needsList
-                tell(error, &trouble)
-                if isRepeated { await Self.sleep(max(trouble.pause.next(), error.retryAfter ?? .zero)) }
-            }
-        }
-    }
-
-    /// What has gone wrong since the last progress.
-    private struct Trouble {
-        let most: Duration
-        var failures = 0
-        var isTold = false
-        var pause: RetryPause
-
-        init(most: Duration) {
-            self.most = most
-            pause = RetryPause(most: most)
+        await client.follow(resource, log: log) { () throws(KubernetesError) in
+            try await list()
+        } watching: { progress throws(KubernetesError) in
+            try await follow(progress)
+            current.withLock { $0.confirm(at: .now) }
         }
     }
 
@@ -93,40 +55,11 @@ package final class ObjectWatch<Object: Decodable & Sendable>: Sendable {
         }
     }
 
-    @discardableResult
-    private func settle(_ trouble: inout Trouble) -> Bool {
-        if trouble.isTold { log.info("followed again", metadata: ["resource": "\(resource)"]) }
-        if trouble.failures > 0 { trouble = Trouble(most: trouble.most) }
-        return true
-    }
-
-    /// Connections break all the time; what a person should know is told once, and in detail to who wants it.
-    private func tell(_ error: KubernetesError, _ trouble: inout Trouble) {
-        trouble.failures += 1
-        let isWorth = !trouble.isTold && (trouble.failures > 1 || !error.isTransient)
-        trouble.isTold = trouble.isTold || isWorth
-        log.log(
-            level: isWorth ? .warning : .debug, "not followed, trying on",
-            metadata: ["resource": "\(resource)", "error": "\(error.message)"])
-    }
-
-    private static func sleep(_ duration: Duration) async { try? await Task.sleep(for: duration) }
-
     private func tellIfUnreadable(_ item: Listed<Object>) {
         guard let problem = item.problem else { return }
         log.warning(
             "an object cannot be read: nothing that depends on it is freed",
             metadata: ["object": "\(resource) \(item.reference)", "error": "\(problem)"])
-    }
-}
-
-extension KubernetesError {
-    /// Whether the copy's place is of no more use to the server, or may not be.
-    fileprivate var needsList: Bool {
-        switch code {
-        case .gone, .malformed, .invalid, .serverError, .notFound: true
-        default: false
-        }
     }
 }
 

@@ -82,28 +82,14 @@ package struct LifecycleService: Service {
     private func follow<Object: ObjectWithMetadata>(
         _ type: Lean<Object>.Type, _ resource: KubernetesResource, _ soon: Soon
     ) async {
-        var pause = RetryPause(most: .seconds(30))
-        var version: String?
-        while !Task.isCancelled {
-            do throws(KubernetesError) {
-                var from = ""
-                if let version {
-                    from = version
-                } else {
-                    from = try await client.list(type, resource).resourceVersion
-                    soon.want()
-                }
-                version = from
-                try await client.watch(type, resource, from: from) { event in
-                    version = await take(event, soon)
-                    pause = RetryPause(most: .seconds(30))
-                }
-                pause = RetryPause(most: .seconds(30))
-            } catch {
-                if Task.isCancelled { return }
-                if error.code == .gone || error.code == .malformed { version = nil }
-                log.debug("a watch broke off", metadata: ["watch": "\(resource)", "error": "\(error.message)"])
-                try? await Task.sleep(for: max(pause.next(), error.retryAfter ?? .zero))
+        var version = ""
+        await client.follow(resource, log: log) { () throws(KubernetesError) in
+            version = try await client.list(type, resource).resourceVersion
+            soon.want()
+        } watching: { progress throws(KubernetesError) in
+            try await client.watch(type, resource, from: version) { event in
+                progress()
+                version = await take(event, soon)
             }
         }
     }

@@ -62,6 +62,38 @@ struct ServiceTests {
         }
     }
 
+    @Test func `an API server that ends each watch at once is not asked in a tight loop`() async throws {
+        let ledger = try await makeLedger()
+        try await TestCluster.run { cluster in
+            try await withService(ledger, cluster, interval: .seconds(3600)) {
+                let end = ContinuousClock.now + .seconds(2)
+                while .now < end {
+                    cluster.endWatches()
+                    try await Task.sleep(for: .milliseconds(1))
+                }
+                let count = cluster.requests.count { $0.verb == "watch" }
+                #expect((2...24).contains(count), "\(count)")
+            }
+        }
+    }
+
+    @Test func `after a watch's error its objects are listed anew, and compared`() async throws {
+        let ledger = try await makeLedger()
+        try await TestCluster.run { cluster in
+            try await withService(ledger, cluster, interval: .seconds(3600)) {
+                func lists() -> Int { cluster.requests.count { $0.verb == "list" && $0.resource == .virtualMachines } }
+                try await eventually("two watches") { cluster.watchCount == 2 }
+                // Each watch's own, and the comparisons that they ask for.
+                try await Task.sleep(for: .milliseconds(600))
+                let before = lists()
+                cluster.inject(
+                    #"{"type":"ERROR","object":{"kind":"Status","code":500,"message":"etcdserver: no leader"}}"#,
+                    into: .virtualMachines)
+                try await eventually("listed anew, and compared") { lists() >= before + 2 }
+            }
+        }
+    }
+
     @Test func `only a leader looks at the cluster, in each of its terms`() async throws {
         let ledger = try await makeLedger()
         for owner in ["a", "b"] { try await ledger.bind(vm(owner)) }
