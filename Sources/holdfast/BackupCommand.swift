@@ -130,7 +130,8 @@ final class NewFile {
 
     init(at path: String) throws(Failure) {
         self.path = path
-        partial = "\(path).\(getpid()).partial"
+        // Not by the process's number, which is the same in each run of a container: one that was killed leaves its file.
+        partial = "\(path).\(UUID().uuidString.lowercased()).partial"
         descriptor = unsafe Glibc.open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Self.failure("make", partial) }
     }
