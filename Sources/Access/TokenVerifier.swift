@@ -28,7 +28,8 @@ package actor TokenVerifier: Service {
     private var keys: Keys?
     private var fetchedAt: ContinuousClock.Instant?
     private var fetching: Task<Void, Never>?
-    private var failure = "they were not fetched yet"
+    /// Why the last fetch brought none; nil where it did.
+    private var failure: String? = "they were not fetched yet"
 
     package init(
         _ source: KeySource, audience: String, log: Logger, now: @escaping @Sendable () -> Date = { Date() }
@@ -106,7 +107,10 @@ package actor TokenVerifier: Service {
     private func keys(with id: String) async throws(IPAMError) -> Keys {
         if let keys, keys.ids.contains(id) { return keys }
         if fetching != nil || fetchedAt.map({ .now - $0 >= Self.pause }) ?? true { await fetch() }
-        guard let keys else { throw .keysUnavailable("the keys of tokens cannot be had: \(failure)") }
+        // A key that is not among older ones may be among those that cannot be had.
+        guard failure == nil, let keys else {
+            throw .keysUnavailable("the keys of tokens cannot be had: \(failure ?? "")")
+        }
         guard keys.ids.contains(id) else { throw .tokenRefused("its key \(id) is none of \(keys.issuer)'s") }
         return keys
     }
@@ -119,8 +123,9 @@ package actor TokenVerifier: Service {
             do {
                 take(try await Self.read(source))
             } catch {
-                failure = "\((error as? KubernetesError)?.message ?? error.localizedDescription)"
-                log.error("keys of tokens cannot be had", metadata: ["error": "\(failure)"])
+                let reason = (error as? KubernetesError)?.message ?? error.localizedDescription
+                failure = reason
+                log.error("keys of tokens cannot be had", metadata: ["error": "\(reason)"])
             }
             fetching = nil
         }
@@ -135,6 +140,7 @@ package actor TokenVerifier: Service {
                 metadata: ["issuer": "\(new.issuer)", "keys": "\(new.ids.sorted().joined(separator: " "))"])
         }
         keys = new
+        failure = nil
     }
 
     private static func read(_ source: KeySource) async throws -> Keys {

@@ -112,6 +112,24 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         }
     }
 
+    @Test func `a key that is not known is no verdict either, while newer keys cannot be had`() async throws {
+        try await withVerifier { cluster, issuer, verifier in
+            let known = try await issuer.sign(.on("node-a"))
+            _ = try await verifier.identity(of: known)
+            await cluster.stop()
+            let token = try await issuer.sign(.on("node-a"), with: "second")
+            // Until it may be asked again, the keys at hand are the newest.
+            await expectRefused(verifier, token, "none of")
+            try await Task.sleep(for: .seconds(5.1))
+            for _ in 0..<2 {
+                await #expect {
+                    try await verifier.identity(of: token)
+                } throws: { ($0 as? IPAMError)?.reason == .tokenKeysUnavailable }
+            }
+            _ = try await verifier.identity(of: known)
+        }
+    }
+
     /// Numbers that fit no Int have ended the process, for whoever sent them.
     @Test(arguments: [
         #""nbf": -1e300"#, #""n": 1e19"#, #""n": 1"#, #""n": "a", "n": 1e300"#, #""n": 1e300, "n": "a""#,
