@@ -144,6 +144,58 @@ import Testing
         }
     }
 
+    /// A record of VM prod/idle by Kube-OVN, and one of pod prod/launcher, VM prod/gone's, by whereabouts.
+    private func findings(
+        besides given: String, networks: [String: String] = ["lan": "vm-net", "10.20.0.0-24": "storage/net1"]
+    ) throws -> [String] {
+        var objects = ForeignObjects()
+        let records = """
+            {apiVersion: kubeovn.io/v1, kind: Subnet, metadata: {name: lan}, spec: {cidrBlock: 10.16.0.0/16, provider: ovn}}
+            ---
+            {apiVersion: kubeovn.io/v1, kind: IP, metadata: {name: idle.prod}, spec: {podName: idle, namespace: prod, \
+            subnet: lan, ipAddress: 10.16.0.6, podType: VirtualMachine}}
+            ---
+            {apiVersion: whereabouts.cni.cncf.io/v1alpha1, kind: IPPool, metadata: {name: 10.20.0.0-24}, \
+            spec: {range: 10.20.0.0/24, allocations: {"5": {podref: prod/launcher, ifname: net1}}}}
+            ---
+            {apiVersion: v1, kind: Pod, metadata: {name: launcher, namespace: prod, uid: p, ownerReferences: \
+            [{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, name: gone, uid: vmi-gone, controller: true}]}}
+            ---
+
+            """
+        try objects.read(records + given, from: "x")
+        return ImportReader(objects: objects, hostLocal: [], networks: networks).findings.compactMap { finding in
+            switch finding {
+            case .claim(let claim): "claimed: \(claim.owner.name) \(claim.owner.uid)"
+            case .leftOut(_, let addresses, let why): addresses.isEmpty ? nil : "left out: \(why)"
+            case .unclear(_, _, let why): "unclear: \(why)"
+            }
+        }
+    }
+
+    private func machine(_ name: String) -> String {
+        "{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: \(name), namespace: prod, uid: vm-\(name)}}"
+    }
+
+    @Test func `what a VM that is not there any more had is left out, and without any VMs nobody can tell`() throws {
+        let help = "only VMs tell: give `kubectl get vm,vmi -A -o yaml`"
+        #expect(
+            try findings(besides: "") == [
+                "unclear: whether VM prod/idle is there \(help)", "unclear: whether VM prod/gone is there \(help)",
+            ])
+        #expect(
+            try findings(besides: machine("another")) == [
+                "left out: its VM prod/idle is gone",
+                "unclear: VM prod/gone, whose pod prod/launcher runs, is not among those given: give all of them",
+            ])
+        #expect(
+            try findings(besides: machine("idle") + "\n---\n" + machine("gone")) == [
+                "claimed: idle vm-idle", "claimed: gone vm-gone",
+            ])
+        let ownNetwork = try findings(besides: machine("idle"), networks: [:])[0]
+        #expect(ownNetwork.hasPrefix("unclear: it is of Kube-OVN's own network"), "\(ownNetwork)")
+    }
+
     @Test func `objects of other kinds, empty lists and empty files are passed over`() throws {
         var objects = ForeignObjects()
         for text in [

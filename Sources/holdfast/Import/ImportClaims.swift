@@ -98,9 +98,11 @@ struct ImportReader {
             let name = ForeignObjects.Name(record.namespace, record.owner)
             var owner: Owner
             if record.isMachine {
+                guard let machine = try self.machine(name) else {
+                    throw Obstacle(why: "its VM \(name) is gone", isGone: true)
+                }
                 owner = Owner(
-                    kind: .virtualMachine, namespace: name.namespace, name: name.name,
-                    uid: objects.machines[name]?.uid ?? "", network: "")
+                    kind: .virtualMachine, namespace: name.namespace, name: name.name, uid: machine.uid, network: "")
                 let part = record.addresses.map { kubeOVN.pool(of: $0, inSubnet: record.subnet) }.first {
                     $0 != record.subnet
                 }
@@ -255,10 +257,21 @@ struct ImportReader {
         guard let machine = pod.machine else {
             return (Owner(kind: .pod, namespace: name.namespace, name: name.name, uid: pod.uid, network: ""), pod)
         }
-        let uid = objects.machines[ForeignObjects.Name(name.namespace, machine)]?.uid ?? ""
+        let machineName = ForeignObjects.Name(name.namespace, machine)
+        guard let uid = try self.machine(machineName)?.uid else {
+            throw Obstacle(why: "VM \(machineName), whose pod \(name) runs, is not among those given: give all of them")
+        }
         return (
             Owner(kind: .virtualMachine, namespace: name.namespace, name: machine, uid: uid, network: ""), pod
         )
+    }
+
+    /// Nil where there is none of that name. A reservation without its VM's UID would outlive that VM.
+    private func machine(_ name: ForeignObjects.Name) throws(Obstacle) -> ForeignObjects.Machine? {
+        if objects.machines.isEmpty {
+            throw Obstacle(why: "whether VM \(name) is there only VMs tell: give `kubectl get vm,vmi -A -o yaml`")
+        }
+        return objects.machines[name]
     }
 }
 
