@@ -84,12 +84,26 @@ struct TransferCommand: ClientCommand {
                     """)
         }
         var given: [DescribedBinding] = []
-        for described in meant { given.append(try await give(described.binding, to, session)) }
-        show(given, session)
+        var failures: [(network: String, error: any Error)] = []
+        for binding in meant.map(\.binding) {
+            do {
+                given.append(try await session.pastCopies { try await give(binding, to, session) })
+            } catch {
+                failures.append((binding.owner.network, error))
+            }
+        }
+        if !given.isEmpty { show(given, session) }
+        guard let first = failures.first else { return }
+        if meant.count == 1 { throw first.error }
+        let reasons = failures.map { "\($0.network): \(($0.error as? IPAMError)?.message ?? "\($0.error)")" }
+        throw Failure(
+            """
+            \(failures.count) of \(meant.count) networks' addresses were not given: \(reasons.joined(separator: "; "))
+            """, hint: "the same command gives what is left")
     }
 
     /// As a migration to a pod that there is not, which ends at once: should this end in the middle, whatever the VMs do
-    /// next puts it right.
+    /// next puts it right. While nodes' copies are in its way nothing is left open, which the server would end.
     private func give(
         _ binding: Binding, _ to: OwnerReference, _ session: Session
     ) async throws -> DescribedBinding {

@@ -34,6 +34,32 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
         #expect(calls.copies.withLock { $0 } < 0)
     }
 
+    @Test func `a transfer that a node's copy holds up is asked for again, with nothing open meanwhile`() async throws {
+        let calls = FakeCalls(bindings: [try Sample.bindings()[2]], copies: 2)
+        let output = try await run(["transfer", "--from", "prod/idle", "--to", "prod/new"], on: calls)
+        #expect(
+            calls.noted.map { $0.prefix { $0 != " " } } == [
+                "prepare", "abort", "prepare", "abort", "prepare", "commit", "detach",
+            ])
+        #expect(output.contains("new"), "\(output)")
+    }
+
+    @Test func `a transfer gives what it can of a VM's networks, and names the rest`() async throws {
+        let networks = ["vm-net/eth0", "vlan/net1", "vlan/net2"]
+        let bindings = try networks.map { network in
+            var described = try Sample.bindings()[2]
+            described.binding.owner.network = network
+            return described
+        }
+        let calls = FakeCalls(bindings: bindings, stuck: ["vlan/net1"])
+        let failure = await #expect(throws: Failure.self) {
+            try await run(["transfer", "--from", "prod/idle", "--to", "prod/new"], on: calls)
+        }
+        #expect(failure?.description == "1 of 3 networks' addresses were not given: vlan/net1: it may not")
+        #expect(calls.noted.filter { $0.hasPrefix("commit") } == ["commit vm-net/eth0", "commit vlan/net2"])
+        #expect(calls.noted.contains("abort vlan/net1"))
+    }
+
     /// After a change that is meant: `UPDATE_GOLDEN=1 swift test --filter HoldfastCLITests`, and read the difference.
     @Test(
         arguments: [

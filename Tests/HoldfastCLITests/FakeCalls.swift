@@ -11,8 +11,12 @@ final class FakeCalls: ServiceCalls {
     let bindings: [DescribedBinding]
     /// What every call throws.
     let refusal: IPAMError?
-    /// How often an allocation is refused before: a node has a copy.
+    /// How often an allocation, or a COMMIT to another owner, is refused before: a node has a copy.
     let copies: Mutex<Int>
+    /// Networks of which no binding can be given to another.
+    let stuck: Set<String>
+    /// What an allocation finds or makes of the binding that there is.
+    let allocated: DescribedBinding?
     /// Newest first.
     let history: [HistoryEntry]
     /// The pieces of what a backup sends.
@@ -23,12 +27,15 @@ final class FakeCalls: ServiceCalls {
 
     init(
         pools: [DescribedPool] = [], bindings: [DescribedBinding] = [], refusal: IPAMError? = nil, copies: Int = 0,
+        stuck: Set<String> = [], allocated: DescribedBinding? = nil,
         history: [HistoryEntry] = [], backup: [[UInt8]] = []
     ) {
         self.pools = pools
         self.bindings = bindings
         self.refusal = refusal
         self.copies = Mutex(copies)
+        self.stuck = stuck
+        self.allocated = allocated
         self.history = history
         self.backup = backup
     }
@@ -48,26 +55,52 @@ final class FakeCalls: ServiceCalls {
     func allocate(
         _ request: AllocateRequest, timeout: Duration
     ) async throws(IPAMError) -> (binding: DescribedBinding, created: Bool) {
+        try askCopies()
+        try note(
+            "allocate \(request.owner.key) pool \(request.pool ?? "-") \(request.addresses.map(\.description)) "
+                + "mac \(request.mac?.description ?? "-") attached \(request.attachment != nil)")
+        if let allocated { return (allocated, false) }
+        return (try first, true)
+    }
+
+    private func askCopies() throws(IPAMError) {
         let isHeld = copies.withLock { copies in
             copies -= 1
             return copies >= 0
         }
         if isHeld { throw IPAMError(.unavailable, .copiesOutstanding, "node-a has a copy") }
-        try note(
-            "allocate \(request.owner.key) pool \(request.pool ?? "-") \(request.addresses.map(\.description)) "
-                + "mac \(request.mac?.description ?? "-") attached \(request.attachment != nil)")
-        return (try first, true)
     }
 
     func release(_ request: ReleaseRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding? {
-        guard case .binding(let owner) = request else { throw IPAMError(.internalError, .invalidField, "scope") }
-        try note("release \(owner.key)")
+        switch request {
+        case .binding(let owner): try note("release \(owner.key)")
+        case .attachment(_, let owner, let network): try note("detach \(owner?.name ?? "-") (\(network))")
+        }
         return nil
     }
 
     func transfer(_ request: TransferRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        if request.migrationUID.hasPrefix("by-hand-") { return try give(request) }
         try note("transfer \(request.owner.key) \(request.migrationUID) \(request.phase)")
         return try first
+    }
+
+    private func give(_ request: TransferRequest) throws(IPAMError) -> DescribedBinding {
+        guard var binding = bindings.first(where: { $0.binding.owner.key == request.owner.key }) else {
+            throw IPAMError(.notFound, .bindingNotFound, "no binding")
+        }
+        switch request.phase {
+        case .prepare: try note("prepare \(request.owner.network)")
+        case .commit(let owner):
+            try askCopies()
+            if stuck.contains(request.owner.network) {
+                throw IPAMError(.failedPrecondition, .namespaceNotAllowed, "it may not")
+            }
+            try note("commit \(request.owner.network)")
+            binding.binding.owner = owner ?? binding.binding.owner
+        case .abort: try note("abort \(request.owner.network)")
+        }
+        return binding
     }
 
     func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding { try first }

@@ -29,29 +29,32 @@ import Testing
         """
     }
 
+    private let network = PlayedPod.Network(name: "vm-net", interface: "eth0")
+
+    /// The VM, its instance and its pod on node-a.
+    private func launch(_ name: String, in cluster: TestCluster) throws -> PlayedPod {
+        try cluster.put(machine(name))
+        try cluster.put(
+            """
+            {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","metadata":{"namespace":"default",\
+            "name":"\(name)","uid":"vmi-\(name)","ownerReferences":[{"apiVersion":"kubevirt.io/v1",\
+            "kind":"VirtualMachine","name":"\(name)","uid":"uid-\(name)","controller":true}]},\
+            "spec":{"networks":[{"name":"default","pod":{}}]}}
+            """)
+        try cluster.put(
+            """
+            {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"default","name":"launcher-\(name)",\
+            "uid":"pod-\(name)","annotations":{"ovn.kubernetes.io/ip_address":"10.16.0.15"},\
+            "ownerReferences":[{"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance",\
+            "name":"\(name)","uid":"vmi-\(name)","controller":true}]},"spec":{"nodeName":"node-a"}}
+            """)
+        return PlayedPod(
+            namespace: "default", name: "launcher-\(name)", uid: "pod-\(name)", node: "node-a",
+            networks: [network])
+    }
+
     @Test func `Events say what a VM got, and why another got nothing; annotations what its pod has`() async throws {
         try await withChain { chain, cluster in
-            let network = PlayedPod.Network(name: "vm-net", interface: "eth0")
-            func launch(_ name: String) throws -> PlayedPod {
-                try cluster.put(machine(name))
-                try cluster.put(
-                    """
-                    {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","metadata":{"namespace":"default",\
-                    "name":"\(name)","uid":"vmi-\(name)","ownerReferences":[{"apiVersion":"kubevirt.io/v1",\
-                    "kind":"VirtualMachine","name":"\(name)","uid":"uid-\(name)","controller":true}]},\
-                    "spec":{"networks":[{"name":"default","pod":{}}]}}
-                    """)
-                try cluster.put(
-                    """
-                    {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"default","name":"launcher-\(name)",\
-                    "uid":"pod-\(name)","annotations":{"ovn.kubernetes.io/ip_address":"10.16.0.15"},\
-                    "ownerReferences":[{"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance",\
-                    "name":"\(name)","uid":"vmi-\(name)","controller":true}]},"spec":{"nodeName":"node-a"}}
-                    """)
-                return PlayedPod(
-                    namespace: "default", name: "launcher-\(name)", uid: "pod-\(name)", node: "node-a",
-                    networks: [network])
-            }
             func message(_ reason: String, on vm: String) throws -> String? {
                 for object in cluster.objects(.events) {
                     let event = try #require(try JSONSerialization.jsonObject(with: object.json) as? [String: Any])
@@ -62,7 +65,7 @@ import Testing
                 }
                 return nil
             }
-            let first = try launch("first")
+            let first = try launch("first", in: cluster)
             try await chain.add(first)
             try await eventually("told") {
                 try message("AddressAllocated", on: "first")?.contains("10.16.0.15") == true
@@ -71,7 +74,7 @@ import Testing
                 let pod = cluster.object(.pods, name: "launcher-first").map { String(decoding: $0.json, as: UTF8.self) }
                 return pod?.contains(#""holdfast.dev/addresses.eth0":"10.16.0.15/24""#) == true
             }
-            #expect(try chain.plugin("ADD", launch("second"), network).status != 0)
+            #expect(try chain.plugin("ADD", launch("second", in: cluster), network).status != 0)
             try await eventually("told why") {
                 try message("AddressRefused", on: "second")?.contains("vm default/first") == true
             }
@@ -145,6 +148,18 @@ import Testing
             try run(in: "third", on: "node-b")
             let agreed = try chain.holdfast("check", "--grace", "100ms")
             #expect(agreed.status == 0, "\(agreed.output)")
+        }
+    }
+
+    @Test func `transfer waits for the copy that the VM's last node has`() async throws {
+        try await withChain { chain, cluster in
+            let pod = try launch("first", in: cluster)
+            try await chain.add(pod)
+            try await chain.delete(pod)
+            let done = try chain.holdfast("transfer", "--from", "default/first", "--to", "default/other")
+            #expect(done.status == 0 && done.output.contains("waiting:"), "\(done.output)")
+            let left = try await chain.client.bindings(matching: BindingFilter(), timeout: .seconds(20))
+            #expect(left.map(\.owner.name) == ["other"] && left.first?.state == .reserved)
         }
     }
 
