@@ -7,7 +7,10 @@ import Program
 struct Reserve: ClientCommand {
     static let configuration = CommandConfiguration(
         abstract: "Gives a VM its addresses before any pod of it exists.",
-        discussion: "Where the VM has them already, they are shown; nothing changes.")
+        discussion: """
+            Where the VM has them already, they are shown; a halted one that has others is moved to those that are named, \
+            and has those others no more.
+            """)
     @Argument(help: "NAMESPACE/NAME of the VM.") var vm: OwnerReference
     @Option(help: "The NIC: network name in the CNI configuration/interface name in the pod, as vm-net/eth0.")
     var network: String
@@ -20,12 +23,23 @@ struct Reserve: ClientCommand {
     func run(_ session: Session) async throws {
         let owner = Owner(kind: .virtualMachine, namespace: vm.namespace, name: vm.name, network: network)
         let request = AllocateRequest(owner: owner, pool: pool, addresses: address, mac: mac)
+        let before = try await vm.bindings(in: session).map(\.binding).first { $0.owner.key == owner.key }
         let (binding, created) = try await session.pastCopies {
             try await session.calls.allocate(request, timeout: session.timeout)
         }
         session.show(binding.document) {
-            (created ? "reserved:\n" : "it has a binding already:\n") + Table.bindings([binding], now: session.now)
+            (created ? "reserved" : Self.change(from: before, to: binding.binding)) + ":\n"
+                + Table.bindings([binding], now: session.now)
         }
+    }
+
+    private static func change(from before: Binding?, to after: Binding) -> String {
+        func texts(_ binding: Binding) -> [String] {
+            [binding.assignments.map(\.address.description).joined(separator: ","), "\(binding.mac)"]
+        }
+        let changed = zip(before.map(texts) ?? texts(after), texts(after)).filter { $0 != $1 }
+        if changed.isEmpty { return "it has a binding already" }
+        return "moved from \(changed.map(\.0).joined(separator: " ")) to \(changed.map(\.1).joined(separator: " "))"
     }
 }
 

@@ -60,6 +60,20 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
         #expect(calls.noted.contains("abort vlan/net1"))
     }
 
+    @Test func `a reservation that moves a halted VM says from where to where`() async throws {
+        let before = try Sample.bindings()[2]
+        var after = before
+        after.binding.assignments[0].address = try #require(IPAddress("10.16.0.99"))
+        let line = ["reserve", "prod/idle", "--network", "vm-net/eth0", "--address", "10.16.0.99"]
+        let moved = try await run(line, on: FakeCalls(bindings: [before], allocated: after))
+        #expect(moved.hasPrefix("moved from 10.16.0.17 to 10.16.0.99:\n"), "\(moved)")
+        after.binding.mac = MACAddress(bits: 0x0200_0000_0001)
+        let both = try await run(line, on: FakeCalls(bindings: [before], allocated: after))
+        #expect(both.hasPrefix("moved from 10.16.0.17 02:00:0a:10:00:11 to 10.16.0.99 02:00:00:00:00:01:\n"), "\(both)")
+        let same = try await run(line, on: FakeCalls(bindings: [before], allocated: before))
+        #expect(same.hasPrefix("it has a binding already:\n"), "\(same)")
+    }
+
     /// After a change that is meant: `UPDATE_GOLDEN=1 swift test --filter HoldfastCLITests`, and read the difference.
     @Test(
         arguments: [
