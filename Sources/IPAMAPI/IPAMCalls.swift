@@ -72,3 +72,19 @@ package protocol IPAMCalls: Sendable {
         matching filter: BindingFilter, pageSize: Int, pageToken: String?, timeout: Duration
     ) async throws(IPAMError) -> BindingPage
 }
+
+extension IPAMCalls {
+    /// All pages.
+    package func allBindings(
+        matching filter: BindingFilter, timeout: Duration
+    ) async throws(IPAMError) -> [DescribedBinding] {
+        var all: [DescribedBinding] = []
+        var token: String?
+        repeat {
+            let page = try await bindings(matching: filter, pageSize: 1000, pageToken: token, timeout: timeout)
+            all += page.bindings
+            token = page.nextPageToken
+        } while token != nil
+        return all
+    }
+}

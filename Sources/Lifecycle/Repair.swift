@@ -121,13 +121,6 @@ package struct Repair: Sendable {
 extension IPAMCalls {
     /// All pages.
     package func bindings(matching filter: BindingFilter, timeout: Duration) async throws(IPAMError) -> [Binding] {
-        var all: [Binding] = []
-        var token: String?
-        repeat {
-            let page = try await bindings(matching: filter, pageSize: 1000, pageToken: token, timeout: timeout)
-            all += page.bindings.map(\.binding)
-            token = page.nextPageToken
-        } while token != nil
-        return all
+        try await allBindings(matching: filter, timeout: timeout).map(\.binding)
     }
 }

@@ -39,13 +39,6 @@ struct OwnerReference: ExpressibleByArgument, Equatable {
 extension Session {
     /// All pages.
     func bindings(matching filter: BindingFilter) async throws -> [DescribedBinding] {
-        var bindings: [DescribedBinding] = []
-        var token: String?
-        repeat {
-            let page = try await calls.bindings(matching: filter, pageSize: 1000, pageToken: token, timeout: timeout)
-            bindings += page.bindings
-            token = page.nextPageToken
-        } while token != nil
-        return bindings
+        try await calls.allBindings(matching: filter, timeout: timeout)
     }
 }
