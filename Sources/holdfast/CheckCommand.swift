@@ -43,9 +43,21 @@ struct Check: ClientCommand {
         var options = options
         let home = FileManager.default.homeDirectoryForCurrentUser.appending(path: ".kube/config").path
         options.kubeconfig =
-            options.kubeconfig ?? variable("KUBECONFIG")
+            try options.kubeconfig ?? variable("KUBECONFIG").map(kubeconfig)
             ?? (FileManager.default.fileExists(atPath: home) ? home : nil)
         return try options.configuration
+    }
+
+    /// The one file that a list in KUBECONFIG leads to. Throws `Failure` where there are several.
+    static func kubeconfig(in list: String) throws -> String {
+        let files = list.split(separator: ":").map(String.init)
+        let present = files.filter { FileManager.default.fileExists(atPath: $0) }
+        guard present.count < 2 else {
+            throw Failure(
+                "KUBECONFIG names several files, and they are not merged here, as kubectl does it",
+                hint: "name the one that is meant with --kubeconfig: \(present.joined(separator: ", "))")
+        }
+        return present.first ?? files.first ?? list
     }
 
     /// Throws `ExitCode.failure` where something disagrees.

@@ -76,6 +76,19 @@ import Testing
         #expect(isGood && output.hasPrefix("3 bindings agree"), "\(output)")
     }
 
+    @Test func `KUBECONFIG names one file, or files of which there is one`() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "kubeconfig-\(UUID())")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let (a, b) = (folder.appending(path: "a").path, folder.appending(path: "b").path)
+        try Data().write(to: URL(filePath: b))
+        for list in [b, "\(a):\(b)", ":\(b):"] { #expect(try Check.kubeconfig(in: list) == b) }
+        #expect(try Check.kubeconfig(in: a) == a, "which cannot be read")
+        try Data().write(to: URL(filePath: a))
+        let failure = #expect(throws: Failure.self) { try Check.kubeconfig(in: "\(a):\(b)") }
+        #expect(failure?.hint?.contains("--kubeconfig: \(a), \(b)") == true)
+    }
+
     @Test func `mends what is safe to mend, after one more look`() async throws {
         var state = everything()
         state.machines.remove(ObjectName(namespace: "prod", name: "idle"))
