@@ -36,6 +36,7 @@ extension KubernetesConfiguration {
             guard cluster.proxyURL == nil else { throw failure("has a proxy-url, which is not supported") }
             var configuration = KubernetesConfiguration(server: server)
             configuration.namespace = context.namespace
+            configuration.context = name
             configuration.tlsServerName = cluster.tlsServerName
             if cluster.insecureSkipTLSVerify == true {
                 configuration.trust = .anyone

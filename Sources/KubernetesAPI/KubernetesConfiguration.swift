@@ -11,6 +11,8 @@ package struct KubernetesConfiguration: Hashable, Sendable {
     package var token: Material?
     /// The namespace that the context or the service account is in.
     package var namespace: String?
+    /// The context's name, where a kubeconfig file told all this.
+    package var context: String?
 
     package enum Trust: Hashable, Sendable {
         case system

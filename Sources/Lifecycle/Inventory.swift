@@ -37,7 +37,8 @@ package struct Inventory: Sendable {
     package var coverage: Coverage
     /// Whether nothing can be missing of what was looked for.
     package var isComplete: Bool
-    package var machines: Set<ObjectName> = []
+    /// The VMs' UIDs.
+    package var machines: [ObjectName: String] = [:]
     package var instances: [ObjectName: VirtualMachineInstance] = [:]
     /// By UID.
     package var pods: [String: Pod] = [:]
@@ -49,7 +50,7 @@ package struct Inventory: Sendable {
         self.isComplete = isComplete
     }
 
-    package mutating func add(_ machine: ObjectMeta) { machines.insert(ObjectName(machine)) }
+    package mutating func add(_ machine: ObjectMeta) { machines[ObjectName(machine)] = machine.uid }
     package mutating func add(_ instance: VirtualMachineInstance) {
         instances[ObjectName(instance.metadata)] = instance
     }
@@ -62,14 +63,28 @@ package struct Inventory: Sendable {
     package mutating func merge(_ other: Inventory) {
         coverage.formUnion(other.coverage)
         isComplete = isComplete && other.isComplete
-        machines.formUnion(other.machines)
+        machines.merge(other.machines) { $1 }
         instances.merge(other.instances) { $1 }
         pods.merge(other.pods) { $1 }
         migrations.merge(other.migrations) { $1 }
     }
 
     /// A VM of this name, halted or not, or an instance, which may stand alone or have outlived its VM.
-    func hasMachine(_ name: ObjectName) -> Bool { machines.contains(name) || instances[name] != nil }
+    func hasMachine(_ name: ObjectName) -> Bool { machines[name] != nil || instances[name] != nil }
+
+    /// Whether a binding's very owner, or a pod that carries it, is there. Another cluster has none of these UIDs, whatever
+    /// the names in it.
+    func knows(_ binding: Binding) -> Bool {
+        let carriers = [binding.active, binding.target].compactMap(\.self)
+        if carriers.contains(where: { pods[$0.podUID] != nil }) { return true }
+        let owner = binding.owner
+        switch owner.kind {
+        case .pod: return pods[owner.uid] != nil
+        case .virtualMachine:
+            let name = ObjectName(owner)
+            return !owner.uid.isEmpty && [machines[name], instances[name]?.metadata.uid].contains(owner.uid)
+        }
+    }
 
     /// The pod in which the binding's VM runs on with its addresses after a migration that failed; nil too where no pod says
     /// what it has.

@@ -32,16 +32,18 @@ package struct Observations: Sendable {
     private static let fewMachines = 10
 
     private let grace: Duration
-    /// Whether a person has asked: then it is that person who knows whether so many can be gone.
-    private let isAskedFor: Bool
+    /// Whether a person has said that this is the ledger's cluster, however little of the ledger is there.
+    private let isToldCluster: Bool
     private var since: [Key: ContinuousClock.Instant] = [:]
     /// Machines and pods were seen at some time.
     private var hadMachines = false
     private var hadPods = false
+    /// Something of the ledger's was seen at some time, by its UID.
+    private var hasKnown = false
 
-    package init(grace: Duration, isAskedFor: Bool = false) {
+    package init(grace: Duration, isToldCluster: Bool = false) {
         self.grace = grace
-        self.isAskedFor = isAskedFor
+        self.isToldCluster = isToldCluster
     }
 
     /// Compares bindings, listed before the cluster was looked at, with what was seen there.
@@ -80,14 +82,21 @@ package struct Observations: Sendable {
                 return "the API server shows no VM at all, where there were some before"
             }
             hadMachines = hadMachines || !isEmpty
+            hasKnown = hasKnown || bindings.contains(where: inventory.knows)
+            if !isToldCluster, !hasKnown, !found.isEmpty, Self.areSeveral(bindings) {
+                return """
+                    none of the ledger's VMs and pods is there: is this the right cluster? if it is, `holdfast check \
+                    --repair --even-most` mends what it names
+                    """
+            }
             let gone = Set(found.lazy.filter { $0.isOfGoneMachine }.map { ObjectName($0.binding.owner) }).count
             let all = Set(
                 bindings.lazy.filter { $0.owner.kind == .virtualMachine }.map { ObjectName($0.owner) }
             ).count
-            if !isAskedFor, gone > Self.fewMachines, gone > all / 2 {
+            if !isToldCluster, gone > Self.fewMachines, gone > all / 2 {
                 return """
                     \(gone) of the ledger's \(all) VMs are not there: is this the right cluster? if it is, \
-                    `holdfast check --repair` frees their addresses
+                    `holdfast check --repair --even-most` frees their addresses
                     """
             }
         }
@@ -98,6 +107,14 @@ package struct Observations: Sendable {
             hadPods = hadPods || !inventory.pods.isEmpty
         }
         return nil
+    }
+}
+
+extension Observations {
+    /// Whether they are of more than one VM or pod that has been there: of one alone, nothing else could be known.
+    private static func areSeveral(_ bindings: [Binding]) -> Bool {
+        let known = bindings.lazy.filter { !$0.owner.uid.isEmpty || $0.active != nil }.map { ObjectName($0.owner) }
+        return known.first.map { first in known.contains { $0 != first } } == true
     }
 }
 

@@ -14,8 +14,12 @@ struct Check: ClientCommand {
         discussion: """
             Prints each binding that disagrees with the cluster in two looks, --grace apart, with why and what --repair \
             would do. A halted VM agrees: it keeps its addresses. Exit status: 0 when all agree, 1 when not.
+
+            It may be the wrong cluster: its API server is named first, and without --even-most nothing is said or done where \
+            none of the ledger's VMs and pods is there, or more than ten and more than half of its VMs are not.
             """)
     @Flag(help: "Mend what can be mended safely: each is looked at once more just before.") var repair = false
+    @Flag(help: "It is the right cluster, though most of the ledger's VMs, or all, are not there.") var evenMost = false
     @Option(
         help: "How far apart the two looks are: 10s unless set.",
         transform: ClientOptions.duration)
@@ -24,8 +28,11 @@ struct Check: ClientCommand {
     @OptionGroup var options: ClientOptions
 
     func run(_ session: Session) async throws {
+        let configuration = try Self.kubernetes(kubernetes)
+        let context = configuration.context.map { ", context \($0)" } ?? ""
+        FileHandle.standardError.write(Data("the cluster is that of \(configuration.server)\(context)\n".utf8))
         let client = KubernetesClient(
-            try Self.kubernetes(kubernetes), log: Logger(label: "holdfast") { _ in SwiftLogNoOpLogHandler() })
+            configuration, log: Logger(label: "holdfast") { _ in SwiftLogNoOpLogHandler() })
         let outcome: Result<Void, any Error>
         do {
             outcome = .success(try await run(session, cluster: KubernetesCluster(client)))
@@ -63,13 +70,13 @@ struct Check: ClientCommand {
     /// Throws `ExitCode.failure` where something disagrees.
     func run(_ session: Session, cluster: any ClusterReads) async throws {
         let grace = grace ?? .seconds(10)
-        var observations = Observations(grace: grace, isAskedFor: true)
+        var observations = Observations(grace: grace, isToldCluster: evenMost)
         var (bindings, result) = try await look(&observations, session, cluster)
         if !result.found.isEmpty {
             try await Task.sleep(for: grace)
             (bindings, result) = try await look(&observations, session, cluster)
         }
-        if let doubt = result.doubt { throw Failure("nothing can be said: \(doubt)", hint: "try again") }
+        if let doubt = result.doubt { throw Failure("nothing can be said: \(doubt)") }
         var rows: [CheckedBinding] = []
         for found in result.repeated {
             var row = CheckedBinding(found)

@@ -69,11 +69,24 @@ import Testing
         #expect(output + "\n" == (try String(contentsOf: file, encoding: .utf8)))
     }
 
-    @Test func `does not name what only one of its two looks shows`() async throws {
-        let sighted = Sighted(everything())
-        sighted.missingOnce = ObjectName(namespace: "prod", name: "idle")
+    @Test func `does not name what only the first of its two looks shows`() async throws {
+        let sighted = Sighted(everything()) { look, inventory in
+            if look == 1 { inventory.machines[ObjectName(namespace: "prod", name: "idle")] = nil }
+        }
         let (output, isGood) = try await check([], FakeCalls(bindings: try Sample.bindings()), sighted)
         #expect(isGood && output.hasPrefix("3 bindings agree"), "\(output)")
+    }
+
+    @Test func `frees nothing by the word of another cluster, unless told that it is the right one`() async throws {
+        var state = Sighted.State()
+        state.machines = [ObjectName(namespace: "prod", name: "idle")]
+        state.uids = "another"
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        let failure = await #expect(throws: Failure.self) { _ = try await check(["--repair"], calls, Sighted(state)) }
+        #expect(failure?.description.contains("is this the right cluster?") == true)
+        #expect(failure?.description.contains("--even-most") == true && calls.noted.isEmpty)
+        let (output, isGood) = try await check(["--even-most"], calls, Sighted(state))
+        #expect(!isGood && output.contains("the VM is gone") && calls.noted.isEmpty, "\(output)")
     }
 
     @Test func `KUBECONFIG names one file, or files of which there is one`() throws {
@@ -122,17 +135,20 @@ private final class Sighted: ClusterReads {
         var pods: [Pod] = []
         var migrations: [VirtualMachineInstanceMigration] = []
         var isComplete = true
+        /// Of all VMs, where they are others than the ledger's.
+        var uids: String?
     }
 
     private let state: State
-    private let options = Mutex<(missingOnce: ObjectName?, showsWhenAsked: Bool)>((nil, false))
+    private let options = Mutex<(showsWhenAsked: Bool, looks: Int)>((false, 0))
+    /// What a look does not show, or shows otherwise; the first is number 1.
+    private let change: @Sendable (Int, inout Inventory) -> Void
 
-    init(_ state: State) { self.state = state }
-
-    var missingOnce: ObjectName? {
-        get { options.withLock { $0.missingOnce } }
-        set { options.withLock { $0.missingOnce = newValue } }
+    init(_ state: State, _ change: @escaping @Sendable (Int, inout Inventory) -> Void = { _, _ in }) {
+        self.state = state
+        self.change = change
     }
+
     var showsMachinesWhenAsked: Bool {
         get { options.withLock { $0.showsWhenAsked } }
         set { options.withLock { $0.showsWhenAsked = newValue } }
@@ -140,7 +156,10 @@ private final class Sighted: ClusterReads {
 
     private func inventory(_ coverage: Inventory.Coverage) -> Inventory {
         var inventory = Inventory(coverage: coverage, isComplete: state.isComplete)
-        inventory.machines = state.machines
+        for machine in state.machines {
+            inventory.add(
+                ObjectMeta(namespace: machine.namespace, name: machine.name, uid: state.uids ?? "7d3c-\(machine.name)"))
+        }
         for pod in state.pods { inventory.add(pod) }
         for migration in state.migrations { inventory.add(migration) }
         return inventory
@@ -148,14 +167,19 @@ private final class Sighted: ClusterReads {
 
     func inventory(of coverage: Inventory.Coverage) async throws(KubernetesError) -> Inventory {
         var inventory = inventory(coverage)
-        if let missing = missingOnce {
-            inventory.machines.remove(missing)
-            missingOnce = nil
+        let look = options.withLock { options in
+            options.looks += 1
+            return options.looks
         }
+        change(look, &inventory)
         return inventory
     }
 
-    func migrations(of bindings: [Binding]) async throws(KubernetesError) -> Inventory { inventory(.migrations) }
+    func migrations(of bindings: [Binding]) async throws(KubernetesError) -> Inventory {
+        var inventory = Inventory(coverage: .migrations)
+        for migration in state.migrations { inventory.add(migration) }
+        return inventory
+    }
 
     func hasMachine(_ name: ObjectName) async throws(KubernetesError) -> Bool {
         showsMachinesWhenAsked || state.machines.contains(name)

@@ -90,6 +90,7 @@ import Testing
             }
             let found = try chain.holdfast("check", "--grace", "100ms")
             #expect(found.status == 1, "\(found.output)")
+            #expect(found.output.contains("the cluster is that of \(cluster.url), context test"), "\(found.output)")
             #expect(found.output.contains("the VM is gone") && found.output.contains("free the addresses"))
             #expect(!found.output.contains("here"), "\(found.output)")
             let mended = try chain.holdfast("check", "--grace", "100ms", "--repair")

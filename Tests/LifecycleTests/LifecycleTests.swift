@@ -49,7 +49,7 @@ struct LifecycleTests {
         cluster.state {
             $0.machines.insert(name("testvm"))
             var lying = Inventory(coverage: [.machines, .launchers])
-            lying.machines = [name("other")]
+            lying.machines = [name("other"): "uid-other"]
             $0.listed = lying
         }
         await compare(ledger, times: 5)

@@ -62,30 +62,75 @@ struct ObservationsTests {
         web.owner = podOwner("web")
         _ = observations.compare([web], with: inventory("other"), at: start)
         var empty = Inventory(coverage: [.machines, .pods])
-        empty.machines = [name("other")]
+        empty.machines = [name("other"): "other"]
         for second in 1..<20 {
             let result = observations.compare([web], with: empty, at: start + .seconds(second))
             #expect(result.due == [] && result.found.count == 1)
         }
     }
 
-    @Test func `a cluster that lacks most of the ledger's VMs is not believed, other than by a person`() {
-        let bindings = (0..<30).map { index in
+    /// Whether anything is due after some looks.
+    private func isDoubted(
+        _ bindings: [Binding], in inventory: Inventory, _ observations: Observations = Observations(grace: .zero)
+    ) -> Bool {
+        var observations = observations
+        for _ in 0..<3 { _ = observations.compare(bindings, with: inventory, at: start) }
+        let result = observations.compare(bindings, with: inventory, at: start)
+        #expect((result.doubt == nil) == !result.due.isEmpty)
+        return result.doubt != nil
+    }
+
+    private func machines(_ count: Int) -> [Binding] {
+        (0..<count).map { index in
             var binding = gone
-            binding.owner.name = "vm-\(index)"
+            (binding.owner.name, binding.owner.uid) = ("vm-\(index)", "vm-\(index)")
             return binding
         }
-        var observations = Observations(grace: .zero)
-        var asked = Observations(grace: .zero, isAskedFor: true)
-        for _ in 0..<3 {
-            #expect(observations.compare(bindings, with: inventory("vm-0"), at: start).due == [])
-            _ = asked.compare(bindings, with: inventory("vm-0"), at: start)
-        }
-        #expect(asked.compare(bindings, with: inventory("vm-0"), at: start).due.count == 29)
+    }
+
+    @Test func `a cluster that lacks most of the ledger's VMs is not believed, but by a person's word`() {
+        let bindings = machines(30)
+        let told = Observations(grace: .zero, isToldCluster: true)
+        #expect(isDoubted(bindings, in: inventory("vm-0")))
+        #expect(!isDoubted(bindings, in: inventory("vm-0"), told))
+        #expect(!isDoubted(bindings, in: inventory(), told))
         var few = Inventory(coverage: .machines)
-        for binding in bindings.prefix(20) { few.machines.insert(ObjectName(binding.owner)) }
-        _ = observations.compare(bindings, with: few, at: start)
-        #expect(observations.compare(bindings, with: few, at: start).due.count == 10)
+        for binding in bindings.prefix(20) { few.machines[ObjectName(binding.owner)] = binding.owner.uid }
+        #expect(!isDoubted(bindings, in: few))
+    }
+
+    @Test func `a cluster that knows no UID of the ledger is another, whatever its names`() {
+        var bindings = machines(2)
+        bindings[1].active = attachment("p")
+        #expect(isDoubted(bindings, in: inventory("other")))
+        var namesake = inventory()
+        namesake.machines = [ObjectName(bindings[0].owner): "another"]
+        #expect(isDoubted(bindings, in: namesake))
+        #expect(!isDoubted(bindings, in: namesake, Observations(grace: .zero, isToldCluster: true)))
+        // Its VM, or the pod of one, or an instance that stands alone.
+        #expect(!isDoubted(bindings, in: inventory("vm-0")))
+        var carrying = inventory("other")
+        carrying.add(pod("p"))
+        #expect(!isDoubted(machines(1) + [bindings[1]], in: carrying))
+        var alone = inventory()
+        alone.add(VirtualMachineInstance(metadata: ObjectMeta(namespace: "default", name: "vm-1", uid: "vm-1")))
+        #expect(!isDoubted([bindings[0], machines(2)[1]], in: alone))
+    }
+
+    @Test func `of one VM nothing else could be known, nor of what was reserved by hand`() {
+        var byHand = gone
+        (byHand.owner.name, byHand.owner.uid) = ("later", "")
+        var second = gone
+        second.owner.network = "vlan/net1"
+        #expect(!isDoubted([gone, second, byHand], in: inventory("other")))
+    }
+
+    @Test func `once the ledger's cluster has been seen, its last VMs may go`() {
+        var observations = Observations(grace: .zero)
+        let bindings = machines(2)
+        _ = observations.compare(bindings, with: inventory("vm-0"), at: start)
+        _ = observations.compare(bindings, with: inventory("other"), at: start)
+        #expect(observations.compare(bindings, with: inventory("other"), at: start).due.count == 2)
     }
 
     /// Random clusters, lists that fail, lie or are cut short, against a simple count of looks.
@@ -100,7 +145,6 @@ struct ObservationsTests {
             var looks: [String: Int] = [:]
             var now = start
             var alive = Set(names)
-            var hadSome = false
             for _ in 0..<40 {
                 now += .seconds(Int.random(in: 1...40, using: &random))
                 if Int.random(in: 0..<6, using: &random) == 0, let victim = alive.randomElement(using: &random) {
@@ -111,14 +155,13 @@ struct ObservationsTests {
                 // Not every list shows all that lives.
                 let shown = isEmpty ? [] : alive.filter { _ in Int.random(in: 0..<10, using: &random) > 0 }
                 var inventory = Inventory(coverage: .machines, isComplete: isComplete)
-                for name in shown { inventory.machines.insert(ObjectName(namespace: "default", name: name)) }
+                for name in shown { inventory.add(ObjectMeta(namespace: "default", name: name, uid: name)) }
                 let bindings = names.map { name in
                     var binding = gone
-                    binding.owner.name = name
+                    (binding.owner.name, binding.owner.uid) = (name, name)
                     return binding
                 }
-                let isTrusted = isComplete && !(hadSome && shown.isEmpty)
-                if isComplete, !shown.isEmpty { hadSome = true }
+                let isTrusted = isComplete && !shown.isEmpty
                 for name in names {
                     if !isTrusted || shown.contains(name) {
                         lastPresent[name] = now

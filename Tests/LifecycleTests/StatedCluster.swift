@@ -56,7 +56,9 @@ final class StatedCluster: ClusterReads {
 extension StatedCluster.State {
     func inventory(_ coverage: Inventory.Coverage) -> Inventory {
         var inventory = Inventory(coverage: coverage, isComplete: isComplete)
-        inventory.machines = machines
+        for machine in machines {
+            inventory.add(ObjectMeta(namespace: machine.namespace, name: machine.name, uid: "uid-\(machine.name)"))
+        }
         for instance in instances { inventory.add(instance) }
         for pod in pods { inventory.add(pod) }
         for migration in migrations { inventory.add(migration) }
