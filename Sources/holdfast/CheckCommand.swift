@@ -76,10 +76,9 @@ struct Check: ClientCommand {
             try await Task.sleep(for: grace)
             (bindings, result) = try await look(&observations, session, cluster)
         }
-        if let doubt = result.doubt { throw Failure("nothing can be said: \(doubt)") }
         var rows: [CheckedBinding] = []
-        for found in result.repeated {
-            var row = CheckedBinding(found)
+        for found in result.found {
+            var row = CheckedBinding(found, isRepeated: result.repeated.contains(found))
             if repair, result.due.contains(found) { row.outcome = await mend(found, session, cluster) }
             rows.append(row)
         }
@@ -89,13 +88,15 @@ struct Check: ClientCommand {
         if rows.contains(where: { $0.outcome != .mended }) { throw ExitCode.failure }
     }
 
-    /// Bindings first: what was made meanwhile is then in the cluster's lists.
+    /// Throws `Failure` where it is in doubt. Bindings first: what was made meanwhile is then in the cluster's lists.
     private func look(
         _ observations: inout Observations, _ session: Session, _ cluster: any ClusterReads
     ) async throws -> ([Binding], Observations.Result) {
         let bindings = try await session.bindings(matching: BindingFilter()).map(\.binding)
         let inventory = try await cluster.inventory(for: bindings)
-        return (bindings, observations.compare(bindings, with: inventory, at: .now))
+        let result = observations.compare(bindings, with: inventory, at: .now)
+        if let doubt = result.doubt { throw Failure("nothing can be said: \(doubt)") }
+        return (bindings, result)
     }
 
     private func mend(
@@ -120,9 +121,16 @@ struct CheckedBinding {
     }
 
     var disagreement: Disagreement
+    /// Whether both looks found it.
+    var isRepeated: Bool
     var outcome: Outcome?
 
-    init(_ disagreement: Disagreement) { self.disagreement = disagreement }
+    init(_ disagreement: Disagreement, isRepeated: Bool) {
+        self.disagreement = disagreement
+        self.isRepeated = isRepeated
+    }
+
+    private var remedyText: String { isRepeated ? "\(disagreement.remedy)" : "nothing: seen once, look again" }
 
     private var outcomeText: String? {
         switch outcome {
@@ -137,7 +145,7 @@ struct CheckedBinding {
         return .fields([
             "owner": binding.owner.document, "addresses": .nonEmpty(binding.assignments.map(\.address.description)),
             "state": .string(binding.state.word), "reason": .string(disagreement.reason),
-            "repair": .string("\(disagreement.remedy)"), "outcome": outcomeText.map { .string($0) },
+            "repair": .string(remedyText), "outcome": outcomeText.map { .string($0) },
         ])
     }
 
@@ -146,7 +154,7 @@ struct CheckedBinding {
         return [
             binding.owner.namespace, binding.owner.name, binding.owner.network,
             binding.assignments.map(\.address.description).joined(separator: ","), binding.state.word,
-            disagreement.reason, "\(disagreement.remedy)",
+            disagreement.reason, remedyText,
         ] + (repair ? [outcomeText ?? "not done"] : [])
     }
 }

@@ -77,6 +77,29 @@ import Testing
         #expect(isGood && output.hasPrefix("3 bindings agree"), "\(output)")
     }
 
+    @Test func `says of what only the second of its two looks shows that it is to be looked at again`() async throws {
+        let names = [ObjectName(namespace: "prod", name: "idle"), ObjectName(namespace: "default", name: "true")]
+        let sighted = Sighted(everything()) { look, inventory in
+            inventory.machines[names[look - 1]] = nil
+            inventory.pods["p-3"] = nil
+        }
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        let (output, isGood) = try await check(["--repair"], calls, sighted)
+        #expect(!isGood && calls.noted.isEmpty)
+        #expect(output.contains("the VM is gone") && output.contains("nothing: seen once, look again"), "\(output)")
+        #expect(!output.contains("idle"), "\(output)")
+    }
+
+    @Test(arguments: [1, 2]) func `says nothing where either look is in doubt`(doubtful: Int) async throws {
+        let sighted = Sighted(everything()) { look, inventory in
+            inventory.machines[ObjectName(namespace: "prod", name: "idle")] = nil
+            if look == doubtful { inventory.isComplete = false }
+        }
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        await #expect(throws: Failure.self) { _ = try await check(["--repair"], calls, sighted) }
+        #expect(calls.noted.isEmpty)
+    }
+
     @Test func `frees nothing by the word of another cluster, unless told that it is the right one`() async throws {
         var state = Sighted.State()
         state.machines = [ObjectName(namespace: "prod", name: "idle")]
