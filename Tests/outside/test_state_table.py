@@ -337,6 +337,7 @@ def test_every_change_is_there_after_a_restart(server, client, migrating):
     server.restart()
     after = Client(server.target)  # on another port
     assert after.binding(vm()) == migrating and after.binding(vm("reserved")) == reserved
-    pools["pools"][0]["usage"][0]["reserved"] += 1
+    usage = pools["pools"][0]["usage"][0]
+    usage["reserved"], usage["free"] = usage["reserved"] + 1, usage["free"] - 1
     assert after.call("Pools.ListPools") == pools
     after.close()
