@@ -353,7 +353,7 @@ struct  Holdfast__Ipam__V1__TransferRequest
    */
   Holdfast__Ipam__V1__Attachment *target;
   /*
-   * With COMMIT: the binding becomes this owner's.
+   * With COMMIT: the binding becomes this owner's, of the same kind and network.
    */
   Holdfast__Ipam__V1__Owner *target_owner;
   /*
