@@ -10,6 +10,8 @@ import Synchronization
     private static let mostStreams = 1024
     /// Calls of one connection that have not ended here, also those whose streams were reset.
     private static let mostUnended = 2 * mostStreams
+    /// All headers of a call; a token of a service account has 1 to 2 KiB.
+    private static let mostHeaders = 8192
 
     // nonisolated(unsafe): the core synchronises it itself.
     nonisolated(unsafe) private let server: OpaquePointer
@@ -28,6 +30,7 @@ import Synchronization
         RPCRuntime.start()
         ConnectionLimit.set(configuration.maxConnections)
         cinterpose_set_most_streams(mostStreams, mostUnended)
+        cinterpose_set_most_headers(UInt32(mostHeaders))
         for listener in configuration.listeners { try ListenAddress(text: listener.address).check() }
         guard let quota = ResourceQuota(name: "rpc-server", bytes: configuration.maxBufferBytes) else {
             throw .state("the core made no quota")
@@ -42,8 +45,7 @@ import Synchronization
                 (GRPC_ARG_MAX_CONCURRENT_STREAMS, .number(CInt(mostStreams))),
                 // What is read of a connection before others get their turn: the core's 4 MiB are 100,000 small calls.
                 (GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, .number(16_384)),
-                // All headers of a call; a token of a service account has 1 to 2 KiB.
-                (GRPC_ARG_MAX_METADATA_SIZE, .number(8192)),
+                (GRPC_ARG_MAX_METADATA_SIZE, .number(CInt(mostHeaders))),
                 // Who connects and then says nothing keeps a descriptor no longer than this.
                 (GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, .number(10_000)),
                 // And who calls nothing no longer than this: a client connects again with its next call.

@@ -14,7 +14,7 @@ def frame(kind, flags=0, stream=0, payload=b""):
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def _integer(value, prefix, first=0):
+def integer(value, prefix, first=0):
     """RFC 7541, 5.1."""
     most = (1 << prefix) - 1
     if value < most:
@@ -29,7 +29,7 @@ def _integer(value, prefix, first=0):
 def literal(name, value, indexed=False):
     """One header field, which the peer's table remembers when it is `indexed`."""
     name, value = name.encode(), value if isinstance(value, bytes) else value.encode()
-    return (b"\x40" if indexed else b"\x00") + _integer(len(name), 7) + name + _integer(len(value), 7) + value
+    return (b"\x40" if indexed else b"\x00") + integer(len(name), 7) + name + integer(len(value), 7) + value
 
 
 def _fields(path):
@@ -55,9 +55,10 @@ def message(data):
 
 
 class Connection:
-    """One connection of an attacker's. `greet`: with the preface and SETTINGS, as HTTP/2 begins."""
+    """One connection of an attacker's. `greet`: with the preface and SETTINGS, as HTTP/2 begins; `acknowledges`: the server's
+    SETTINGS, once they have come."""
 
-    def __init__(self, target, greet=True):
+    def __init__(self, target, greet=True, acknowledges=True):
         if target.startswith("unix:"):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(10)
@@ -66,7 +67,10 @@ class Connection:
             host, port = target.rsplit(":", 1)
             self.socket = socket.create_connection((host.strip("[]"), int(port)), timeout=10)
         if greet:
-            self.send(PREFACE + frame(SETTINGS) + frame(SETTINGS, ACK))
+            self.send(PREFACE + frame(SETTINGS))
+            if acknowledges:
+                all(self.frames(until=SETTINGS))
+                self.send(frame(SETTINGS, ACK))
 
     def send(self, data):
         """False once the peer has closed."""
@@ -96,6 +100,10 @@ class Connection:
                 return
             size, kind, flags, stream = int.from_bytes(head[:3], "big"), head[3], head[4], int.from_bytes(head[5:], "big")
             yield kind, flags, stream, exactly(size)
+
+    def answers_pings(self):
+        self.send(frame(PING, 0, 0, b"are here"))
+        return any(kind == PING and flags == ACK for kind, flags, _, _ in self.frames(until=PING))
 
     def until_closed(self, deadline=20):
         """All that the peer says until it closes; None where it does not within the time."""

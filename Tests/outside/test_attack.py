@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from attacker import (
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
-    Connection, descriptors, frame, headers, literal, message, remembered, resident)
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+    Connection, descriptors, frame, headers, integer, literal, message, remembered, resident)
 from client import Client, Refused, launcher, vm
 from conftest import POOL
 from google.rpc import error_details_pb2
@@ -110,22 +110,57 @@ class TestBytes:
             assert any(stream == 1 and (kind == RST_STREAM or kind == HEADERS and flags & END_STREAM)
                        for kind, flags, stream, _ in peer.frames(until=RST_STREAM))
 
-    @pytest.mark.keeps(400 * MIB)
-    def test_headers_without_end(self, server):
-        """Each field small, all together without end (CVE-2024-27316 and its kin); and fields of one byte that stand for
-        4 KB each. The C core ends such a connection; about once in sixty it does not, for a reason that is not known."""
+    @pytest.mark.parametrize("acknowledges", [True, False])
+    @pytest.mark.parametrize(("first", "more"), [
+        # Each of these bytes stands for 4 KB.
+        (literal("a", "x" * 4000, indexed=True), b"\xbe" * 16000),
+        (literal("a", "x" * 4000, indexed=True), b"\xbe"),
+        (b"", b"".join(literal(f"k{n}", "v" * 100) for n in range(100))),
+        (b"", b"".join(literal(f"k{n}", "v" * 1000) for n in range(7))),
+        (b"\0\1k" + integer(0xffffffff, 7), b"v" * 16000),
+        (b"", b""),
+    ], ids=["remembered", "remembered, few at a time", "small", "small, few at a time", "one string", "nothing"])
+    def test_headers_without_end(self, server, first, more, acknowledges):
+        """CVE-2024-27316, CVE-2023-33953 and their kin: each frame small, all together without end."""
+        with Connection(server.target, acknowledges=acknowledges) as peer:
+            peer.send(frame(HEADERS, 0, 1, headers(ALLOCATE)) + frame(CONTINUATION, 0, 1, first))
+            part = frame(CONTINUATION, 0, 1, more)
+            for _ in range(128):
+                peer.send(part * (16384 // len(part)))
+            assert peer.until_closed() is not None, "the server takes headers without end"
 
-        def are_taken(first, more):
-            with Connection(server.target) as peer:
-                sent = 0
-                peer.send(frame(HEADERS, 0, 1, headers(ALLOCATE) + first))
-                while sent < 64 * MIB and peer.send(frame(CONTINUATION, 0, 1, more)):
-                    sent += len(more)
-                return sent >= 64 * MIB
+    def test_headers_without_end_of_a_stream_that_is_skipped(self, server):
+        with Connection(server.target) as peer:
+            peer.send(frame(HEADERS, END_HEADERS, 1, headers(ALLOCATE)) + frame(RST_STREAM, 0, 1, struct.pack(">I", 8)))
+            peer.send(frame(HEADERS, 0, 1, headers(ALLOCATE)))
+            for _ in range(1000):
+                peer.send(frame(CONTINUATION, 0, 1, literal("k", "v" * 1000)))
+            assert peer.until_closed() is not None, "the server takes headers without end"
 
-        for first, more in [(literal("a", "x" * 4000, indexed=True), b"\xbe" * 16000),
-                            (b"", b"".join(literal(f"k{n}", "v" * 100) for n in range(100)))]:
-            assert not all(are_taken(first, more) for _ in range(3)), "the server takes headers without end"
+    def test_headers_of_ended_streams_are_skipped_however_many_they_are(self, server):
+        with Connection(server.target) as peer:
+            peer.send(frame(HEADERS, END_HEADERS, 1, headers(ALLOCATE)) + frame(RST_STREAM, 0, 1, struct.pack(">I", 8)))
+            for _ in range(100):
+                peer.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, literal("k", "v" * 1000)))
+            assert peer.answers_pings()
+
+    @pytest.mark.parametrize("acknowledges", [True, False])
+    def test_headers_beyond_8_KiB_end_the_connection(self, server, acknowledges):
+        with Connection(server.target, acknowledges=acknowledges) as peer:
+            peer.send(frame(HEADERS, END_HEADERS, 1, headers(ALLOCATE, ("k", "v" * 7000))))
+            assert peer.answers_pings()
+            peer.send(frame(HEADERS, END_HEADERS, 3, headers(ALLOCATE, ("k", "v" * 9000))))
+            assert peer.until_closed() is not None
+
+    def test_headers_in_several_frames_are_a_call(self, server):
+        with Connection(server.target) as peer:
+            for stream in range(1, 41, 2):
+                fields = headers("/grpc.health.v1.Health/Check")
+                for at in range(3):
+                    part = fields[at * len(fields) // 3:(at + 1) * len(fields) // 3]
+                    peer.send(frame(CONTINUATION if at else HEADERS, END_HEADERS if at == 2 else 0, stream, part))
+                peer.send(frame(DATA, END_STREAM, stream, message(b"")))
+                assert any(at == stream for kind, _, at, _ in peer.frames(until=DATA) if kind == DATA)
 
 
 @pytest.mark.usefixtures("unharmed")
@@ -191,8 +226,7 @@ class TestFloods:
         with Connection(server.target) as peer:
             peer.send(b"".join(
                 frame(HEADERS, END_HEADERS, stream, headers(ALLOCATE)) for stream in range(1, 2048, 2)))
-            peer.send(frame(PING, 0, 0, b"are here"))
-            assert (PING, ACK) in [(kind, flags) for kind, flags, _, _ in peer.frames(until=PING)]
+            assert peer.answers_pings()
             peer.send(frame(HEADERS, END_HEADERS, 2049, headers(ALLOCATE)))
             assert b"Failed parsing HTTP/2" in peer.until_closed()
 
