@@ -12,6 +12,10 @@ package final class HealthService: Sendable {
         var nextWatcher = 0
     }
 
+    /// Of calls, watches among them, that are open at a time. It asks nobody who they are, so they must not take the place
+    /// of those who have a name.
+    private static let mostOpenCalls = 256
+
     private let state: Mutex<State>
 
     /// Every service, and the server as a whole (""), begins as SERVING.
@@ -66,6 +70,7 @@ package final class HealthService: Sendable {
 
     func service() -> RPCService {
         var service = unsafe RPCService(cmessages_grpc_health_v1_health())
+        service.openCalls = OpenCalls(most: Self.mostOpenCalls)
         unsafe service.unary(decode: Self.decode, encode: Self.encode) { [self] (name, _, reply: Reply<Status?>) in
             if let status = status(of: name) {
                 reply.succeed(status)

@@ -9,12 +9,16 @@ package import CMessages
         var method: RPCMethod
         var handler: Handler
         var statistics: MethodStatistics
+        /// Nil: they count among all the server's calls.
+        var openCalls: OpenCalls?
     }
 
     let name: String
     private(set) var entries: [Entry] = []
     /// Handlers that fit no method.
     private(set) var strays: [String] = []
+    /// Of the methods that are added from now on, together, where they do not count among all the server's calls.
+    var openCalls: OpenCalls?
     private let methods: [RPCMethod]
     // nonisolated(unsafe): a constant of the program.
     nonisolated(unsafe) private let descriptor: UnsafePointer<ProtobufCServiceDescriptor>
@@ -153,6 +157,6 @@ package import CMessages
         }
         let statistics = MethodStatistics(
             service: method.service, method: method.name, isUnary: method.kind == .unary)
-        entries.append(Entry(method: method, handler: handler, statistics: statistics))
+        entries.append(Entry(method: method, handler: handler, statistics: statistics, openCalls: openCalls))
     }
 }

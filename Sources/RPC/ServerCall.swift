@@ -339,7 +339,8 @@ import Synchronization
             return
         }
         // First of all the next slot: while this call is worked on, another may come.
-        let isWelcome = poller.rearm(route)
+        poller.arm(route)
+        let isWelcome = route.openCalls.begin()
         state.withLock {
             $0.phase = .open
             $0.arrived = .now
@@ -393,7 +394,10 @@ import Synchronization
             let result = body(&state)
             return (result, endIfDone(&state))
         }
-        if isOver { poller.callEnded() }
+        if isOver {
+            route.openCalls.end()
+            poller.callEnded()
+        }
         return result
     }
 

@@ -19,9 +19,9 @@ import Synchronization
     /// Whom the core asks for certificates: they live until the server is destroyed.
     private let fetchers = Mutex<[CertificateFetcher]>([])
 
-    private init(_ server: OpaquePointer, maxOpenCalls: Int) {
+    private init(_ server: OpaquePointer) {
         unsafe self.server = unsafe server
-        poller = unsafe ServerPoller(server: server, maxOpenCalls: maxOpenCalls)
+        poller = unsafe ServerPoller(server: server)
     }
 
     static func start(
@@ -60,12 +60,13 @@ import Synchronization
             ]
         ) { unsafe grpc_server_create($0, nil) }
         guard let server = unsafe server else { throw .state("the core made no server") }
-        let core = unsafe ServerCore(server, maxOpenCalls: configuration.maxOpenCalls)
+        let core = unsafe ServerCore(server)
+        let openCalls = OpenCalls(most: configuration.maxOpenCalls)
         var addresses: [String] = []
-        var routes = [ServerRoute.unknownMethod(unknown)]
+        var routes = [ServerRoute.unknownMethod(unknown, openCalls)]
         do throws(RPCError) {
             for listener in configuration.listeners { addresses.append(try core.listen(listener)) }
-            for entry in entries { routes.append(try core.route(entry)) }
+            for entry in entries { routes.append(try core.route(entry, openCalls)) }
         } catch {
             core.discard()
             throw error
@@ -91,7 +92,7 @@ import Synchronization
         return address.bound(to: port)
     }
 
-    private func route(_ entry: RPCService.Entry) throws(RPCError) -> ServerRoute {
+    private func route(_ entry: RPCService.Entry, _ openCalls: OpenCalls) throws(RPCError) -> ServerRoute {
         let readsRequest = entry.method.kind == .unary || entry.method.kind == .serverStreaming
         // Nil would stand for every unknown method.
         guard
@@ -101,7 +102,7 @@ import Synchronization
         else { throw .methods(["\(entry.method.path) is there twice"]) }
         return unsafe ServerRoute(
             path: entry.method.path, registered: registered, readsRequest: readsRequest, slots: Self.slots,
-            handler: entry.handler, statistics: entry.statistics)
+            handler: entry.handler, statistics: entry.statistics, openCalls: entry.openCalls ?? openCalls)
     }
 
     /// How long calls may take to go once they have been cancelled.
@@ -159,11 +160,11 @@ import Synchronization
 
 extension ServerRoute {
     /// Without it a call of a method that is not registered would wait for ever.
-    fileprivate static func unknownMethod(_ statistics: MethodStatistics) -> ServerRoute {
+    fileprivate static func unknownMethod(_ statistics: MethodStatistics, _ openCalls: OpenCalls) -> ServerRoute {
         unsafe ServerRoute(
             path: "", registered: nil, readsRequest: false, slots: 4,
             handler: { call in call.finish(.failure(RPCStatus(.unimplemented, "unknown method"))) },
-            statistics: statistics)
+            statistics: statistics, openCalls: openCalls)
     }
 }
 

@@ -13,6 +13,20 @@ import Synchronization
     var slots: Int
     var handler: RPCService.Handler
     var statistics: MethodStatistics
+    var openCalls: OpenCalls
+}
+
+/// How many calls may be open at a time, and how many are.
+final class OpenCalls: Sendable {
+    private let most: Int
+    private let count = Atomic(0)
+
+    init(most: Int) { self.most = most }
+
+    /// False when there are too many now, with this one, which counts until it has ended as well.
+    func begin() -> Bool { count.add(1, ordering: .relaxed).newValue <= most }
+
+    func end() { count.subtract(1, ordering: .relaxed) }
 }
 
 /// A server's completion queue with the threads that serve it, and the count of calls that use it.
@@ -22,37 +36,26 @@ import Synchronization
     /// Calls that still owe or are owed a tag, and one for the server's own tag. Nothing can be started on the queue
     /// when it is 0, so then, and only then, the queue may be shut down.
     private let live = Atomic(1)
-    /// How many of those only wait for a client.
-    private let slots = Atomic(0)
     /// Conversations last as long as their clients like: by the address of each; nil once the server stops.
     private let conversations = Mutex<[ObjectIdentifier: ServerCall]?>([:])
-    private let maxOpenCalls: Int
     // nonisolated(unsafe): the core synchronises the server itself, and outlives every call of this poller.
     nonisolated(unsafe) private let server: OpaquePointer
 
-    init(server: OpaquePointer, maxOpenCalls: Int) {
+    init(server: OpaquePointer) {
         threads = PollingThreads(queue)
-        self.maxOpenCalls = maxOpenCalls
         unsafe self.server = unsafe server
         unsafe grpc_server_register_completion_queue(server, queue.raw, nil)
     }
 
     /// Offers the route's calls to clients.
     func open(_ route: ServerRoute) {
-        slots.add(route.slots, ordering: .relaxed)
         for _ in 0..<route.slots { arm(route) }
     }
 
-    /// After the server's shutdown the tag comes back at once, as failed.
-    private func arm(_ route: ServerRoute) {
+    /// Offers one call. After the server's shutdown its tag comes back at once, as failed.
+    func arm(_ route: ServerRoute) {
         live.add(1, ordering: .relaxed)
         if unsafe !ServerCall(route, self).request(server) { callEnded() }
-    }
-
-    /// Puts another call in the place of one that has come; false when too many are open.
-    func rearm(_ route: ServerRoute) -> Bool {
-        arm(route)
-        return live.load(ordering: .relaxed) - slots.load(ordering: .relaxed) - 1 <= maxOpenCalls
     }
 
     /// False when the server stops and nobody may begin one any more.

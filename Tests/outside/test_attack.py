@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import grpc
 import pytest
@@ -230,6 +231,25 @@ class TestFloods:
             peer.send(frame(HEADERS, END_HEADERS, 2049, headers(ALLOCATE)))
             assert b"Failed parsing HTTP/2" in peer.until_closed()
 
+    @pytest.mark.keeps(250 * MIB)
+    @pytest.mark.parametrize("method", ["Watch", "Check"])
+    def test_calls_of_health_that_never_end(self, server, client, method):
+        """Health asks nobody who they are. Where the client has no window, the answer of a Check never leaves either."""
+        begin, again = remembered(f"/grpc.health.v1.Health/{method}")
+        with ExitStack() as peers:
+            for _ in range(6):
+                peer = peers.enter_context(Connection(server.target, greet=False))
+                peer.send(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)))
+                peer.send(b"".join(
+                    frame(HEADERS, END_HEADERS, stream, again if stream > 1 else begin)
+                    + frame(DATA, END_STREAM, stream, message(b"")) for stream in range(1, 2000, 2)))
+                assert peer.answers_pings()
+            wait_until("health is full", lambda: is_refused(client.channel.unary_unary("/grpc.health.v1.Health/Check")))
+            for number in range(20):
+                client.allocate(vm(f"beside-{number}"), launcher(number + 3))
+
+        wait_until("health has room", lambda: not is_refused(client.channel.unary_unary("/grpc.health.v1.Health/Check")))
+
     @pytest.mark.keeps(350 * MIB)
     def test_large_messages_that_never_end(self, server, client):
         """Each connection as much as its windows allow, in calls that are never whole; together more than all of them may
@@ -277,6 +297,15 @@ def serves(client):
         return client.call("IPAM.Allocate", {"owner": vm("again")}, timeout=5)
     except Refused:
         return False
+
+
+def is_refused(method):
+    try:
+        method(b"", timeout=5)
+        return False
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, error
+        return True
 
 
 def can_watch(client):
