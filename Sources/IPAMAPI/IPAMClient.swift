@@ -184,8 +184,9 @@ package struct BindingEvents: AsyncSequence, Sendable {
             do throws(RPCStatus) {
                 return try await responses.next(isolation: actor)
             } catch {
-                onFailure(IPAMError(error))
-                throw IPAMError(error)
+                let error = IPAMError(endOfWatch: error)
+                onFailure(error)
+                throw error
             }
         }
     }

@@ -39,6 +39,13 @@ extension IPAMError {
         let reason = status.errorInfo.map { Reason(rawValue: $0.reason) } ?? .noAnswer
         self.init(code, reason, status.message, metadata: status.errorInfo?.metadata ?? [:])
     }
+
+    /// As a watch ends. One that takes nothing is broken off, and what the core says then has no ErrorInfo: but there is no
+    /// other reason to abort one.
+    package init(endOfWatch status: RPCStatus) {
+        self.init(status)
+        if status.code == .aborted, status.errorInfo == nil { reason = .watchTooSlow }
+    }
 }
 
 /// Runs `body`; what it throws travels as a status.

@@ -155,4 +155,11 @@ import Testing
         }
         #expect(IPAMError(RPCStatus(.deadlineExceeded, "late")).code == .unavailable)
     }
+
+    @Test("a watch that was broken off was too slow, and how others end is told") func endOfWatch() {
+        #expect(IPAMError(endOfWatch: RPCStatus(.aborted, "slow")) == IPAMError(.aborted, .watchTooSlow, "slow"))
+        let error = IPAMError(.unavailable, .notLeader, "another leads")
+        #expect(IPAMError(endOfWatch: error.status) == error)
+        #expect(IPAMError(endOfWatch: RPCStatus(.unavailable, "gone")).reason == .noAnswer)
+    }
 }

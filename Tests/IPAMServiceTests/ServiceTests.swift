@@ -2,13 +2,14 @@ import Addresses
 import Foundation
 import IPAMAPI
 import IPAMModel
-import IPAMService
 import Ledger
 import LedgerStore
 import Logging
 import RPC
 import Synchronization
 import Testing
+
+@testable import IPAMService
 
 /// A store that fails, or holds a commit back, when told to.
 private final class MoodyStore: LedgerStore {
@@ -285,6 +286,30 @@ private final class Replies: Sendable {
                 Issue.record("the watch ended well")
             } catch {
                 #expect(error.code == .unavailable && error.reason == .shuttingDown)
+            }
+        }
+    }
+
+    @Test("a watch that does not keep up ends, and its client learns why") func slowWatch() async throws {
+        try await withServer { client, _, writer in
+            var events = client.watch(BindingFilter()).makeAsyncIterator()
+            let first = try await events.next()
+            #expect(first?.kind == .synced)
+            writer.watches.publish {
+                (1...100_000).map { revision in
+                    LedgerEvent.put(
+                        DescribedBinding(
+                            binding: Binding(
+                                owner: owner("busy"), pool: "vm-net", assignments: [], mac: MACAddress(bits: 2),
+                                revision: revision, createdAt: Timestamp(seconds: 0), updatedAt: Timestamp(seconds: 0)))
+                    )
+                }
+            }
+            do throws(IPAMError) {
+                while try await events.next() != nil {}
+                Issue.record("the watch ended well")
+            } catch {
+                #expect(error.code == .aborted && error.reason == .watchTooSlow)
             }
         }
     }
