@@ -25,8 +25,10 @@ import Synchronization
     init(_ configuration: EtcdConfiguration) throws(StoreError) {
         do throws(RPCError) {
             channels = try configuration.endpoints.map { (endpoint) throws(RPCError) in
+                // etcd disconnects who pings while there is no call (PermitWithoutStream in its server/embed/etcd.go).
                 try RotatingChannel(
-                    target: endpoint, maxMessageBytes: Self.largestMessage, credentials: configuration.credentials)
+                    target: endpoint, maxMessageBytes: Self.largestMessage, pingsWhenIdle: false,
+                    credentials: configuration.credentials)
             }
         } catch {
             throw StoreError(.failed, "etcd cannot be reached: \(error)")

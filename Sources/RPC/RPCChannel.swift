@@ -37,9 +37,11 @@ import Syscalls
     private let closed = Latch()
 
     /// `target` is `host:port`, `[v6]:port`, `unix:/path`, or `ipv4:a:p,b:p` for several. Connects with the first call;
-    /// a server that cannot be reached fails calls with UNAVAILABLE.
+    /// a server that cannot be reached fails calls with UNAVAILABLE. Unless it `pingsWhenIdle`, that may be noticed only when a
+    /// call needs it: not every server lets clients ping while they call nothing.
     package init(
-        target: String, credentials: ChannelCredentials = .insecure, maxMessageBytes: Int = usualMessageBytes
+        target: String, credentials: ChannelCredentials = .insecure, maxMessageBytes: Int = usualMessageBytes,
+        pingsWhenIdle: Bool = true
     ) throws(RPCError) {
         RPCRuntime.start()
         guard let core = unsafe credentials.makeCore() else { throw .credentials("certificate or key cannot be used") }
@@ -52,7 +54,7 @@ import Syscalls
                 (GRPC_ARG_KEEPALIVE_TIME_MS, .number(10_000)),
                 (GRPC_ARG_KEEPALIVE_TIMEOUT_MS, .number(2_000)),
                 // Also before the next call needs it.
-                (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(1)),
+                (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, .number(pingsWhenIdle ? 1 : 0)),
                 (GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, .number(0)),
                 // The server is on our own network and comes back soon.
                 (GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, .number(200)),

@@ -20,13 +20,15 @@ package final class RotatingChannel: Sendable {
     private let credentials: @Sendable () -> ChannelCredentials
     private let state: Mutex<State>
 
-    /// `credentials` is asked whenever a channel is. Target and errors are those of `RPCChannel`.
+    /// `credentials` is asked whenever a channel is. All else, and the errors, are those of `RPCChannel`.
     package init(
-        target: String, maxMessageBytes: Int = RPCChannel.usualMessageBytes, handover: Duration = .seconds(10),
-        credentials: @escaping @Sendable () -> ChannelCredentials
+        target: String, maxMessageBytes: Int = RPCChannel.usualMessageBytes, pingsWhenIdle: Bool = true,
+        handover: Duration = .seconds(10), credentials: @escaping @Sendable () -> ChannelCredentials
     ) throws(RPCError) {
         make = { (credentials) throws(RPCError) in
-            try RPCChannel(target: target, credentials: credentials, maxMessageBytes: maxMessageBytes)
+            try RPCChannel(
+                target: target, credentials: credentials, maxMessageBytes: maxMessageBytes,
+                pingsWhenIdle: pingsWhenIdle)
         }
         self.handover = handover
         self.credentials = credentials
