@@ -15,6 +15,7 @@ import Synchronization
     /// Where the core writes: memory that does not move.
     @unsafe private struct Storage {
         var call: OpaquePointer?
+        /// Of a method that is not registered.
         var details = unsafe grpc_call_details()
         var deadline = gpr_timespec()
         var metadata = unsafe grpc_metadata_array()
@@ -54,7 +55,7 @@ import Synchronization
         self.poller = poller
         unsafe storage = .allocate(capacity: 1)
         unsafe storage.initialize(to: Storage())
-        unsafe grpc_call_details_init(storage.field(\.details))
+        if unsafe route.registered == nil { unsafe grpc_call_details_init(storage.field(\.details)) }
         unsafe grpc_metadata_array_init(storage.field(\.metadata))
     }
 
@@ -409,7 +410,7 @@ import Synchronization
         state.trailing = nil
         state.conversation = nil
         unsafe grpc_metadata_array_destroy(storage.field(\.metadata))
-        unsafe grpc_call_details_destroy(storage.field(\.details))
+        if unsafe route.registered == nil { unsafe grpc_call_details_destroy(storage.field(\.details)) }
         if let received = unsafe storage.pointee.received { unsafe grpc_byte_buffer_destroy(received) }
         if let call = unsafe storage.pointee.call {
             unsafe grpc_call_unref(call)

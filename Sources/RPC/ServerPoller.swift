@@ -3,17 +3,30 @@ import Synchronization
 
 /// A method as the server offers it.
 /// Unchecked: `registered` is the core's, constant while the server lives.
-@safe struct ServerRoute: @unchecked Sendable {
-    var path: String
+@safe final class ServerRoute: @unchecked Sendable {
+    let path: String
     /// Nil: every method that is not registered.
-    var registered: UnsafeMutableRawPointer?
+    let registered: UnsafeMutableRawPointer?
     /// Whether the core reads the request before it reports the call.
-    var readsRequest: Bool
+    let readsRequest: Bool
     /// Calls that wait in the core for their client.
-    var slots: Int
-    var handler: RPCService.Handler
-    var statistics: MethodStatistics
-    var openCalls: OpenCalls
+    let slots: Int
+    let handler: RPCService.Handler
+    let statistics: MethodStatistics
+    let openCalls: OpenCalls
+
+    init(
+        path: String, registered: UnsafeMutableRawPointer?, readsRequest: Bool, slots: Int,
+        handler: @escaping RPCService.Handler, statistics: MethodStatistics, openCalls: OpenCalls
+    ) {
+        self.path = path
+        unsafe self.registered = unsafe registered
+        self.readsRequest = readsRequest
+        self.slots = slots
+        self.handler = handler
+        self.statistics = statistics
+        self.openCalls = openCalls
+    }
 }
 
 /// How many calls may be open at a time, and how many are.
