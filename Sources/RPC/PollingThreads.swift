@@ -123,21 +123,22 @@ package final class PollingThread {
 
     /// Runs `body` once the thread that polls has taken all calls that have come; at once where this one takes none.
     package static func afterCalls(_ body: @escaping @Sendable () -> Void) {
-        if takesCalls, let thread = current { thread.threads.putOff(body) } else { body() }
+        if let thread = current, thread.takesCalls { thread.threads.putOff(body) } else { body() }
     }
 
     /// Whether this thread is one of those that take calls in turn.
     package static var isCurrent: Bool { current != nil }
 
     /// Whether calls are taken on this thread: then nobody takes any while it works.
-    package static var takesCalls: Bool { current.map { $0.polls && !$0.isBlocked } ?? false }
+    package static var takesCalls: Bool { current?.takesCalls ?? false }
+    private var takesCalls: Bool { polls && !isBlocked }
 
     /// Runs `body`, which may block: if it does so for long, calls are taken on another thread, which then does what was put off
     /// as well. Else that comes next, before any further call.
     package static func blocking<Value, Failure: Error>(
         _ body: () throws(Failure) -> Value
     ) throws(Failure) -> Value {
-        guard takesCalls, let thread = current else { return try body() }
+        guard let thread = current, thread.takesCalls else { return try body() }
         thread.isBlocked = true
         let begun = thread.threads.begin()
         defer {
