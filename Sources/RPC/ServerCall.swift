@@ -28,8 +28,8 @@ import Synchronization
 
     private struct State {
         var phase = Phase.armed
-        /// Not nil once a client's call is in it.
-        var arrived: ContinuousClock.Instant?
+        /// In nanoseconds of the core's clock.
+        var arrived: Int64 = 0
         /// Tags that the core still owes.
         var outstanding = 0
         var watchesClose = false
@@ -37,6 +37,12 @@ import Synchronization
         /// Kept until the batch that sends them is done.
         var outgoing: OutgoingMessage?
         var trailing: SentMetadata?
+        /// Of calls that are not answered by one reply.
+        var long: Long?
+    }
+
+    /// A class, so that the state of all other calls is small, and of a size that the compiler knows.
+    private final class Long {
         var sending: CheckedContinuation<Bool, Never>?
         var task: Task<Void, Never>?
         var conversation: Conversation?
@@ -145,6 +151,7 @@ import Synchronization
 
     /// Runs a handler in a task of its own and answers with what it returns.
     func run(_ body: @escaping @Sendable () async throws(RPCStatus) -> OutgoingMessage?) {
+        state.withLock { $0.long = Long() }
         watchClose()
         let task = Task {
             do throws(RPCStatus) {
@@ -153,14 +160,17 @@ import Synchronization
                 self.finish(.failure(error))
             }
         }
-        state.withLock { if $0.phase == .open { $0.task = task } }
+        state.withLock { if $0.phase == .open { $0.long?.task = task } }
         // The end may have been reported, on another thread, before the task was there to be told.
         if cancelled.load(ordering: .acquiring) { task.cancel() }
     }
 
     /// Answers each request as it comes, until the client sends no more.
     func converse(_ answer: @escaping Conversation) {
-        state.withLock { $0.conversation = answer }
+        state.withLock {
+            $0.long = Long()
+            $0.long?.conversation = answer
+        }
         guard poller.conversationBegan(self) else { return finish(.failure(.stopping)) }
         watchClose()
         receive()
@@ -170,8 +180,8 @@ import Synchronization
     func send(_ message: OutgoingMessage) async -> Bool {
         await withCheckedContinuation { continuation in
             let started = state.withLock { state in
-                guard state.sending == nil, startSending(message, &state) else { return false }
-                state.sending = continuation
+                guard let long = state.long, long.sending == nil, startSending(message, &state) else { return false }
+                long.sending = continuation
                 return true
             }
             if !started { continuation.resume(returning: false) }
@@ -183,9 +193,11 @@ import Synchronization
         let last = state.withLock { state -> LastBatch? in
             guard state.phase == .open else { return nil }
             state.phase = .ending
-            let last = LastBatch(result, state)
-            if let arrived = state.arrived { route.statistics.ended(last.code, after: .now - arrived) }
-            state.task = nil
+            let last = LastBatch(
+                result, needsInitialMetadata: !state.sentInitialMetadata, needsClose: !state.watchesClose,
+                endsConversation: state.long?.conversation != nil)
+            route.statistics.ended(last.code, nanoseconds: Self.now - state.arrived)
+            state.long?.task = nil
             state.outgoing = last.message ?? state.outgoing
             state.trailing = last.trailing
             state.outstanding += 1
@@ -254,7 +266,10 @@ import Synchronization
         let trailing: SentMetadata?
         let needsInitialMetadata, needsClose, endsConversation: Bool
 
-        init(_ result: Result<OutgoingMessage?, RPCStatus>, _ state: State) {
+        init(
+            _ result: Result<OutgoingMessage?, RPCStatus>, needsInitialMetadata: Bool, needsClose: Bool,
+            endsConversation: Bool
+        ) {
             switch result {
             case .success(let message): (self.message, error, trailing) = (message, nil, nil)
             case .failure(let status):
@@ -265,9 +280,9 @@ import Synchronization
                     return SentMetadata(metadata)
                 }
             }
-            needsInitialMetadata = !state.sentInitialMetadata
-            needsClose = !state.watchesClose
-            endsConversation = state.conversation != nil
+            self.needsInitialMetadata = needsInitialMetadata
+            self.needsClose = needsClose
+            self.endsConversation = endsConversation
         }
 
         var code: RPCStatus.Code { error?.code ?? .ok }
@@ -344,7 +359,7 @@ import Synchronization
         let isWelcome = route.openCalls.begin()
         state.withLock {
             $0.phase = .open
-            $0.arrived = .now
+            $0.arrived = Self.now
         }
         guard isWelcome else {
             return finish(.failure(.overloaded("too many calls are open on this server: try again")))
@@ -356,17 +371,17 @@ import Synchronization
         let isCancelled = unsafe storage.pointee.cancelled != 0
         if isCancelled { cancelled.store(true, ordering: .releasing) }
         let task = back { state -> Task<Void, Never>? in
-            defer { state.task = nil }
-            return state.task
+            defer { state.long?.task = nil }
+            return state.long?.task
         }
         if isCancelled { task?.cancel() }
     }
 
     private func sent(_ success: Bool) {
         let (continuation, converses) = back { state in
-            defer { state.sending = nil }
+            defer { state.long?.sending = nil }
             state.outgoing = nil
-            return (state.sending, state.conversation != nil)
+            return (state.long?.sending, state.long?.conversation != nil)
         }
         continuation?.resume(returning: success)
         if converses {
@@ -378,7 +393,7 @@ import Synchronization
         let buffer = unsafe storage.pointee.received
         unsafe storage.pointee.received = nil
         let message = unsafe buffer.map { unsafe ReceivedMessage($0) }
-        let conversation = back { $0.conversation }
+        let conversation = back { $0.long?.conversation }
         guard success, let message, let conversation else { return finish(.success(nil)) }
         switch conversation(message) {
         case .success(let answer):
@@ -386,6 +401,11 @@ import Synchronization
             if !started { finish(.failure(RPCStatus(.cancelled, "the client has gone"))) }
         case .failure(let status): finish(.failure(status))
         }
+    }
+
+    private static var now: Int64 {
+        let time = gpr_now(GPR_CLOCK_MONOTONIC)
+        return time.tv_sec * 1_000_000_000 + Int64(time.tv_nsec)
     }
 
     /// A tag is back.
@@ -408,7 +428,7 @@ import Synchronization
         state.phase = .ended
         state.outgoing = nil
         state.trailing = nil
-        state.conversation = nil
+        state.long = nil
         unsafe grpc_metadata_array_destroy(storage.field(\.metadata))
         if unsafe route.registered == nil { unsafe grpc_call_details_destroy(storage.field(\.details)) }
         if let received = unsafe storage.pointee.received { unsafe grpc_byte_buffer_destroy(received) }

@@ -8,6 +8,12 @@ package final class Histogram: Sendable {
         /// One more than there are bounds.
         package var counts: [UInt64]
         package var sum: Double
+
+        package init(bounds: [Double], counts: [UInt64], sum: Double) {
+            self.bounds = bounds
+            self.counts = counts
+            self.sum = sum
+        }
     }
 
     private let bounds: [Double]
