@@ -145,9 +145,11 @@ struct JumpingClock {
         }
         """
 
-    /// Compiled, with the clang that every Swift has; nil where there is none.
+    private static let folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-clock-\(UUID())")
+
+    /// Compiled, with the clang that every Swift has; nil where there is none. Gone with this process.
     static let library: URL? = {
-        let folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-clock-\(UUID())")
+        atexit { try? FileManager.default.removeItem(at: JumpingClock.folder) }
         let (code, library) = (folder.appending(path: "clock.c"), folder.appending(path: "clock.so"))
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")

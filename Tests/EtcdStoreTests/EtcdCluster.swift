@@ -97,10 +97,11 @@ final class EtcdCluster: @unchecked Sendable {
         }
         guard isFirst else { return }
         atexit {
-            for (pid, folder) in EtcdCluster.started.withLock({ $0 }) {
-                Foundation.kill(pid, SIGKILL)
-                try? FileManager.default.removeItem(at: folder)
-            }
+            let left = EtcdCluster.started.withLock { $0 }
+            for (pid, _) in left { Foundation.kill(pid, SIGKILL) }
+            // Until they have ended they write; fails where `Process` has waited already.
+            for (pid, _) in left { waitpid(pid, nil, 0) }
+            for (_, folder) in left { try? FileManager.default.removeItem(at: folder) }
         }
     }
 

@@ -80,6 +80,17 @@ final class Chain {
     func stop() async {
         for name in processes.keys { kill(name) }
         await client.close()
+        cleanUp()
+    }
+
+    /// Also where `init` has thrown after it had started some of them.
+    deinit {
+        for name in processes.keys { kill(name) }
+        cleanUp()
+    }
+
+    private func cleanUp() {
+        guard FileManager.default.fileExists(atPath: scratch) else { return }
         for name in namespaces.values { _ = try? Tool.run(["ip", "netns", "del", name]) }
         if usesNamespaces { _ = try? Tool.run(["ip", "link", "del", bridge]) }
         try? FileManager.default.removeItem(atPath: scratch)
