@@ -11,6 +11,8 @@ final class Networks {
 
     /// Why there can be none here; nil: there can.
     static let obstacle: String? = {
+        // CI's machine can: there tests fail rather than be left out.
+        if ProcessInfo.processInfo.environment["HOLDFAST_CI"] != nil { return nil }
         if geteuid() != 0 { return "needs root, to make network namespaces" }
         do {
             try run(["/usr/bin/unshare", "-n", "ip", "link", "add", "type", "bridge"])

@@ -234,6 +234,8 @@ struct Interface: Equatable {
 
 enum NetworkNamespaces {
     static let areUsable: Bool = {
+        // On CI's machine they are: there tests fail rather than be left out.
+        if ProcessInfo.processInfo.environment["HOLDFAST_CI"] != nil { return true }
         guard FileManager.default.isExecutableFile(atPath: "/usr/lib/cni/bridge") else {
             print("skipped: tests in network namespaces need /usr/lib/cni/bridge (containernetworking-plugins)")
             return false

@@ -1,3 +1,4 @@
+import os
 import signal
 
 import pytest
@@ -21,6 +22,10 @@ def pytest_configure(config):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
+    # CI has all that scripts/setup installs, and may make namespaces; only its kernel is what it is.
+    is_left_out = report.skipped and not hasattr(report, "wasxfail")
+    if is_left_out and "HOLDFAST_CI" in os.environ and "kernel" not in str(report.longrepr):
+        report.outcome = "failed"
     server = item.funcargs.get("server")
     if report.failed and server is not None and server.log.exists():
         report.sections.append(("the server's log", server.log.read_text(errors="replace")[-6000:]))
