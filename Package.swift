@@ -165,7 +165,7 @@ let package = Package(
         .target(
             name: "StoreOptions",
             dependencies: [
-                "EtcdStore", "LedgerStore", "Program",
+                "EtcdStore", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
@@ -173,7 +173,7 @@ let package = Package(
             name: "holdfast-server",
             dependencies: [
                 "IPAMService", "Access", "EtcdStore", "StoreOptions", "Lifecycle", "KubernetesAPI", "IPAMAPI",
-                "IPAMModel", "LedgerStore", "RPC", "Probes", "Program", "Addresses",
+                "IPAMModel", "LedgerStore", "RPC", "Probes", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -193,8 +193,7 @@ let package = Package(
             name: "holdfast",
             dependencies: [
                 "IPAMAPI", "Lifecycle", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "IPAMModel", "Addresses",
-                "RPC", "Program", "StoreOptions", "EtcdStore",
-                "LedgerStore", "Ledger",
+                "Program", "StoreOptions", "EtcdStore", "LedgerStore", "Ledger",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
@@ -221,7 +220,7 @@ let package = Package(
         .testTarget(
             name: "RPCTests", dependencies: ["RPC", "Telemetry", "CMessages", "CProtobufC"], swiftSettings: testSettings
         ),
-        .testTarget(name: "CNITests", dependencies: ["CNI", "Addresses"], swiftSettings: testSettings),
+        .testTarget(name: "CNITests", dependencies: ["CNI"], swiftSettings: testSettings),
         .testTarget(name: "DHCPTests", dependencies: ["DHCP", "Addresses"], swiftSettings: testSettings),
         // An API server of the tests' own, fed with recorded traffic.
         .target(
@@ -290,8 +289,7 @@ let package = Package(
         .testTarget(
             name: "AccessTests",
             dependencies: [
-                "Access", "IPAMService", "IPAMAPI", "IPAMModel", "Ledger", "LedgerStore", "RPC", "KubernetesAPI",
-                "TestCluster", "Addresses", "CMessages",
+                "Access", "IPAMModel", "KubernetesAPI", "TestCluster",
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: testSettings),
