@@ -2,15 +2,12 @@ package import IPAMModel
 
 /// What ListHistory is asked for.
 package struct HistoryListing: Hashable, Sendable {
-    package static let defaultPageSize = 100
-    package static let largestPageSize = 1000
-
     package var subject: HistorySubject
     /// Only what was so at some time from here on; nil: all that is kept.
     package var from: Timestamp?
     /// Only what was so at this time or earlier.
     package var through: Timestamp?
-    /// 1...largestPageSize on the server; 0 from a client that leaves it to the server.
+    /// As granted on the server; 0 from a client that leaves it to the server.
     package var pageSize: Int
     /// Go on with revisions before this one; nil on the first page.
     package var before: UInt64?

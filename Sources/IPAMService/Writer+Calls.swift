@@ -35,8 +35,7 @@ extension Writer: IPAMCalls {
     package func bindings(
         matching filter: BindingFilter, pageSize: Int, pageToken: String?, timeout: Duration
     ) async throws(IPAMError) -> BindingPage {
-        let size = pageSize == 0 ? BindingListing.defaultPageSize : min(pageSize, BindingListing.largestPageSize)
-        return try page(BindingListing(filter: filter, pageSize: size, pageToken: pageToken))
+        try page(BindingListing(filter: filter, pageSize: PageSize.granted(pageSize), pageToken: pageToken))
     }
 }
 

@@ -59,7 +59,7 @@ extension Writer {
             case .object(let namespace, let name):
                 try ledger.bindings(
                     matching: BindingFilter(namespace: namespace, name: name), after: nil,
-                    limit: HistoryListing.largestPageSize
+                    limit: PageSize.largest
                 ).bindings
             }
         }

@@ -21,6 +21,7 @@ import Testing
             is_default: true
             reuse_delay: 90s
             namespace_quota: 7
+            history_retention: 48h
             """
         let indented = entry.split(separator: "\n").map { "    \($0)" }.joined(separator: "\n")
         let expected = Pool(
@@ -39,13 +40,14 @@ import Testing
             dns: DNS(
                 nameservers: [try #require(IPAddress("10.16.0.53"))], domain: "example.org", search: ["a.example.org"],
                 options: ["ndots:2"]),
-            isDefault: true, reuseDelay: .seconds(90), namespaceQuota: 7)
+            isDefault: true, reuseDelay: .seconds(90), namespaceQuota: 7, historyRetention: .seconds(48 * 3600))
         for text in [entry, "-\n\(indented)", "pools:\n  -\n\(indented)"] {
             #expect(try PoolManifest.parse(Data(text.utf8), source: "test") == [expected])
         }
         let json = #"[{"name": "a", "prefixes": [{"prefix": "10.0.0.0/24"}], "reuse_delay": "0s"}]"#
         let pools = try PoolManifest.parse(Data(json.utf8), source: "test")
         #expect(pools.map(\.reuseDelay) == [.seconds(0)])
+        #expect(pools.map(\.historyRetention) == [.seconds(90 * 24 * 3600)])
     }
 
     @Test(

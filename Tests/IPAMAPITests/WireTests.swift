@@ -41,6 +41,18 @@ import Testing
         }
     }
 
+    @Test(
+        "a page is as large as is asked for, 100 where nothing is, and 1000 at most",
+        arguments: [(0, 100), (1, 1), (100, 100), (999, 999), (1000, 1000), (1001, 1000), (Int(UInt32.max), 1000)])
+    func pageSizes(asked: Int, granted: Int) throws {
+        let arena = MessageArena()
+        #expect(PageSize.granted(asked) == granted)
+        let bindings = BindingListing(filter: BindingFilter(), pageSize: asked, pageToken: nil)
+        #expect(try unsafe BindingListing(bindings.wire(in: arena).pointee).pageSize == granted)
+        let history = HistoryListing(subject: .object(namespace: "a", name: "b"), pageSize: asked)
+        #expect(try unsafe HistoryListing(history.wire(in: arena).pointee).pageSize == granted)
+    }
+
     @Test("a renewal comes back as it was sent, and a larger one is refused") func renewals() throws {
         let arena = MessageArena()
         var request = RenewCopiesRequest(
@@ -126,7 +138,8 @@ import Testing
                         excluded: [AddressRange(from: address, through: address)])
                 ],
                 namespaces: ["default"], routes: described.routes, dns: described.dns, isDefault: true,
-                reuseDelay: Delay(nanoseconds: 1_500_000_000), namespaceQuota: 3, revision: 4),
+                reuseDelay: Delay(nanoseconds: 1_500_000_000), namespaceQuota: 3,
+                historyRetention: Delay(nanoseconds: 7_200_000_000_001), revision: 4),
             usage: [PrefixUsage(prefix: prefix, total: .max, bound: 1, reserved: 2, quarantined: 3, free: 4)])
         #expect(try unsafe DescribedPool(pool.wire(in: arena).pointee) == pool)
     }

@@ -17,7 +17,7 @@ def test_a_pool_is_as_it_was_made(empty):
     pool = DUAL | {
         "namespaces": ["default", "prod"], "routes": [{"destination": "10.99.0.0/16", "gateway": "10.20.0.9"}],
         "dns": {"nameservers": ["10.20.0.2"], "domain": "vm.example", "search": ["vm.example"], "options": ["ndots:2"]},
-        "is_default": True, "reuse_delay": "300s", "namespace_quota": 7}
+        "is_default": True, "reuse_delay": "300s", "namespace_quota": 7, "history_retention": "172800s"}
     made = empty.call("Pools.CreatePool", {"pool": pool})
     assert empty.call("Pools.GetPool", {"name": "dual"}) == made
     assert empty.call("Pools.ListPools")["pools"] == [made]
@@ -28,8 +28,9 @@ def test_a_pool_is_as_it_was_made(empty):
         "prefix": "10.20.0.0/24", "total": 253, "bound": 0, "reserved": 0, "quarantined": 0, "free": 253}
 
 
-def test_without_reuse_delay_it_is_a_minute(empty):
-    assert empty.call("Pools.CreatePool", {"pool": DUAL})["reuse_delay"] == "60s"
+def test_without_reuse_delay_it_is_a_minute_and_history_is_kept_for_90_days(empty):
+    pool = empty.call("Pools.CreatePool", {"pool": DUAL})
+    assert (pool["reuse_delay"], pool["history_retention"]) == ("60s", f"{90 * 24 * 3600}s")
 
 
 def test_an_owner_gets_an_address_of_each_family_ipv4_first(empty):

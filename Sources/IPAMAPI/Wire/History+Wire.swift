@@ -23,8 +23,7 @@ extension HistoryListing {
                     namespace: try Rules.namespace(namespace, "namespace"), name: try Rules.objectName(name, "name")),
             from: try unsafe Timestamp.read(message.from, "from"),
             through: try unsafe Timestamp.read(message.through, "through"),
-            pageSize: unsafe message.page_size == 0
-                ? Self.defaultPageSize : min(Int(message.page_size), Self.largestPageSize),
+            pageSize: unsafe PageSize.granted(Int(message.page_size)),
             before: UInt64(token))
     }
 

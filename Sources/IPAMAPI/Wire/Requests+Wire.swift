@@ -196,12 +196,8 @@ extension BindingFilter {
 
 /// A filter and where to go on.
 package struct BindingListing: Hashable, Sendable {
-    /// Bindings on a page where the request does not say. More than the largest is cut down to it (AIP-158).
-    package static let defaultPageSize = 100
-    package static let largestPageSize = 1000
-
     package var filter: BindingFilter
-    /// 1...largestPageSize on the server; 0 from a client that leaves it to the server.
+    /// As granted on the server; 0 from a client that leaves it to the server.
     package var pageSize: Int
     package var pageToken: String?
 
@@ -217,8 +213,7 @@ package struct BindingListing: Hashable, Sendable {
             filter: try unsafe BindingFilter(
                 pool: string(message.pool), namespace: string(message.namespace_), name: string(message.name),
                 node: string(message.node), state: message.state),
-            pageSize: unsafe message.page_size == 0
-                ? Self.defaultPageSize : min(Int(message.page_size), Self.largestPageSize),
+            pageSize: unsafe PageSize.granted(Int(message.page_size)),
             pageToken: token.isEmpty ? nil : token)
     }
 
