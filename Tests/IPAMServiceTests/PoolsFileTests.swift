@@ -43,7 +43,10 @@ import Testing
             })
 
         // A file that is wrong leaves the pools as they are; the next one that is right is taken.
+        let before = try await client.pools(timeout: Self.timeout).map(\.pool)
         try Data("- {name: a, prefixes: [{prefix: 10.9.0.1/24}]}".utf8).write(to: file)
+        #expect(try await eventually { server.logText.contains("pools file refused") })
+        #expect(try await client.pools(timeout: Self.timeout).map(\.pool) == before)
         try Data((moved + entry("c", "10.4.0.0/24")).utf8).write(to: file)
         #expect(try await eventually { try await client.pools(timeout: Self.timeout).count == 3 })
         await client.close()

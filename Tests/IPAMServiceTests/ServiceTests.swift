@@ -15,6 +15,8 @@ import Testing
 private final class MoodyStore: LedgerStore {
     struct Mood {
         var fails = false
+        /// Commits that have come to the gate.
+        var begun = 0
         var committed: [[Change]] = []
     }
 
@@ -26,6 +28,7 @@ private final class MoodyStore: LedgerStore {
     func load() throws(StoreError) -> Snapshot { Snapshot() }
 
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        mood.withLock { $0.begun += 1 }
         if isGated.load(ordering: .acquiring) { gate.wait() }
         if mood.withLock({ $0.fails }) { throw StoreError(.failed, "the disk is gone") }
         mood.withLock { $0.committed.append(changes) }
@@ -232,7 +235,7 @@ private final class Replies: Sendable {
     @Test("no reply before the commit, reads see the committed state, and waiting calls share the next commit")
     func groupCommit() async throws {
         try await withServer { client, store, _ in
-            store.mood.withLock { $0.committed = [] }
+            store.mood.withLock { ($0.begun, $0.committed) = (0, []) }
             store.isGated.store(true, ordering: .releasing)
             let replies = Replies()
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -244,7 +247,12 @@ private final class Replies: Sendable {
                         replies.count.withLock { $0 += 1 }
                     }
                 }
+                let deadline = ContinuousClock.now + .seconds(20)
+                while store.mood.withLock({ $0.begun }) == 0, .now < deadline {
+                    try await Task.sleep(for: .milliseconds(1))
+                }
                 // The first commit is held at the gate; a read does not wait for it, and does not see it.
+                #expect(store.mood.withLock { ($0.begun, $0.committed.count) } == (1, 0))
                 let page = try await client.bindings(
                     matching: BindingFilter(), pageSize: 0, pageToken: nil, timeout: Self.timeout)
                 #expect(page.bindings.isEmpty)

@@ -127,6 +127,30 @@ private final class NarrowStore: LedgerStore {
         #expect(answers.withLock { Set($0) } == ["second", "third"])
     }
 
+    @Test func `what is refused because too many wait is counted, and no other refusal`() async {
+        store.close(the: true)
+        let before = store.count
+        submit("first") {}
+        while store.count == before, !Task.isCancelled { await Task.yield() }
+        let refusals = Mutex<[IPAMError.Reason]>([])
+        @Sendable func ask(_ name: String) {
+            writer.submit(.release(.binding(Self.owner(name))), by: .server) { answer in
+                if case .failure(let error) = answer { refusals.withLock { $0.append(error.reason) } }
+            }
+        }
+        // They do not block: the thread that waits for the commit leads.
+        for number in 0..<5000 { ask("\(number)") }
+        let refused = refusals.withLock(\.self)
+        #expect(!refused.isEmpty && refused.allSatisfy { $0 == .overloaded })
+        #expect(writer.metrics.refusedCommands.load(ordering: .relaxed) == refused.count)
+        store.close(the: false)
+        store.gate.signal()
+        writer.close()
+        ask("late")
+        #expect(refusals.withLock(\.self) == refused + [.shuttingDown])
+        #expect(writer.metrics.refusedCommands.load(ordering: .relaxed) == refused.count)
+    }
+
     /// A load that never lets the queue run empty: each answer calls again.
     @Test func `what the server does by itself is answered with its commit, however much comes after it`() async throws
     {
