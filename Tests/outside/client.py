@@ -1,5 +1,7 @@
 """A client that knows no .proto file: it learns services and messages from the server's reflection."""
 
+import time
+
 import grpc
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.rpc import error_details_pb2
@@ -143,6 +145,14 @@ def _numbers(descriptor, fields):
         elif isinstance(value, str) and field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64):
             fields[name] = int(value)
     return fields
+
+
+def until_arrived(client):
+    """Calls that were sent before on this client's channel are with the server: no read waits for them, nor overtakes them
+    by much."""
+    client.bindings()
+    time.sleep(0.2)
+    client.bindings()
 
 
 # Objects as a test writes them.

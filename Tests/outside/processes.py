@@ -2,8 +2,11 @@
 
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 import time
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,6 +32,29 @@ def wait_until(what, condition, deadline=DEADLINE):
         assert time.monotonic() < end, f"waited {deadline} s in vain until {what}"
         time.sleep(0.02)
     return value
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def get(address, path, timeout=10):
+    host, port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while data := connection.recv(1 << 16):
+            answer += data
+    return int(answer.split(b" ", 2)[1]), answer
+
+
+def sample(address, name, **labels):
+    """The sum of a metric's samples that have these labels."""
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    lines = [line for line in get(address, "/metrics")[1].decode().splitlines()
+             if line.split("{")[0].split(" ")[0] == name and all(label in line for label in wanted)]
+    return sum(int(float(line.split()[-1])) for line in lines)
 
 
 class Server:
@@ -74,6 +100,17 @@ class Server:
     def restart(self):
         self.stop()
         return self.start()
+
+
+@contextmanager
+def commits_held(server):
+    """What the server would commit waits until the end of this, for five seconds at most: then its store is refused."""
+    with closing(sqlite3.connect(server.folder / "ledger.sqlite", isolation_level=None)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            store.execute("ROLLBACK")
 
 
 class Agent:

@@ -14,7 +14,7 @@ from client import Client, Refused, launcher, vm
 from conftest import POOL
 from credentials import ISSUER, Authority, Key, Mounted, claims, replace, write_keys
 from cryptography import x509
-from processes import Agent, Server, run, wait_until
+from processes import Agent, Server, free_port, run, wait_until
 
 POLICY = """
 agent:
@@ -552,12 +552,6 @@ def test_a_rotated_client_certificate_is_used_without_a_restart(tmp_path):
     finally:
         agent.stop()
         server.stop()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def metrics(address):

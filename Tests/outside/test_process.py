@@ -3,13 +3,14 @@
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import grpc
 import pytest
-from client import Client, addresses, launcher, vm
+from client import Client, addresses, launcher, until_arrived, vm
 from conftest import POOL
-from processes import DEADLINE, Agent, Server, environment, run, wait_until
+from processes import DEADLINE, Agent, Server, commits_held, environment, run, wait_until
 
 
 def serves(target):
@@ -55,15 +56,27 @@ def test_it_ends_in_good_order(server, client, how):
 
 
 def test_calls_that_it_has_at_sigterm_are_answered(server, client):
-    """Each call is answered with its effect, or refused without; afterwards the store has what was acknowledged."""
+    """Each call that it has is answered with its effect; what comes later likewise, or refused without. Afterwards the
+    store has what was acknowledged."""
     method = client.channel.unary_unary("/holdfast.ipam.v1.IPAM/Allocate")
-    futures = {}
-    for number in range(200):
-        request = client.request("IPAM.Allocate", {"owner": vm(f"vm-{number}"), "attachment": launcher(1)})
-        futures[f"vm-{number}"] = method.future(request.SerializeToString(), timeout=20)
-        if number == 100:
-            server.process.send_signal(signal.SIGTERM)
-    codes = {name: future.code() for name, future in futures.items()}
+    requests = [
+        client.request("IPAM.Allocate", {"owner": vm(f"vm-{number}"), "attachment": launcher(1)}).SerializeToString()
+        for number in range(100)]
+
+    def call(numbers):
+        return {f"vm-{number}": method.future(requests[number], timeout=20) for number in numbers}
+
+    with commits_held(server):
+        had = call(range(50))
+        until_arrived(client)
+        server.process.send_signal(signal.SIGTERM)
+        late = call(range(50, 100))
+        wait_until("it shuts down", lambda: "shutting down" in server.log.read_text())
+        # A server that does not wait for its calls has cancelled them by now.
+        time.sleep(0.5)
+        assert not any(future.done() for future in had.values())
+    codes = {name: future.code() for name, future in (had | late).items()}
+    assert {codes[name] for name in had} == {grpc.StatusCode.OK}
     assert set(codes.values()) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     assert server.stop() == 0
     server.start()
