@@ -12,7 +12,7 @@ package final class EventRecorder: Sendable {
     private static let writtenLimit = 1024
     /// Written at most: so many at once, and so many in each second after.
     private static let burst = 20
-    private static let interval = Duration.milliseconds(200)
+    private let interval: Duration
     /// The API server takes no longer message.
     private static let messageLimit = 1024
 
@@ -40,11 +40,15 @@ package final class EventRecorder: Sendable {
     private let state = Mutex(State())
 
     /// `component` and `instance` name who writes: "holdfast-agent", the node.
-    package init(client: KubernetesClient, component: String, instance: String, log: Logger) {
+    package init(
+        client: KubernetesClient, component: String, instance: String, log: Logger,
+        interval: Duration = .milliseconds(200)
+    ) {
         self.client = client
         self.component = component
         self.instance = instance
         self.log = log
+        self.interval = interval
     }
 
     package func record(_ event: ObjectEvent) {
@@ -83,7 +87,7 @@ package final class EventRecorder: Sendable {
                 }
             }
             if written.count > Self.writtenLimit { written = [:] }
-            try? await Task.sleep(for: Self.interval)
+            try? await Task.sleep(for: interval)
         }
     }
 
