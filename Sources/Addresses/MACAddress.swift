@@ -9,8 +9,6 @@ package struct MACAddress: Hashable, Sendable {
     /// The group bit: multicast and broadcast; never an interface's own address.
     package var isMulticast: Bool { bits >> 40 & 1 == 1 }
 
-    package var isLocallyAdministered: Bool { bits >> 40 & 2 == 2 }
-
     package var isZero: Bool { bits == 0 }
 
     package var bytes: [UInt8] { stride(from: 40, through: 0, by: -8).map { UInt8(truncatingIfNeeded: bits >> $0) } }

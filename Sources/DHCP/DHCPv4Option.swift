@@ -34,7 +34,6 @@ package struct DHCPv4Option: Hashable, Sendable {
         package static let renewalTime = Code(rawValue: 58)
         package static let rebindingTime = Code(rawValue: 59)
         package static let clientIdentifier = Code(rawValue: 61)
-        package static let relayAgentInformation = Code(rawValue: 82)
         /// RFC 3397.
         package static let domainSearch = Code(rawValue: 119)
         /// RFC 3442.

@@ -227,19 +227,4 @@ struct AddressRequestTests {
         }
         #expect(names == [interface])
     }
-
-    @Test func `a binding meets a request that asks for nothing else`() throws {
-        let address = try #require(IPAddress("10.16.0.15"))
-        let binding = Binding(
-            owner: Owner(kind: .pod, namespace: "a", name: "b", network: "n/eth0"), pool: "vms",
-            assignments: [Assignment(address: address, prefixLength: 16, gateway: nil)], mac: MACAddress(bits: 2),
-            revision: 1, createdAt: Timestamp(seconds: 0), updatedAt: Timestamp(seconds: 0))
-        for (name, value, isMet) in [
-            ("holdfast.dev/addresses", "10.16.0.15", true), ("holdfast.dev/addresses", "10.16.0.16", false),
-            ("ovn.kubernetes.io/ip_pool", "10.16.0.14,10.16.0.15", true), ("holdfast.dev/pool", "vms", true),
-            ("holdfast.dev/pool", "other", false), ("holdfast.dev/mac", "02:00:00:00:00:00", false), ("x", "", true),
-        ] {
-            #expect(try Machine.request([name: value]).isMet(by: binding) == isMet, "\(name)=\(value)")
-        }
-    }
 }

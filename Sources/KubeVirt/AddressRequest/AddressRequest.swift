@@ -1,5 +1,4 @@
 package import Addresses
-package import IPAMModel
 
 /// What is asked for one NIC of a pod: all wishes for it together.
 package struct AddressRequest: Hashable, Sendable {
@@ -59,13 +58,6 @@ package struct AddressRequest: Hashable, Sendable {
         let stranger = others.first { wish in !listed.contains { $0.agrees(with: wish.content.addresses ?? []) } }
         // Each may be in the list, but never two of different families in one element.
         if let other = stranger ?? others.first { throw .contradiction(other, list) }
-    }
-
-    /// Whether an owner that has `binding` has all that is asked for.
-    package func isMet(by binding: Binding) -> Bool {
-        let held = binding.assignments.map(\.address)
-        return (choices.isEmpty || choices.contains { $0.allSatisfy(held.contains) })
-            && (mac == nil || mac == binding.mac) && (pool == nil || pool == binding.pool)
     }
 }
 
