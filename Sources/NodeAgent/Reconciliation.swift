@@ -22,9 +22,10 @@ package struct Reconciliation: Sendable {
     private let metrics: AgentMetrics
 
     private var commits: CommitWatch
-    /// Decentralized migrations to this node that are open no more, as they were then: the release of their source has made the
-    /// target the carrier, and their COMMIT may still have to make the binding its VM's.
-    private var handovers: [Binding] = []
+    /// Migrations to this node that are open no more, as they were then, of which the network has not been told yet.
+    private var unannounced: [Binding] = []
+    /// The pods of decentralized migrations to this node, by UID, whose bindings are all their own VM's.
+    private var arrived: Set<String> = []
     private var deletions = DeletionWatch()
     /// The reading before showed nothing, and that was logged.
     private var isSuspicious = false
@@ -75,16 +76,20 @@ package struct Reconciliation: Sendable {
         do throws(IPAMError) {
             let open = try await bindings(matching: BindingFilter(node: node, state: .migrating))
             metrics.set(openMigrations: open.count)
-            for ended in commits.observe(open) {
-                try await announce(ended)
-                if reading.objects.migration(uid: ended.migrationUID)?.receives != nil { handovers.append(ended) }
-            }
-            for ended in handovers {
+            unannounced += commits.observe(open)
+            for ended in unannounced {
                 do throws(IPAMError) {
-                    if try await handOver(ended, seeing: reading) { handovers.removeAll { $0 == ended } }
+                    try await announce(ended)
+                    unannounced.removeAll { $0 == ended }
                 } catch {
                     failure = error
                 }
+            }
+            var isArriving = false
+            do throws(IPAMError) {
+                isArriving = try await handOver(seeing: reading)
+            } catch {
+                failure = error
             }
             for binding in open {
                 do throws(IPAMError) {
@@ -93,7 +98,7 @@ package struct Reconciliation: Sendable {
                     failure = error
                 }
             }
-            judgeAgainAt = now + (open.isEmpty && handovers.isEmpty ? Self.idleInterval : Self.busyInterval)
+            judgeAgainAt = now + (open.isEmpty && !isArriving ? Self.idleInterval : Self.busyInterval)
         } catch {
             failure = error
         }
@@ -119,16 +124,37 @@ package struct Reconciliation: Sendable {
         }
     }
 
-    /// True once nothing is left to do.
-    private func handOver(_ ended: Binding, seeing reading: Reading) async throws(IPAMError) -> Bool {
-        let verdict = MigrationVerdict(on: ended, in: reading, previous: previous)
-        switch verdict {
-        case .wait: return reading.objects.migration(uid: ended.migrationUID) == nil
-        case .abort: return true
-        case .commit(_, let newOwner):
-            if let newOwner, newOwner.key != ended.owner.key { try await carryOut(verdict, on: ended) }
-            return true
+    /// Gives VMs that have come by a decentralized migration the bindings that their pods carry, where the source's release
+    /// came before the COMMIT. By what is there now: an agent that has just started goes on where the one before ended. True
+    /// while something is left to do.
+    private mutating func handOver(seeing reading: Reading) async throws(IPAMError) -> Bool {
+        arrived.formIntersection(reading.objects.pods.map(\.metadata.uid))
+        let arrivals = reading.objects.pods.filter { $0.nodeName == node && !arrived.contains($0.metadata.uid) }
+            .compactMap { Arrival($0, in: reading.objects) }
+        if arrivals.isEmpty { return false }
+        let here = try await bindings(matching: BindingFilter(node: node))
+        var failure: IPAMError?
+        var isWaiting = false
+        for arrival in arrivals {
+            let carried = here.filter(arrival.carries)
+            var isDone = !carried.isEmpty
+            for binding in carried where !arrival.owns(binding) {
+                do throws(IPAMError) {
+                    if let (verdict, ended) = arrival.handOver(of: binding, seeing: reading, previous: previous),
+                        case .commit = verdict
+                    {
+                        try await carryOut(verdict, on: ended)
+                        continue
+                    }
+                } catch {
+                    failure = error
+                }
+                (isDone, isWaiting) = (false, true)
+            }
+            if isDone { arrived.insert(arrival.pod.metadata.uid) }
         }
+        if let failure { throw failure }
+        return isWaiting
     }
 
     private func carryOut(_ verdict: MigrationVerdict, on binding: Binding) async throws(IPAMError) {

@@ -1,10 +1,12 @@
 import CNI
+import Foundation
 import IPAMModel
 import KubeVirt
 import Ledger
 import Logging
-import NodeAgent
 import Testing
+
+@testable import NodeAgent
 
 /// A VM moves to another VM object in another namespace (KubeVirt's decentralized live migration): `blue/testvm` on node-a
 /// becomes `green/testvm2` on node-b.
@@ -120,6 +122,96 @@ struct DecentralizedMigrationTests {
         let binding = try #require(ipam.bindings.first)
         #expect(binding.owner.namespace == "green" && binding.owner.uid == "vm-testvm2")
         #expect(binding.assignments == open.assignments && binding.active?.podUID == "pod-testvm2")
+    }
+
+    /// The migration is open, and the source's DEL comes before its COMMIT.
+    private func releasedBySource() async throws -> Binding {
+        source.state(cluster())
+        try await add("blue", "testvm", on: "node-a")
+        try await add("green", "testvm2", on: "node-b")
+        let open = try #require(ipam.bindings.first)
+        let carrier = try #require(open.active)
+        try ipam.apply(.release(.attachment(carrier.id, owner: nil, network: open.owner.network)))
+        #expect(ipam.bindings.first?.owner == open.owner && ipam.bindings.first?.active?.podUID == "pod-testvm2")
+        return open
+    }
+
+    private var isHandedOver: Bool {
+        ipam.bindings.first?.owner.name == "testvm2" && ipam.bindings.first?.owner.uid == "vm-testvm2"
+            && ipam.bindings.first?.active?.podUID == "pod-testvm2"
+    }
+
+    @Test(arguments: [true, false])
+    func `an agent that starts after the source's DEL hands over too, also where the migration is gone`(
+        isThere: Bool
+    ) async throws {
+        let open = try await releasedBySource()
+        var agent = Reconciliation(node: "node-b", ipam: ipam, source: source, log: log)
+        await agent.pass(at: .now)
+        #expect(ipam.bindings.first?.owner == open.owner)
+        var objects = cluster(phase: "Succeeded")
+        if !isThere {
+            objects.migrations = []
+            objects.instances[1].migration = MigrationState(
+                migrationUid: "vmim-testvm2", targetNodeDomainReadyTimestamp: "2026-11-29T12:00:00Z")
+        }
+        source.state(objects)
+        agent = Reconciliation(node: "node-b", ipam: ipam, source: source, log: log)
+        await agent.pass(at: .now)
+        #expect(isHandedOver && ipam.bindings.first?.assignments == open.assignments)
+        // Known to be done, it is not looked for again.
+        let calls = ipam.calls.count
+        await agent.pass(at: .now + .seconds(10))
+        await agent.pass(at: .now + .seconds(20))
+        #expect(ipam.calls.count <= calls + 3)
+    }
+
+    @Test func `a migration that failed, or that nothing more is known of, hands nothing over`() async throws {
+        let open = try await releasedBySource()
+        var agent = Reconciliation(node: "node-b", ipam: ipam, source: source, log: log)
+        var objects = cluster()
+        objects.migrations = []
+        for objects in [cluster(phase: "Failed"), objects] {
+            source.state(objects)
+            await agent.pass(at: .now)
+            #expect(ipam.bindings.first?.owner == open.owner)
+        }
+        // What a look did not show comes with another.
+        source.state(cluster(phase: "Succeeded"))
+        await agent.pass(at: .now)
+        #expect(isHandedOver)
+    }
+
+    @Test func `an announcement that fails holds up no hand-over`() async throws {
+        source.state(cluster())
+        let folder = "/tmp/holdfast-test-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let guests = GuestService(
+            ports: try GuestPorts(folder: PortFolder(path: folder), log: log), answersByDefault: false,
+            announces: true, log: log)
+        var agent = Reconciliation(node: "node-b", ipam: ipam, source: source, guests: guests, log: log)
+        try await add("blue", "testvm", on: "node-a")
+        try await add("green", "testvm2", on: "node-b")
+        await agent.pass(at: .now)
+        let carrier = try #require(ipam.bindings.first?.active)
+        try ipam.apply(.release(.attachment(carrier.id, owner: nil, network: "vm-net/eth0")))
+        // Of the next pass the first question is answered, and those after it are not.
+        let other = Owner(kind: .virtualMachine, namespace: "red", name: "other", uid: "vm-other", network: "n/eth0")
+        func attachment(_ node: String) -> IPAMModel.Attachment {
+            Attachment(node: node, pod: "other-\(node)", podUID: "other-\(node)", containerID: "o-\(node)")
+        }
+        try ipam.apply(.allocate(AllocateRequest(owner: other, attachment: attachment("node-a"))))
+        try ipam.apply(
+            .transfer(
+                TransferRequest(owner: other, migrationUID: "m-other", phase: .prepare(target: attachment("node-b")))))
+        ipam.beforeAnswer { [ipam] in ipam.fail(with: IPAMError(.unavailable, .noAnswer, "away")) }
+        source.state(cluster(phase: "Succeeded"))
+        await agent.pass(at: .now + .seconds(10))
+        #expect(!isHandedOver)
+        ipam.beforeAnswer(nil)
+        ipam.fail(with: nil)
+        await agent.pass(at: .now + .seconds(20))
+        #expect(isHandedOver)
     }
 
     @Test func `a VM that has addresses already gets no other VM's`() async throws {
