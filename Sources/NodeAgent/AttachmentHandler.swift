@@ -5,7 +5,7 @@ import IPAMModel
 import KubeVirt
 package import Logging
 
-/// The plugin's calls: a pod's interface is made or gone. Keeps nothing; the same call twice is one.
+/// The plugin's calls: a pod's interface is made or gone. The same call twice is one. Keeps nothing but what runs now.
 package struct AttachmentHandler: Sendable {
     /// For all calls of one ADD or DEL together: shorter than the plugin's 15 s, so that the runtime is told what the
     /// server said.
@@ -17,6 +17,7 @@ package struct AttachmentHandler: Sendable {
     private let source: any ObjectSource
     private let cluster: ClusterNotes?
     private let guests: GuestService?
+    private let running = RunningAdds()
     let log: Logger
     /// Nil: nothing is done without the server.
     let outage: Outage?
@@ -46,6 +47,42 @@ package struct AttachmentHandler: Sendable {
         let deadline = ContinuousClock.now + Self.patience
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
+        let key = RunningAdds.Key(invocation, network)
+        let number = try await begin(key, by: deadline)
+        let outcome: Result<JSON, CNIError>
+        do throws(CNIError) {
+            outcome = .success(try await attach(invocation, network, by: deadline))
+        } catch {
+            outcome = .failure(error)
+        }
+        if running.finish(key, number) { return try outcome.get() }
+        // Whatever came of it: a call that took too long may still have been served.
+        defer { running.remove(key, number) }
+        try await detach(invocation, network)
+        throw CNIError(
+            .tryAgainLater, "the sandbox \(invocation.containerID) was deleted while its ADD ran",
+            details: "nothing of it stays attached; the runtime makes another sandbox by itself")
+    }
+
+    private func begin(
+        _ key: RunningAdds.Key, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) -> UInt64 {
+        while true {
+            if let number = running.begin(key) { return number }
+            do {
+                guard .now < deadline else { throw CancellationError() }
+                try await Task.sleep(for: .milliseconds(20))
+            } catch {
+                throw CNIError(
+                    .tryAgainLater, "an ADD of the sandbox \(key.containerID) that was deleted still runs",
+                    details: "the runtime tries again by itself")
+            }
+        }
+    }
+
+    private func attach(
+        _ invocation: Invocation, _ network: NetworkConfiguration, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) -> JSON {
         let identity = try await identity(invocation, by: deadline)
         let metadata = identity.pod.metadata
         guard let podNode = identity.pod.nodeName else {
@@ -215,6 +252,11 @@ package struct AttachmentHandler: Sendable {
     package func delete(_ request: AgentRequest) async throws(CNIError) {
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
+        running.overtake(RunningAdds.Key(invocation, network))
+        try await detach(invocation, network)
+    }
+
+    private func detach(_ invocation: Invocation, _ network: NetworkConfiguration) async throws(CNIError) {
         guests?.detach(invocation)
         let attachment = AttachmentID(
             podUID: invocation.arguments["K8S_POD_UID"] ?? "", containerID: invocation.containerID)
