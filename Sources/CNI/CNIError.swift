@@ -28,8 +28,6 @@ package struct CNIError: Error, Hashable, Sendable {
 
         /// STATUS: no ADD can be served now.
         package static let notAvailable = Code(rawValue: 50)
-        /// STATUS: only an ADD of a VM that this node knows can be served now.
-        package static let limitedConnectivity = Code(rawValue: 51)
 
         // This plugin's own: 100 and more.
         package static let internalFailure = Code(rawValue: 100)

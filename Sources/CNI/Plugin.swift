@@ -107,8 +107,7 @@ package struct Plugin<Host: PluginHost> {
         do {
             _ = try ask(.status, network)
         } catch {
-            let code = error.code == .limitedConnectivity ? error.code : .notAvailable
-            throw CNIError(code, error.message, details: error.details)
+            throw CNIError(.notAvailable, error.message, details: error.details)
         }
         try runDelegate(invocation, network)
     }

@@ -51,56 +51,32 @@ extension AttachmentHandler {
         }
     }
 
-    /// STATUS: throws code 50 where the server cannot serve an ADD on this network, 51 where it cannot be reached and
-    /// this node can serve the VMs that it knows.
+    /// STATUS: throws code 50 where no ADD on this network can be served. A runtime takes any error for a node without
+    /// network, on which the kubelet starts no pod at all. So it is silent also where only some pods can be served: those
+    /// whose addresses this node knows, while the server is away, and those that have some, where the pool is full.
     package func status(_ request: AgentRequest) async throws(CNIError) {
         let pool = try NetworkPool(NetworkConfiguration(request.configuration))
-        let pools: [DescribedPool]?
         do throws(IPAMError) {
-            pools = try await candidates(pool)
+            guard try await !hasPool(pool) else { return }
         } catch {
             let cause = CNIError(error)
-            let isLimited = cause.code == .tryAgainLater && servesKnownMachines()
-            throw CNIError(
-                isLimited ? .limitedConnectivity : .notAvailable,
-                isLimited ? "only VMs that this node knows can be served: \(cause.message)" : cause.message,
-                details: cause.details)
+            if cause.code == .tryAgainLater, servesKnownMachines() { return }
+            throw CNIError(.notAvailable, cause.message, details: cause.details)
         }
-        guard let pools else { return }
-        let shortages = pools.compactMap(\.shortage)
-        guard shortages.count == pools.count else { return }
-        throw CNIError(
-            .notAvailable,
-            shortages.isEmpty ? "there is no pool" : shortages.joined(separator: "; "),
-            details: shortages.isEmpty
-                ? "create one with `holdfast pool create`"
-                : "VMs that have an address keep it; for others add a prefix to the pool, or release bindings")
+        throw CNIError(.notAvailable, "there is no pool", details: "create one with `holdfast pool create`")
     }
 
-    /// The pools of which one will be an ADD's; nil where that one is made at the first ADD.
-    private func candidates(_ pool: NetworkPool?) async throws(IPAMError) -> [DescribedPool]? {
+    /// Whether there is a pool that may be an ADD's, or one is made at the first ADD. Throws where the one that is named is
+    /// not there.
+    private func hasPool(_ pool: NetworkPool?) async throws(IPAMError) -> Bool {
         // Without one it depends on the namespace of the ADD's pod.
-        guard let pool else { return try await ipam.pools(timeout: Self.patience) }
+        guard let pool else { return try await !ipam.pools(timeout: Self.shortTry).isEmpty }
         do {
-            return [try await ipam.pool(named: pool.name, timeout: Self.patience)]
+            _ = try await ipam.pool(named: pool.name, timeout: Self.shortTry)
         } catch {
-            if case .inline = pool, error.code == .notFound { return nil }
-            throw error
+            guard case .inline = pool, error.code == .notFound else { throw error }
         }
-    }
-}
-
-extension DescribedPool {
-    /// Why no new owner gets addresses here: a family that none of the prefixes has one of. Nil where each has.
-    fileprivate var shortage: String? {
-        for family in [AddressFamily.ipv4, .ipv6] {
-            let prefixes = usage.filter { $0.prefix.address.family == family }
-            guard !prefixes.isEmpty, prefixes.allSatisfy({ $0.free == 0 }) else { continue }
-            let quarantined = prefixes.reduce(0) { $0 + $1.quarantined }
-            let hope = quarantined > 0 ? " (\(quarantined) in quarantine)" : ""
-            return "pool \(pool.name) has no free \(family == .ipv4 ? "IPv4" : "IPv6") address\(hope)"
-        }
-        return nil
+        return true
     }
 }
 

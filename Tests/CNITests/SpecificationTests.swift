@@ -155,11 +155,6 @@ struct SpecificationTests {
         #expect(code("STATUS", Self.ipam.with(version: "1.1.0")) == 50)
     }
 
-    @Test func `section 2, STATUS: 51 is the agent's to say`() {
-        host.answer = AgentReply(status: 422, body: Array(#"{"code":51,"msg":"only known VMs"}"#.utf8))
-        #expect(code("STATUS", Self.ipam.with(version: "1.1.0")) == 51)
-    }
-
     @Test func `section 2, STATUS: an error of the delegate's is the plugin's`() {
         fixture.refuse("STATUS", code: 50)
         #expect(code("STATUS", Self.main.with(version: "1.1.0")) == 50)
