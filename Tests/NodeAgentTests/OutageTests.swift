@@ -395,6 +395,59 @@ final class OutageTests {
         #expect(outage.copies.all.isEmpty)
     }
 
+    @Test func `an agent whose disk takes no file of copies has them in memory`() async throws {
+        try await add("c1")
+        // Nothing can be written beside it.
+        try FileManager.default.createDirectory(atPath: scratch + "/copies.new", withIntermediateDirectories: true)
+        try restart()
+        #expect(log.lines.contains { $0.hasPrefix("the copies' file is not up to date") }, "\(log.lines)")
+        #expect(outage.copies.all.count == 1)
+        try await renewal.pass()
+        goAway()
+        try await add("c2")
+        #expect(outage.spool.hasAttachment(of: Self.vm.key))
+    }
+
+    @Test(.enabled(if: getuid() == 0, "mounting a file system needs root"))
+    func `an agent starts on a disk that is read-only, and serves while the server answers`() async throws {
+        try await add("c1")
+        goAway()
+        try await delete("c1")
+        try Executable.run(["mount", "--bind", scratch, scratch]).requireSuccess()
+        defer { _ = try? Executable.run(["umount", "-l", scratch]) }
+        try Executable.run(["mount", "-o", "remount,bind,ro", scratch]).requireSuccess()
+        try restart()
+        // What was kept before is there.
+        #expect(outage.spool.items.count == 1)
+        do {
+            try await delete("c9")
+            Issue.record("nothing can be kept")
+        } catch {
+            #expect((error as? CNIError)?.code == .tryAgainLater)
+        }
+        await comeBack()
+        try await add("c2")
+        #expect(outage.copies.all.count == 1)
+    }
+
+    @Test(.enabled(if: getuid() == 0, "mounting a file system needs root"))
+    func `an agent that starts on a read-only disk without files keeps what it must once it can`() async throws {
+        try FileManager.default.removeItem(atPath: scratch + "/spool")
+        try FileManager.default.removeItem(atPath: scratch + "/copies")
+        try Executable.run(["mount", "--bind", scratch, scratch]).requireSuccess()
+        try Executable.run(["mount", "-o", "remount,bind,ro", scratch]).requireSuccess()
+        do {
+            try restart()
+        } catch {
+            Issue.record(error)
+        }
+        try Executable.run(["umount", "-l", scratch]).requireSuccess()
+        goAway()
+        try await delete("c1")
+        try restart()
+        #expect(outage.spool.items.count == 1)
+    }
+
     @Test func `a copy is in the file once the plugin has its answer, and not before`() async throws {
         _ = try await handler.add(request("ADD", container: "c1"))
         #expect(outage.copies.all.count == 1)

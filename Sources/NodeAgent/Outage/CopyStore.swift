@@ -49,8 +49,10 @@ package final class CopyStore: Sendable {
             case nil: log.warning("a copy of another version is not used", metadata: ["file": "\(path)"])
             }
         }
-        state.withLock { $0.copies = copies }
-        try file.replace(with: Self.lines(copies.values, clock), isDurable: false)
+        state.withLock { state in
+            state.copies = copies
+            writeAnew(&state)
+        }
     }
 
     package var all: [Copy] { state.withLock { Array($0.copies.values) } }
@@ -105,13 +107,18 @@ package final class CopyStore: Sendable {
                     }
                 }
             }
-            do throws(JournalError) {
-                try file.replace(with: Self.lines(state.copies.values, clock), isDurable: false)
-                state.unsaved = []
-            } catch {
-                log.warning("the copies' file is not up to date", metadata: ["error": "\(error)"])
-            }
+            writeAnew(&state)
             return dropped
+        }
+    }
+
+    /// Without the file the copies are in memory, and serve as well until the agent ends.
+    private func writeAnew(_ state: inout State) {
+        do throws(JournalError) {
+            try file.replace(with: Self.lines(state.copies.values, clock), isDurable: false)
+            state.unsaved = []
+        } catch {
+            log.warning("the copies' file is not up to date", metadata: ["error": "\(error)"])
         }
     }
 

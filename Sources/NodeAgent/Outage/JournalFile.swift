@@ -20,18 +20,29 @@ package final class JournalFile: Sendable {
     private let state: Mutex<State>
 
     private struct State: ~Copyable {
+        /// Below zero where there is no file yet.
         var descriptor: CInt
         var length: Int64
+        /// Whether the disk takes what is appended, and nothing stands behind `length`, as far as is known.
+        var isWritable = true
 
         deinit { close(descriptor) }
     }
 
-    /// Opens the file, or makes it for its owner alone; `lines` is what is in it.
+    /// Opens the file, or makes it for its owner alone; `lines` is what is in it. On a disk that is full or read-only it has what
+    /// can be read, and each `append` tries anew.
     package init(path: String, log: Logger, lines: inout [[UInt8]]) throws(JournalError) {
         self.path = path
-        let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw JournalError("cannot be opened", path) }
-        state = Mutex(State(descriptor: descriptor, length: 0))
+        var descriptor = Self.open(path)
+        let isWritable = descriptor >= 0
+        if !isWritable {
+            let failure = JournalError("cannot be opened", path)
+            guard [EROFS, ENOSPC, EDQUOT].contains(errno) else { throw failure }
+            log.error("the agent's state cannot be written; trying on", metadata: ["error": "\(failure)"])
+            descriptor = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
+            guard descriptor >= 0 || errno == ENOENT else { throw failure }
+        }
+        state = Mutex(State(descriptor: descriptor, length: 0, isWritable: isWritable))
         let content = try Self.content(of: descriptor, path)
         var damaged: [UInt8] = []
         for line in content.whole.split(separator: UInt8(ascii: "\n")) {
@@ -41,20 +52,28 @@ package final class JournalFile: Sendable {
                 damaged += line + [UInt8(ascii: "\n")]
             }
         }
+        state.withLock { $0.length = Int64(content.whole.count) }
+        if content.isCutShort {
+            log.notice("a line that an ending agent had not finished is dropped", metadata: ["file": "\(path)"])
+        }
         if !damaged.isEmpty {
-            try Self.keep(damaged, at: path + ".damaged")
             log.error(
                 "lines of the agent's state were damaged and have no effect; they are kept aside",
                 metadata: ["file": "\(path)", "kept": "\(path).damaged"])
         }
-        if content.isCutShort {
-            log.notice("a line that an ending agent had not finished is dropped", metadata: ["file": "\(path)"])
-        }
-        if content.isCutShort || !damaged.isEmpty {
+        guard content.isCutShort || !damaged.isEmpty else { return }
+        do throws(JournalError) {
+            if !damaged.isEmpty { try Self.keep(damaged, at: path + ".damaged") }
             try replace(with: lines, isDurable: true)
-        } else {
-            state.withLock { $0.length = Int64(content.whole.count) }
+        } catch {
+            // The next agent finds them again.
+            log.error("the agent's state cannot be written anew", metadata: ["error": "\(error)"])
+            state.withLock { $0.isWritable = false }
         }
+    }
+
+    private static func open(_ path: String) -> CInt {
+        unsafe Glibc.open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     }
 
     /// Appends a line; with `isDurable` it is on disk when this returns, else it outlives the process only. Throws where
@@ -62,6 +81,7 @@ package final class JournalFile: Sendable {
     package func append(_ payload: [UInt8], isDurable: Bool) throws(JournalError) {
         let line = Self.line(payload)
         try state.withLock { state throws(JournalError) in
+            if !state.isWritable { try Self.reopen(&state, path) }
             do throws(JournalError) {
                 try Self.write(line, to: state.descriptor, path)
                 if isDurable, fdatasync(state.descriptor) != 0 { throw JournalError("cannot be made durable", path) }
@@ -80,7 +100,7 @@ package final class JournalFile: Sendable {
         let temporary = path + ".new"
         try state.withLock { state throws(JournalError) in
             unsafe unlink(temporary)
-            let descriptor = unsafe open(temporary, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0o600)
+            let descriptor = unsafe Glibc.open(temporary, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0o600)
             guard descriptor >= 0 else { throw JournalError("cannot be made", temporary) }
             do throws(JournalError) {
                 try Self.write(content, to: descriptor, temporary)
@@ -92,15 +112,29 @@ package final class JournalFile: Sendable {
                 throw error
             }
             close(state.descriptor)
-            (state.descriptor, state.length) = (descriptor, Int64(content.count))
+            (state.descriptor, state.length, state.isWritable) = (descriptor, Int64(content.count), true)
             if isDurable { Self.synchronizeFolder(of: path) }
         }
+    }
+
+    private static func reopen(_ state: inout State, _ path: String) throws(JournalError) {
+        let descriptor = open(path)
+        guard descriptor >= 0 else { throw JournalError("cannot be opened", path) }
+        // Half a line of before would damage the next one.
+        guard ftruncate(descriptor, off_t(state.length)) == 0 else {
+            let failure = JournalError("cannot be written", path)
+            close(descriptor)
+            throw failure
+        }
+        close(state.descriptor)
+        (state.descriptor, state.isWritable) = (descriptor, true)
     }
 
     private static func content(
         of descriptor: CInt, _ path: String
     ) throws(JournalError) -> (whole: ArraySlice<UInt8>, isCutShort: Bool) {
         var content: [UInt8] = []
+        if descriptor < 0 { return ([], false) }
         var chunk = [UInt8](repeating: 0, count: 1 << 16)
         while true {
             let count = unsafe pread(descriptor, &chunk, chunk.count, off_t(content.count))
@@ -113,7 +147,7 @@ package final class JournalFile: Sendable {
     }
 
     private static func keep(_ bytes: [UInt8], at path: String) throws(JournalError) {
-        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+        let descriptor = unsafe Glibc.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw JournalError("cannot be made", path) }
         defer { close(descriptor) }
         try write(bytes, to: descriptor, path)
@@ -132,7 +166,7 @@ package final class JournalFile: Sendable {
 
     private static func synchronizeFolder(of path: String) {
         let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-        let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let descriptor = unsafe Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { return }
         fsync(descriptor)
         close(descriptor)
