@@ -5,10 +5,32 @@ package import Syscalls
 /// The kernel's network namespaces, entered by threads (setns(2)).
 package enum NetworkNamespace {
 
-    /// What tells the namespace at `path` from another one that stands there later; nil where there is none.
+    /// What one look at a path shows.
+    package enum Sight: Hashable, Sendable {
+        /// A namespace, and what tells it from a later one at the same path.
+        case there(UInt64)
+        case gone
+        /// Nothing that could be told: its directory is not there, or what is at the path is no namespace, as where the
+        /// host's mounts do not come through.
+        case unseen
+    }
+
+    package static func look(at path: String) -> Sight {
+        var (info, own) = (stat(), stat())
+        if unsafe stat(path, &info) == 0 {
+            // All namespaces are files of one kernel-internal file system.
+            guard unsafe stat("/proc/self/ns/net", &own) == 0, info.st_dev == own.st_dev else { return .unseen }
+            return .there(UInt64(info.st_ino))
+        }
+        guard errno == ENOENT, let slash = path.lastIndex(of: "/") else { return .unseen }
+        // A process that has ended has no directory any more (proc(5)).
+        let directory = path.hasPrefix("/proc/") ? "/proc" : String(path[..<slash])
+        return unsafe stat(directory, &info) == 0 ? .gone : .unseen
+    }
+
+    /// What tells the namespace at `path` from another one that stands there later; nil where none is to be seen.
     package static func identity(at path: String) -> UInt64? {
-        var info = stat()
-        return unsafe stat(path, &info) == 0 ? UInt64(info.st_ino) : nil
+        if case .there(let identity) = look(at: path) { identity } else { nil }
     }
 
     /// Runs `body` in the namespace at `path`, on a thread that is made for it and ends with it, as no other thread of the

@@ -40,7 +40,7 @@ package final class GuestPorts: Sendable {
         let (records, unreadable) = folder.load()
         for name in unreadable { log.warning("a port's record cannot be read", metadata: ["file": "\(name)"]) }
         for record in records {
-            guard record.isThere else {
+            guard !record.isGone else {
                 folder.remove(record.key)
                 continue
             }
@@ -121,7 +121,7 @@ package final class GuestPorts: Sendable {
             if now >= state.inspectAt {
                 state.inspectAt = now + Self.inspection
                 // An open socket keeps a namespace alive, and its interfaces: none may outlive its pod.
-                for (key, port) in state.ports where !port.record.isThere {
+                for (key, port) in state.ports where port.record.isGone {
                     state.forget(key)
                     folder.remove(key)
                 }

@@ -37,8 +37,14 @@ package struct PortRecord: Hashable, Sendable, Codable {
         self.answersDHCP = answersDHCP
     }
 
-    /// Whether the namespace is still the one of the pod.
-    package var isThere: Bool { NetworkNamespace.identity(at: namespace) == namespaceID }
+    /// Whether the pod's namespace is gone for sure, or another one in its place.
+    package var isGone: Bool {
+        switch NetworkNamespace.look(at: namespace) {
+        case .there(let identity): identity != namespaceID
+        case .gone: true
+        case .unseen: false
+        }
+    }
 }
 
 /// The records of this node's ports: a file each in a folder of the agent's state. Not synced to disk: a machine that

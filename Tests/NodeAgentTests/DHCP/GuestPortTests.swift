@@ -28,10 +28,65 @@ struct GuestPortTests {
         try folder.save(record)
         try Data("{\"key\":".utf8).write(to: URL(filePath: "\(path)/c2-eth0.json"))
         #expect(folder.load() == (records: [record], unreadable: ["c2-eth0.json"]))
-        #expect(!record.isThere)
         folder.remove(record.key)
         folder.remove(record.key)
         #expect(folder.load().records == [])
+    }
+
+    private final class Place {
+        let scratch = "/tmp/holdfast-test-\(UUID().uuidString)"
+        let name = "hf-\(UUID().uuidString.prefix(8).lowercased())"
+        let folder: PortFolder
+
+        init() throws {
+            folder = try PortFolder(path: scratch + "/ports")
+            try Executable.run(["ip", "netns", "add", name]).requireSuccess()
+        }
+
+        deinit {
+            _ = try? Executable.run(["ip", "netns", "del", name])
+            try? FileManager.default.removeItem(atPath: scratch)
+        }
+
+        /// Where the agent sees the host's namespaces, or does not.
+        var link: String { scratch + "/netns" }
+
+        func show() throws {
+            try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: "/run/netns")
+        }
+        func hide() throws { try FileManager.default.removeItem(atPath: link) }
+
+        func record(answersDHCP: Bool = true) throws -> PortRecord {
+            var guest = GuestConfiguration(mac: MACAddress(bits: 0x0200_0a10_000f))
+            guest.ipv4 = DHCPv4Lease(address: try #require(IPAddress("10.16.0.15")), prefixLength: 16, leaseTime: 60)
+            return PortRecord(
+                key: PortRecord.Key(containerID: "c1", interface: "eth0"), namespace: "\(link)/\(name)",
+                namespaceID: try #require(NetworkNamespace.identity(at: "/run/netns/\(name)")),
+                owner: "vm default/testvm (vm-net/eth0)", guest: guest, answersDHCP: answersDHCP)
+        }
+    }
+
+    @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
+    func `a namespace that cannot be seen is not taken for one that is gone`() throws {
+        let place = try Place()
+        let record = try place.record()
+        try place.folder.save(record)
+        let log = RecordedLog()
+        let ports = try GuestPorts(folder: place.folder, log: log.logger)
+        ports.restore()
+        #expect(place.folder.load().records == [record])
+        #expect(log.lines.count { $0.hasPrefix("a guest's port cannot be opened") } == 1, "\(log.lines)")
+        // One that is gone, and another one in its place, are known as such.
+        try place.show()
+        var other = record
+        other.namespaceID += 1
+        try place.folder.save(other)
+        try GuestPorts(folder: place.folder, log: log.logger).restore()
+        #expect(place.folder.load().records.isEmpty)
+        try place.folder.save(record)
+        try Executable.run(["ip", "netns", "del", place.name]).requireSuccess()
+        try GuestPorts(folder: place.folder, log: log.logger).restore()
+        #expect(place.folder.load().records.isEmpty)
     }
 
     @Test(arguments: [
