@@ -19,6 +19,8 @@ struct GuestPort: Sendable {
     private let links: LinkSocket
     private var table = LinkTable()
     private var listeners: [Int32: Listener] = [:]
+    /// Why a tap that was there at the last look is not listened to.
+    private(set) var failure: SystemError?
 
     private struct Listener: Sendable {
         let socket: PacketSocket
@@ -83,8 +85,12 @@ struct GuestPort: Sendable {
             && socket?.hasIPv4Address(onInterface: record.key.bridge) == true
     }
 
+    /// Tries once more to listen where it failed.
+    mutating func retry() { followLinks() }
+
     private mutating func followLinks() {
         guard record.answersDHCP else { return }
+        failure = nil
         let bridge = table.index(named: record.key.bridge)
         let ports = table.links.filter { bridge != nil && $0.value.master == bridge }
         let hasNIC = ports.values.contains { $0.name == record.key.nic }
@@ -95,8 +101,12 @@ struct GuestPort: Sendable {
             if listeners[index] != nil {
                 listeners[index]?.responder = responder
                 listeners[index]?.mtu = tap.mtu
-            } else if let socket = try? listen(on: index) {
-                listeners[index] = Listener(socket: socket, responder: responder, mtu: tap.mtu)
+            } else {
+                do throws(SystemError) {
+                    listeners[index] = Listener(socket: try listen(on: index), responder: responder, mtu: tap.mtu)
+                } catch {
+                    failure = error
+                }
             }
         }
     }

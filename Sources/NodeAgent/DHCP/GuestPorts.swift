@@ -5,13 +5,17 @@ package import Syscalls
 
 /// The ports of all guests on this node, served by one thread.
 package final class GuestPorts: Sendable {
-    /// How often it is looked whether pods' namespaces are still there.
+    /// How often it is looked whether pods' namespaces are still there, and what could not be opened is tried again.
     private static let inspection = Duration.seconds(10)
     /// How often guests are told what they would else forget: RFC 4861's longest interval.
     private static let advertisement = Duration.seconds(600)
 
     fileprivate struct State: Sendable {
         var ports: [PortRecord.Key: GuestPort] = [:]
+        /// Those that could not be opened yet.
+        var unopened: [PortRecord.Key: PortRecord] = [:]
+        /// Whose failure was logged.
+        var failing: Set<PortRecord.Key> = []
         /// What was logged of a port already: a guest that asks and asks does not fill the log.
         var told: [PortRecord.Key: Set<Responder.Event>] = [:]
         var announcements = AnnouncementQueue<PortRecord.Key>()
@@ -44,15 +48,44 @@ package final class GuestPorts: Sendable {
                 folder.remove(record.key)
                 continue
             }
-            do {
-                let port = try GuestPort(record)
-                state.withLock { $0.ports[record.key] = port }
+            state.withLock { $0.unopened[record.key] = record }
+        }
+        state.withLock { retry(&$0) }
+        waiting.wake()
+    }
+
+    private func retry(_ state: inout State) {
+        for (key, record) in state.unopened {
+            do throws(SystemError) {
+                state.ports[key] = try GuestPort(record)
+                state.unopened[key] = nil
+                tellWell(key, record, &state)
             } catch {
-                log.error(
-                    "a guest's port cannot be opened", metadata: ["owner": "\(record.owner)", "error": "\(error)"])
+                tell("a guest's port cannot be opened; trying on", error, key, record, &state)
             }
         }
-        waiting.wake()
+        for key in state.ports.keys where state.ports[key]?.failure != nil {
+            state.ports[key]?.retry()
+            guard let port = state.ports[key] else { continue }
+            if let failure = port.failure {
+                tell("a guest's tap cannot be listened to; trying on", failure, key, port.record, &state)
+            } else {
+                tellWell(key, port.record, &state)
+            }
+        }
+    }
+
+    private func tell(
+        _ message: Logger.Message, _ error: SystemError, _ key: PortRecord.Key, _ record: PortRecord,
+        _ state: inout State
+    ) {
+        guard state.failing.insert(key).inserted else { return }
+        log.error(message, metadata: ["owner": "\(record.owner)", "error": "\(error)"])
+    }
+
+    private func tellWell(_ key: PortRecord.Key, _ record: PortRecord, _ state: inout State) {
+        guard state.failing.remove(key) != nil else { return }
+        log.notice("a guest's port is served now", metadata: ["owner": "\(record.owner)"])
     }
 
     /// From now on the port is served, also by an agent after this one. The same again changes nothing.
@@ -62,6 +95,8 @@ package final class GuestPorts: Sendable {
         try folder.save(record)
         state.withLock { state in
             state.ports[record.key] = port
+            state.unopened[record.key] = nil
+            state.failing.remove(record.key)
             state.told[record.key] = nil
         }
         waiting.wake()
@@ -102,7 +137,7 @@ package final class GuestPorts: Sendable {
         waiting.wake()
     }
 
-    private func pass(at now: ContinuousClock.Instant) {
+    func pass(at now: ContinuousClock.Instant) {
         state.withLock { state in
             for key in state.ports.keys {
                 guard let events = state.ports[key]?.serve(at: now), let owner = state.ports[key]?.record.owner else {
@@ -121,10 +156,12 @@ package final class GuestPorts: Sendable {
             if now >= state.inspectAt {
                 state.inspectAt = now + Self.inspection
                 // An open socket keeps a namespace alive, and its interfaces: none may outlive its pod.
-                for (key, port) in state.ports where port.record.isGone {
+                let records = state.ports.mapValues(\.record).merging(state.unopened) { $1 }
+                for (key, record) in records where record.isGone {
                     state.forget(key)
                     folder.remove(key)
                 }
+                retry(&state)
             }
             if now >= state.advertiseAt {
                 state.advertiseAt = now + Self.advertisement
@@ -159,6 +196,8 @@ package final class GuestPorts: Sendable {
 extension GuestPorts.State {
     fileprivate mutating func forget(_ key: PortRecord.Key) {
         ports[key] = nil
+        unopened[key] = nil
+        failing.remove(key)
         told[key] = nil
         announcements.remove(key)
     }

@@ -2,6 +2,7 @@ import Addresses
 import DHCP
 import Foundation
 import IPAMModel
+import Logging
 import Testing
 
 @testable import NodeAgent
@@ -87,6 +88,36 @@ struct GuestPortTests {
         try Executable.run(["ip", "netns", "del", place.name]).requireSuccess()
         try GuestPorts(folder: place.folder, log: log.logger).restore()
         #expect(place.folder.load().records.isEmpty)
+    }
+
+    @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
+    func `a port that cannot be opened, and a tap that cannot be listened to, are tried again`() throws {
+        let place = try Place()
+        try place.folder.save(try place.record())
+        let log = RecordedLog()
+        var logger = log.logger
+        logger.logLevel = .notice
+        let ports = try GuestPorts(folder: place.folder, log: logger)
+        ports.restore()
+        ports.pass(at: .now + .seconds(11))
+        #expect(log.lines.count == 1 && log.lines[0].hasPrefix("a guest's port cannot be opened"), "\(log.lines)")
+        try place.show()
+        ports.pass(at: .now + .seconds(22))
+        #expect(log.lines.count == 2 && log.lines[1].hasPrefix("a guest's port is served now"), "\(log.lines)")
+        try place.hide()
+        for command in [
+            "add k6t-eth0 type bridge", "add eth0-nic type veth peer name p0", "add tap0 type veth peer name p1",
+            "set eth0-nic master k6t-eth0", "set tap0 master k6t-eth0",
+        ] {
+            try Executable.run(["ip", "-n", place.name, "link"] + command.split(separator: " ").map(String.init))
+                .requireSuccess()
+        }
+        ports.pass(at: .now)
+        ports.pass(at: .now + .seconds(33))
+        #expect(log.lines.count == 3 && log.lines[2].hasPrefix("a guest's tap cannot be listened to"), "\(log.lines)")
+        try place.show()
+        ports.pass(at: .now + .seconds(44))
+        #expect(log.lines.count == 4 && log.lines[3].hasPrefix("a guest's port is served now"), "\(log.lines)")
     }
 
     @Test(arguments: [
