@@ -185,7 +185,9 @@ private struct History {
             // Else the agent may be killed before it has written it.
             if Bool.random(using: &random) { nodes[node].copies.save() }
         case .renewal(let node, let answers, let sent):
-            let dropped = nodes[node].copies.renew(answers, sent: sent)
+            nodes[node].copies.renew(answers, sent: sent)
+            let dropped = nodes[node].copies.dropped
+            nodes[node].copies.told(of: dropped)
             if Int.random(in: 0..<4, using: &random) != 0 {
                 apply(.renewCopies(RenewCopiesRequest(node: nodes[node].name, dropped: dropped)))
             }

@@ -80,8 +80,10 @@ extension AttachmentHandler {
         } catch {
             throw CNIError(error)
         }
-        // Writing may have taken its time.
-        guard copy.isFresh(at: outage.clock.now()) else {
+        // Writing may have taken its time. And a renewal that has looked into the spool before may have dropped the copy.
+        guard copy.isFresh(at: outage.clock.now()),
+            outage.copies.copy(for: copy.owner.key)?.revision == copy.revision
+        else {
             throw CNIError(
                 IPAMError(.unavailable, .noAnswer, "the server does not answer"),
                 whatTheCopySays(of: wanted, in: outage))

@@ -12,13 +12,17 @@ package struct CopyRenewal: Service {
     private let node: String
     private let ipam: any CopyCalls
     private let copies: CopyStore
+    private let spool: Spool
     private let clock: NodeClock
     private let log: Logger
 
-    package init(node: String, ipam: any CopyCalls, copies: CopyStore, clock: NodeClock, log: Logger) {
+    package init(
+        node: String, ipam: any CopyCalls, copies: CopyStore, spool: Spool, clock: NodeClock, log: Logger
+    ) {
         self.node = node
         self.ipam = ipam
         self.copies = copies
+        self.spool = spool
         self.clock = clock
         self.log = log
     }
@@ -54,12 +58,18 @@ package struct CopyRenewal: Service {
                 RenewCopiesRequest(
                     node: node, copies: asked.map { BindingCopy(owner: $0.owner, revision: $0.revision) }),
                 timeout: Self.timeout)
-            let dropped = copies.renew(Array(zip(asked, answers)), sent: sent)
-            // At once: somebody waits for it.
-            if !dropped.isEmpty {
-                _ = try await ipam.renewCopies(
-                    RenewCopiesRequest(node: node, dropped: dropped), timeout: Self.timeout)
-            }
+            copies.renew(Array(zip(asked, answers)), sent: sent)
+            try await tellDropped()
         }
+        try await tellDropped()
+    }
+
+    /// At once, as somebody waits for it; but not while the server does not know of a pod that was attached from the copy:
+    /// that one may have come just before the copy went, so it is looked for after. An ADD looks in the other order.
+    private func tellDropped() async throws(IPAMError) {
+        let dropped = copies.dropped.filter { !spool.hasAttachment(of: $0.owner.key) }
+        if dropped.isEmpty { return }
+        _ = try await ipam.renewCopies(RenewCopiesRequest(node: node, dropped: dropped), timeout: Self.timeout)
+        copies.told(of: dropped)
     }
 }

@@ -20,6 +20,8 @@ package final class CopyStore: Sendable {
         var copies: [OwnerKey: Copy] = [:]
         /// When a copy of this owner was dropped: an answer to what was asked before comes late.
         var dropped: [OwnerKey: Int64] = [:]
+        /// Of which drops the server must still be told.
+        var untold: [OwnerKey: DroppedCopy] = [:]
         /// Whose copies were kept since the file was last written.
         var unsaved: Set<OwnerKey> = []
     }
@@ -68,6 +70,7 @@ package final class CopyStore: Sendable {
             // Where there must be none, the next renewal says so of an older one.
             guard let copy = Copy(described, word: sent) else { return }
             state.copies[key] = copy
+            state.untold[key] = nil
             state.unsaved.insert(key)
         }
     }
@@ -80,10 +83,19 @@ package final class CopyStore: Sendable {
         }
     }
 
-    /// Takes over what a renewal sent at `sent` brought; gives back the copies that are dropped by it.
-    package func renew(_ answers: [(copy: Copy, answer: RenewedCopy)], sent: Int64) -> [DroppedCopy] {
+    /// Those of which the server waits to hear that they are dropped.
+    package var dropped: [DroppedCopy] { state.withLock { Array($0.untold.values) } }
+
+    /// The server has heard it.
+    package func told(of dropped: [DroppedCopy]) {
         state.withLock { state in
-            var dropped: [DroppedCopy] = []
+            for drop in dropped where state.untold[drop.owner.key] == drop { state.untold[drop.owner.key] = nil }
+        }
+    }
+
+    /// Takes over what a renewal sent at `sent` brought.
+    package func renew(_ answers: [(copy: Copy, answer: RenewedCopy)], sent: Int64) {
+        state.withLock { state in
             let oldest = clock.now() - Self.lateAnswer
             state.dropped = state.dropped.filter { $0.value > oldest }
             for (asked, answer) in answers {
@@ -103,12 +115,11 @@ package final class CopyStore: Sendable {
                     state.dropped[key] = clock.now()
                     // Else it would be there again after a restart, and the server must not think that it is gone.
                     if save(.dropped(asked.owner)), answer.ticket != 0 {
-                        dropped.append(DroppedCopy(owner: asked.owner, ticket: answer.ticket))
+                        state.untold[key] = DroppedCopy(owner: asked.owner, ticket: answer.ticket)
                     }
                 }
             }
             writeAnew(&state)
-            return dropped
         }
     }
 

@@ -29,7 +29,7 @@ package struct Outage: Sendable {
     package func services(node: String, ipam: some IPAMCalls & CopyCalls, log: Logger) -> [any Service] {
         [
             SpoolReplay(ipam: ipam, spool: spool, copies: copies, clock: clock, log: log),
-            CopyRenewal(node: node, ipam: ipam, copies: copies, clock: clock, log: log),
+            CopyRenewal(node: node, ipam: ipam, copies: copies, spool: spool, clock: clock, log: log),
         ]
     }
 }
