@@ -201,10 +201,13 @@ extension ClusterObjects {
     /// Whether the instance of `pod` runs in another one that does not have `interface`: the NIC is new. False where no pod
     /// says what it has, for all that they then may have.
     package func isNew(_ interface: String, in pod: Pod) -> Bool {
-        let others = pods.filter {
-            $0.metadata.uid != pod.metadata.uid && !$0.hasEnded
-                && $0.metadata.controller?.uid == pod.metadata.controller?.uid
-        }
+        let others = others(than: pod).filter { !$0.hasEnded }
         return !others.isEmpty && others.allSatisfy { $0.interfaces.map { $0[interface] == nil } ?? false }
+    }
+
+    /// The other pods of its instance.
+    package func others(than pod: Pod) -> [Pod] {
+        guard let instance = pod.metadata.controller?.uid else { return [] }
+        return pods.filter { $0.metadata.uid != pod.metadata.uid && $0.metadata.controller?.uid == instance }
     }
 }

@@ -174,19 +174,15 @@ package struct AttachmentHandler: Sendable {
             }
             try await settleOlder(than: migration, of: source, instanceNode: identity.instanceNode, by: deadline)
             do throws(IPAMError) {
-                let sent = outage?.clock.now()
-                let described = try await ipam.transfer(
-                    TransferRequest(
-                        owner: source, migrationUID: migration.uid, phase: .prepare(target: target),
-                        keepsCopy: source.key == owner.key && keepsCopies(of: owner)),
-                    timeout: deadline.remaining)
-                if let outage, let sent { outage.copies.keep(described, sent: sent) }
-                return described
+                return try await prepare(migration, to: target, of: source, by: deadline)
             } catch {
-                if error.reason == .bindingNotFound, migration.source == nil,
-                    try await isNew(nic, in: identity.pod, by: deadline)
-                {
-                    return nil
+                if error.reason == .bindingNotFound, migration.source == nil {
+                    let instance = try await pods(ofInstanceOf: identity.pod, by: deadline)
+                    let others = Set(instance.others(than: identity.pod).map(\.metadata.uid))
+                    if let former = try await former(owner, carriedBy: others, by: deadline) {
+                        return try await prepare(migration, to: target, of: former, by: deadline)
+                    }
+                    if instance.isNew(nic, in: identity.pod) { return nil }
                 }
                 guard error.reason == .migrationEnded else { throw error }
                 refusal = error
@@ -202,11 +198,38 @@ package struct AttachmentHandler: Sendable {
             .binding
     }
 
-    private func isNew(
-        _ nic: String, in pod: Pod, by deadline: ContinuousClock.Instant
-    ) async throws(CNIError) -> Bool {
+    private func prepare(
+        _ migration: PodIdentity.Migration, to target: Attachment, of source: Owner,
+        by deadline: ContinuousClock.Instant
+    ) async throws(IPAMError) -> DescribedBinding {
+        let sent = outage?.clock.now()
+        let described = try await ipam.transfer(
+            TransferRequest(
+                owner: source, migrationUID: migration.uid, phase: .prepare(target: target),
+                keepsCopy: migration.source == nil && keepsCopies(of: source)),
+            timeout: deadline.remaining)
+        if let outage, let sent { outage.copies.keep(described, sent: sent) }
+        return described
+    }
+
+    /// The VM as another object of the same name, for which the binding was made, where a pod of the present one's instance
+    /// carries it: the instance has outlived its VM, or was adopted by one. It gets the binding as it is at its next start.
+    private func former(
+        _ owner: Owner, carriedBy pods: Set<String>, by deadline: ContinuousClock.Instant
+    ) async throws(IPAMError) -> Owner? {
+        var anyOfName = owner
+        anyOfName.uid = ""
+        guard let binding = try await ipam.existingBinding(of: anyOfName, by: deadline), let active = binding.active,
+            !active.podUID.isEmpty, pods.contains(active.podUID)
+        else { return nil }
+        return binding.owner
+    }
+
+    private func pods(
+        ofInstanceOf pod: Pod, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) -> ClusterObjects {
         do {
-            return try await source.isNew(nic, in: pod, by: deadline)
+            return try await source.pods(ofInstanceOf: pod, by: deadline)
         } catch {
             throw CNIError(error)
         }

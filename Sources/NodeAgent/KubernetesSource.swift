@@ -147,11 +147,11 @@ extension KubernetesSource {
     }
 
     /// By the API server: the other pod is another node's.
-    package func isNew(
-        _ interface: String, in pod: Pod, by deadline: ContinuousClock.Instant
-    ) async throws(IdentityError) -> Bool {
-        guard let instance = pod.metadata.controller?.uid else { return false }
+    package func pods(
+        ofInstanceOf pod: Pod, by deadline: ContinuousClock.Instant
+    ) async throws(IdentityError) -> ClusterObjects {
         var objects = ClusterObjects()
+        guard let instance = pod.metadata.controller?.uid else { return objects }
         do {
             objects.pods = try await client.list(
                 Pod.self, .pods,
@@ -161,7 +161,7 @@ extension KubernetesSource {
         } catch {
             throw .unavailable(reason: error.message)
         }
-        return objects.isNew(interface, in: pod)
+        return objects
     }
 
     private func pod(

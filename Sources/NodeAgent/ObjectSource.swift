@@ -11,9 +11,8 @@ package protocol ObjectSource: Sendable {
         ofPod name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
     ) async throws(IdentityError) -> PodIdentity
 
-    /// Whether the instance of `pod` runs in another pod, which does not have this NIC (`ClusterObjects.isNew`).
-    func isNew(_ interface: String, in pod: Pod, by deadline: ContinuousClock.Instant) async throws(IdentityError)
-        -> Bool
+    /// The pods that say they are those of `pod`'s instance, on whatever node.
+    func pods(ofInstanceOf pod: Pod, by deadline: ContinuousClock.Instant) async throws(IdentityError) -> ClusterObjects
 
     /// Returns when `read` may show something new, and after `interval` in any case.
     func change(within interval: Duration) async
@@ -29,9 +28,9 @@ extension ObjectSource {
         try await read().objects.identity(ofPod: name, in: namespace, uid: uid)
     }
 
-    package func isNew(
-        _ interface: String, in pod: Pod, by deadline: ContinuousClock.Instant
-    ) async throws(IdentityError) -> Bool { await read().objects.isNew(interface, in: pod) }
+    package func pods(
+        ofInstanceOf pod: Pod, by deadline: ContinuousClock.Instant
+    ) async throws(IdentityError) -> ClusterObjects { await read().objects }
 
     package var watches: [WatchHealth] { [] }
 

@@ -207,7 +207,7 @@ struct KubernetesSourceTests {
             let target = Pod(
                 metadata: ObjectMeta(namespace: "default", name: "two", uid: "uid-two", owners: [owner]))
             func isNew(_ interface: String) async throws -> Bool {
-                try await node.source.isNew(interface, in: target, by: .now + .seconds(30))
+                try await node.source.pods(ofInstanceOf: target, by: .now + .seconds(30)).isNew(interface, in: target)
             }
             #expect(try await isNew("net1"))
             #expect(try await !isNew("eth0"))
