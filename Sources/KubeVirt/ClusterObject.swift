@@ -107,6 +107,8 @@ package struct VirtualMachineInstanceMigration: Hashable, Sendable {
 package enum KubeVirtName {
     /// Label of an instance's pods: the instance's UID.
     package static let createdBy = "kubevirt.io/created-by"
+    /// Annotation of the API server's mirror of a static pod: the UID by which the kubelet knows that.
+    static let staticPod = "kubernetes.io/config.mirror"
     /// Annotation of a pod: what Multus has made in it.
     static let networkStatus = "k8s.v1.cni.cncf.io/network-status"
     /// Label of a migration's target pod: the migration's UID. It stays after success.
@@ -136,6 +138,11 @@ extension Pod: Decodable {
     package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         metadata = try values.decode(ObjectMeta.self, forKey: .metadata)
+        // A static pod is who it is for the kubelet and the runtime; its mirror may be made anew while it runs. No annotation
+        // makes a pod another one that the API server knows by its own UID: that has hyphens, and a manifest's hash does not.
+        if let uid = metadata.annotations[KubeVirtName.staticPod], uid.count == 32, uid.allSatisfy(\.isHexDigit) {
+            metadata.uid = uid
+        }
         // Kilobytes, of which names and addresses are all that is used.
         if let text = metadata.annotations.removeValue(forKey: KubeVirtName.networkStatus),
             let entries = try? JSONDecoder().decode([NetworkStatus].self, from: Data(text.utf8))

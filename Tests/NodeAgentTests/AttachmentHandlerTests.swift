@@ -1,5 +1,6 @@
 import Addresses
 import CNI
+import Foundation
 import IPAMAPI
 import IPAMModel
 import KubeVirt
@@ -81,6 +82,38 @@ struct AttachmentHandlerTests {
         } catch {
             return error
         }
+    }
+
+    /// The kubelet names a static pod by its manifest's hash, and the API server's mirror of it has a UID of its own, another one
+    /// each time that it is made anew.
+    @Test func `a static pod is known by the UID that the kubelet gives it`() async throws {
+        let hash = "0123456789abcdef0123456789abcdef"
+        func mirror(_ uid: String, of hash: String) throws -> ClusterObjects {
+            var objects = ClusterObjects()
+            objects.insert(
+                try ClusterObject(
+                    manifest: Data(
+                        """
+                        {"apiVersion": "v1", "kind": "Pod", "spec": {"nodeName": "node-a"}, "metadata": {
+                        "namespace": "default", "name": "web", "uid": "\(uid)",
+                        "annotations": {"kubernetes.io/config.mirror": "\(hash)"}}}
+                        """.utf8)))
+            return objects
+        }
+        source.state(try mirror("mirror-1", of: hash))
+        let args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID=\(hash)"
+        _ = try await handler.add(request(args: args))
+        let given = try #require(ipam.bindings.first)
+        #expect(given.active?.podUID == hash && given.owner.uid == hash)
+        source.state(try mirror("mirror-2", of: hash))
+        _ = try await handler.add(request(container: "c2", args: args))
+        #expect(ipam.bindings.map(\.assignments) == [given.assignments])
+        try await handler.delete(request("DEL", container: "c2", args: args))
+        #expect(ipam.bindings.isEmpty)
+        // What is no hash is somebody's word: no pod passes for another.
+        source.state(try mirror("pod-1", of: "0e5cbb2c-7c8c-4a3e-9d0e-6f0a4c1b2d3e"))
+        #expect(await refusal(request()) == nil)
+        #expect(ipam.bindings.first?.owner.uid == "pod-1")
     }
 
     @Test func `ADD of a plain pod allocates for the pod, with all that tells its attachment`() async throws {
