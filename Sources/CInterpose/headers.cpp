@@ -118,9 +118,12 @@ void cinterpose_begin_frame(
     static std::atomic<void *> known;
     Block *block = find_or_add(parser);
     if (block->is_last_frame) block->bytes = block->frames = 0;
-    // Of a frame that is skipped, libgrpc says the opposite (parsing.cc, init_header_skip_frame_parser).
-    bool is_skipped = info.type == LogInfo::DontKnow;
-    block->is_last_frame = (boundary != Boundary::None) != is_skipped;
+    // Of a frame that is skipped, libgrpc says the opposite (parsing.cc, init_header_skip_frame_parser), and so keeps a field
+    // that is not whole at its block's end, for the next block to go on with.
+    if (info.type == LogInfo::DontKnow) {
+        boundary = boundary == Boundary::None ? Boundary::EndOfHeaders : Boundary::None;
+    }
+    block->is_last_frame = boundary != Boundary::None;
     block->frames++;
     std::uint32_t most = most_headers;
     if (!info.is_client && limit > most) limit = most;

@@ -77,13 +77,16 @@ package final class PoolsFile: Service {
 
     /// A refusal is said once; but what may be taken later is tried again.
     private func note(_ content: Data, refusal: IPAMError?) {
-        if refusal?.reason == .notLeader || refusal?.reason == .shuttingDown { return }
+        if refusal?.reason == .shuttingDown { return }
+        let isOthers = refusal?.reason == .notLeader
         let isNews = state.withLock { state in
-            defer { state.refusal = refusal?.message }
-            if refusal?.isRetryable != true { state.done = content }
-            return state.refusal != refusal?.message
+            let before = state.refusal
+            state.refusal = isOthers ? nil : refusal?.message
+            // What was half done is no longer what the file before said.
+            state.done = refusal?.isRetryable == true ? nil : content
+            return state.refusal != before
         }
-        guard isNews, let refusal else { return }
+        guard isNews, let refusal, !isOthers else { return }
         logger.error("pools file refused", metadata: ["file": "\(path)", "error": "\(refusal.message)"])
     }
 
@@ -96,8 +99,9 @@ package final class PoolsFile: Service {
             var refused: [(pool: Pool, error: IPAMError)] = []
             for pool in waiting {
                 do throws(IPAMError) {
-                    let exists = writer.read { ledger, _ in ledger.pool(named: pool.name) != nil }
-                    _ = try await writer.submit(exists ? .updatePool(pool) : .createPool(pool))
+                    let before = writer.read { ledger, _ in ledger.pool(named: pool.name)?.revision }
+                    let answer = try await writer.submit(before == nil ? .createPool(pool) : .updatePool(pool))
+                    if case .pool(let described?) = answer, described.pool.revision == before { continue }
                     logger.info("pool applied", metadata: ["pool": "\(pool.name)", "file": "\(path)"])
                 } catch {
                     refused.append((pool, error))

@@ -97,7 +97,11 @@ package final class Writer: Sendable {
     /// May run other callers' commands as well: it blocks for as long as commits take.
     package func submit(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
         if isAwaitingRestore.load(ordering: .relaxed), command.isOfBindings {
-            return complete(.failure(.awaitsRestore))
+            do throws(IPAMError) {
+                // A server that follows says first who leads.
+                try checkIsCurrent()
+                throw .awaitsRestore
+            } catch { return complete(.failure(error)) }
         }
         let waiting = Waiting(command, by: caller, complete)
         let (refusal, wake) = queue.withLock { queue -> (IPAMError?, Bool) in

@@ -79,6 +79,11 @@ extension LedgerStatements {
 
     struct MissingRevision: Error {}
 
+    /// Whether nothing was ever put into it.
+    static func isEmpty(_ db: Database) throws -> Bool {
+        try all(UInt64.self, from: "meta", in: db) == [0]
+    }
+
     private static func all<Value: Recordable>(_: Value.Type, from table: String, in db: Database) throws -> [Value] {
         var values: [Value] = []
         let records = try Data.fetchCursor(db, sql: "SELECT record FROM \(table)")

@@ -36,6 +36,8 @@ package final class SQLiteStore: LedgerStore {
                 try SQLiteSchema.check(db, path: path)
                 try SQLiteSchema.migrate(db, path: path)
                 try LedgerStatements.prepare(in: db)
+                // A copy back that broke off has begun a ledger, and not filled it.
+                if file.hasMoved, !comesBack, try LedgerStatements.isEmpty(db) { throw StoreError.moved(path) }
             }
             reader = try DatabaseQueue(path: path, configuration: Self.readerConfiguration)
         } catch {

@@ -14,7 +14,7 @@ struct Arrival: Sendable {
 
     /// Nil for any other pod, and for one that its instance does not confirm (promise 8).
     init?(_ pod: Pod, in objects: ClusterObjects) {
-        guard let uid = pod.metadata.labels[KubeVirtName.migrationJobUID], !uid.isEmpty,
+        guard !pod.hasEnded, let uid = pod.metadata.labels[KubeVirtName.migrationJobUID], !uid.isEmpty,
             let identity = try? objects.identity(
                 ofPod: pod.metadata.name, in: pod.metadata.namespace, uid: pod.metadata.uid),
             identity.kind == .virtualMachine

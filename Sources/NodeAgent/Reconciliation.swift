@@ -140,16 +140,17 @@ package struct Reconciliation: Sendable {
             var isDone = !carried.isEmpty
             for binding in carried where !arrival.owns(binding) {
                 do throws(IPAMError) {
-                    if let (verdict, ended) = arrival.handOver(of: binding, seeing: reading, previous: previous),
-                        case .commit = verdict
-                    {
+                    let judged = arrival.handOver(of: binding, seeing: reading, previous: previous)
+                    if let (verdict, ended) = judged, case .commit = verdict {
                         try await carryOut(verdict, on: ended)
                         continue
                     }
+                    // A failed one's DEL comes by itself.
+                    if case .abort? = judged?.verdict {} else { isWaiting = true }
                 } catch {
                     failure = error
                 }
-                (isDone, isWaiting) = (false, true)
+                isDone = false
             }
             if isDone { arrived.insert(arrival.pod.metadata.uid) }
         }

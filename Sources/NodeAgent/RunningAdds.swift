@@ -8,10 +8,14 @@ final class RunningAdds: Sendable {
     struct Key: Hashable, Sendable {
         var containerID: String
         var network: String
+        /// The runtime makes a pod's next sandbox while the ADD of the one before may still run.
+        fileprivate var pod: String
 
         init(_ invocation: Invocation, _ network: NetworkConfiguration) {
             containerID = invocation.containerID
             self.network = network.network(of: invocation)
+            let names = ["K8S_POD_NAMESPACE", "K8S_POD_NAME"].compactMap { invocation.arguments[$0] }
+            pod = names.isEmpty ? containerID : names.joined(separator: "/")
         }
     }
 
@@ -23,14 +27,16 @@ final class RunningAdds: Sendable {
 
     private let state = Mutex(State())
 
-    /// The number of an ADD that begins; nil while one of the same attachment runs that a DEL has overtaken: what that one
-    /// takes back would be this one's.
+    /// The number of an ADD that begins; nil while one of the same pod and NIC runs that a DEL has overtaken: that one may yet
+    /// be served, in the place of this one, before it takes back what it got.
     func begin(_ key: Key) -> UInt64? {
         state.withLock { state in
-            let running = state.running[key, default: []]
-            guard running.isDisjoint(with: state.overtaken) else { return nil }
+            let isAwaited = state.running.contains { other, numbers in
+                other.pod == key.pod && other.network == key.network && !numbers.isDisjoint(with: state.overtaken)
+            }
+            if isAwaited { return nil }
             state.last += 1
-            state.running[key] = running.union([state.last])
+            state.running[key, default: []].insert(state.last)
             return state.last
         }
     }

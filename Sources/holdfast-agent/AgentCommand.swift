@@ -101,7 +101,7 @@ struct AgentCommand: AsyncParsableCommand {
         let sight = try sight(log)
         let metrics = AgentMetrics()
         let guests = GuestService(
-            ports: try GuestPorts(folder: try PortFolder(path: "\(stateDir)/ports"), log: log, metrics: metrics),
+            ports: try GuestPorts(folder: PortFolder(path: "\(stateDir)/ports"), log: log, metrics: metrics),
             answersByDefault: dhcp, announces: announce, log: log)
         let application = AgentServer(
             handler: AttachmentHandler(

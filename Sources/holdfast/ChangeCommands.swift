@@ -58,7 +58,7 @@ struct Release: ClientCommand {
     func run(_ session: Session) async throws {
         let binding = try await vm.binding(onNetwork: network, in: session).binding
         let addresses = binding.assignments.map(\.address.description).joined(separator: ", ")
-        if let carrier = binding.carrier, !force {
+        if let carrier = binding.carryingPod, !force {
             throw Failure(
                 """
                 \(vm.namespace)/\(vm.name) is \(binding.state.word): pod \(carrier.pod) on node \(carrier.node) carries \

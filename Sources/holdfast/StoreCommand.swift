@@ -55,8 +55,16 @@ struct StoreCopy: AsyncParsableCommand {
             } catch { throw StoreError(.damaged, error.message) }
             let target = try open(to, comesBack: true)
             defer { target.close() }
-            try target.fill(snapshot)
+            var refusal: StoreError?
+            do throws(StoreError) {
+                try target.fill(snapshot)
+            } catch {
+                // It may be this very ledger: of a copy that was broken off after this.
+                guard error.code == .inUse else { throw error }
+                refusal = error
+            }
             let copy = try target.loadWithHistory()
+            if let refusal, Contents(copy) != Contents(snapshot) { throw refusal }
             guard Contents(copy) == Contents(snapshot) else {
                 throw StoreError(
                     .failed, "the copy is not what was copied: do not use it. The source is as it was.")

@@ -67,7 +67,7 @@ struct TransferCommand: ClientCommand {
                 "\(from.namespace)/\(from.name) has no binding" + (network.map { " on network \($0)" } ?? ""),
                 hint: "`holdfast binding show \(to.namespace)/\(to.name)` shows whether the other has it already")
         }
-        for described in meant { try refuse(described.binding, carriedBy: described.binding.carrier) }
+        for described in meant { try refuse(described.binding, carriedBy: described.binding.carryingPod) }
         let others = try await to.bindings(in: session).map(\.binding)
         for described in meant {
             guard let own = others.first(where: { $0.owner.network == described.binding.owner.network }) else {
@@ -107,7 +107,7 @@ struct TransferCommand: ClientCommand {
     private func give(
         _ binding: Binding, _ to: OwnerReference, _ session: Session
     ) async throws -> DescribedBinding {
-        let uid = "by-hand-\(UUID().uuidString.lowercased())"
+        let uid = Binding.byHand + UUID().uuidString.lowercased()
         let nobody = Attachment(node: "none", pod: "holdfast-transfer", podUID: uid, containerID: uid)
         let prepared = try await transfer(binding.owner, uid, .prepare(target: nobody), session).binding
         do {
@@ -146,4 +146,12 @@ struct TransferCommand: ClientCommand {
             """,
             hint: "stop it first, with `virtctl stop \(owner.name) -n \(owner.namespace)`, and try again")
     }
+}
+
+extension Binding {
+    /// What the UID of a migration begins with that is none.
+    fileprivate static let byHand = "by-hand-"
+
+    /// The pod that has it, or is about to: not the one that there is not, of a transfer by hand that broke off.
+    var carryingPod: Attachment? { migrationUID.hasPrefix(Self.byHand) ? active : carrier }
 }

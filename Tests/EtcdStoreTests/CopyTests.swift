@@ -71,8 +71,19 @@ import Testing
         #expect(moved?.code == .inUse && moved?.message.contains("a.sqlite.moved") == true)
         let gone = try copy(from: "sqlite:\(path("a.sqlite"))", to: cluster.store)
         #expect(gone.status == 1 && gone.text.contains("there is no such file"), "\(gone.text)")
+        // The same ledger is there: the copy before may have been broken off just then.
         let again = try copy(from: "sqlite:\(path("a.sqlite.moved"))", to: cluster.store)
-        #expect(again.status == 1 && again.text.contains("There is a ledger in etcd already"), "\(again.text)")
+        #expect(again.status == 0 && again.text.contains("a.sqlite.moved.moved"), "\(again.text)")
+        let other = try SQLiteStore(path: path("other.sqlite"))
+        try other.fill(try example(bindings: 3))
+        other.close()
+        let refused = try copy(from: "sqlite:\(path("other.sqlite"))", to: cluster.store)
+        #expect(refused.status == 1 && refused.text.contains("There is a ledger in etcd already"), "\(refused.text)")
+        try SQLiteStore(path: path("other.sqlite")).moveAway()
+        // As a copy back leaves it that breaks off before it has filled it.
+        try SQLiteStore(path: path("other.sqlite"), comesBack: true).close()
+        let begun = #expect(throws: StoreError.self) { try SQLiteStore(path: path("other.sqlite")) }
+        #expect(begun?.code == .inUse && begun?.message.contains("other.sqlite.moved") == true)
 
         let leader = try EtcdTenure.open(cluster.configuration(prefix), as: "10.0.0.1:7440")
         let busy = try copy(from: cluster.store, to: "sqlite:\(path("b.sqlite"))")

@@ -204,6 +204,11 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
             #expect(failure?.description.contains("virt-launcher-testvm-q9z4c on node node-b") == true)
         }
         #expect(calls.noted.isEmpty)
+        // A transfer that broke off leaves a target that is none.
+        arriving.binding.migrationUID = "by-hand-1"
+        let again = FakeCalls(bindings: [arriving])
+        for command in commands { _ = try? await run(command, on: again) }
+        #expect(again.noted.count >= 2 && again.noted.contains("release vm default/testvm (vm-net/eth0)"))
     }
 
     @Test func `transfer ends the migration that is named`() async throws {

@@ -91,6 +91,23 @@ private final class WatchedStore: LedgerStore {
         }
     }
 
+    @Test func `one that follows says who leads, also where the ledger awaits a backup`() async throws {
+        try await withServer(awaitsRestore: true) { server, ledger, readiness, client in
+            let owner = Owner(kind: .virtualMachine, namespace: "default", name: "vm", uid: "u", network: "vm-net/eth0")
+            func refusal() async -> IPAMError.Reason? {
+                await #expect(throws: IPAMError.self) {
+                    try await client.allocate(AllocateRequest(owner: owner), timeout: .seconds(5))
+                }?.reason
+            }
+            ledger.become(.leading(LedgerInHand(Ledger()), WatchedStore(readiness)))
+            try await until { readiness.reason == nil }
+            #expect(await refusal() == .awaitsRestore)
+            ledger.become(.following(leader: nil))
+            try await until { readiness.reason != nil }
+            #expect(await refusal() == .notLeader)
+        }
+    }
+
     @Test func `one whose store fails is not ready until it takes changes again`() async throws {
         try await withServer { server, ledger, readiness, _ in
             let store = WatchedStore(readiness)
@@ -115,7 +132,8 @@ private final class WatchedStore: LedgerStore {
     }
 
     private func withServer(
-        pools: String? = nil, _ body: (IPAMServer, ScriptedLedger, Readiness, IPAMClient) async throws -> Void
+        pools: String? = nil, awaitsRestore: Bool = false,
+        _ body: (IPAMServer, ScriptedLedger, Readiness, IPAMClient) async throws -> Void
     ) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let (readiness, ledger) = (Readiness(), ScriptedLedger())
@@ -123,7 +141,7 @@ private final class WatchedStore: LedgerStore {
         var server = try IPAMServer(
             shared: ledger, advertising: nil, rpc: .init(listeners: [.init("127.0.0.1:0")]),
             wallClock: Timestamp(seconds: 1_800_000_000), readiness: readiness, logger: logger,
-            onListening: { listening.yield($0) })
+            awaitsRestore: awaitsRestore, onListening: { listening.yield($0) })
         if let pools { server.pools = try await PoolsFile(path: pools, writer: server.writer, logger: logger) }
         let group = ServiceGroup(services: [server], logger: logger)
         let run = Task { try await group.run() }

@@ -93,4 +93,28 @@ import Testing
         await client.close()
         #expect(server.kill(SIGTERM) == 0)
     }
+
+    @Test func `a file that is taken back is taken back whole, though a part of it was refused`() async throws {
+        func file(_ prefix: String, quota: Int) -> String {
+            entry("a", prefix, isDefault: true)
+                + "- {name: b, namespace_quota: \(quota), prefixes: [{prefix: 10.9.0.0/24}]}\n"
+        }
+        let server = try ServerProcess(pools: file("10.1.0.0/24", quota: 7))
+        try server.start()
+        let client = try IPAMClient(server: server.socket)
+        // It waits for a minute.
+        let owner = Owner(kind: .virtualMachine, namespace: "default", name: "vm", uid: "u", network: "vm-net/eth0")
+        _ = try await client.allocate(AllocateRequest(owner: owner), timeout: Self.timeout)
+        _ = try await client.release(.binding(owner), timeout: Self.timeout)
+        let path = server.folder.appending(path: "pools.yaml")
+        func quota() async throws -> UInt32 {
+            UInt32(try await client.pool(named: "b", timeout: Self.timeout).pool.namespaceQuota)
+        }
+        try Data(file("10.2.0.0/24", quota: 5).utf8).write(to: path)
+        #expect(try await eventually { try await quota() == 5 && server.logText.contains("pools file refused") })
+        try Data(file("10.1.0.0/24", quota: 7).utf8).write(to: path)
+        #expect(try await eventually { try await quota() == 7 })
+        await client.close()
+        #expect(server.kill(SIGTERM) == 0)
+    }
 }

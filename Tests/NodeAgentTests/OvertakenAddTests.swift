@@ -79,12 +79,15 @@ struct OvertakenAddTests {
         }
     }
 
-    @Test func `an ADD of the same container after the DEL waits until the overtaken one is gone`() async throws {
-        let (add, del) = (fixture.request("ADD", pod: "launcher"), fixture.request("DEL", pod: "launcher"))
+    /// The kubelet makes another sandbox as soon as the DEL is done.
+    @Test(arguments: ["c1", "c2"], ["web", "launcher"])
+    func `the pod's next ADD waits until the overtaken one is gone`(container: String, pod: String) async throws {
+        let (add, del) = (fixture.request("ADD", pod: pod), fixture.request("DEL", pod: pod))
+        let next = fixture.request("ADD", pod: pod, container: container)
         let (outcomes, outcome) = AsyncStream.makeStream(of: CNIError?.self)
         source.next { [self] in
             try? await handler.delete(del)
-            Task { outcome.yield(await refusal(add)) }
+            Task { outcome.yield(await refusal(next)) }
             try? await Task.sleep(for: .milliseconds(100))
         }
         #expect(await refusal(add)?.code == .tryAgainLater)
@@ -92,6 +95,6 @@ struct OvertakenAddTests {
             #expect(second == nil)
             break
         }
-        #expect(fixture.ipam.bindings.first?.active?.containerID == "c1")
+        #expect(fixture.ipam.bindings.first?.active?.containerID == container)
     }
 }

@@ -123,6 +123,15 @@ class TestBytes:
                 peer.send(frame(CONTINUATION, 0, 1, literal("k", "v" * 1000)))
             assert peer.until_closed() is not None, "the server takes headers without end"
 
+    def test_a_field_without_end_in_headers_that_are_skipped(self, server):
+        """Each frame is a block of its own, and the core keeps what is not whole of it."""
+        with Connection(server.target) as peer:
+            peer.send(frame(HEADERS, END_HEADERS, 1, headers(ALLOCATE)) + frame(RST_STREAM, 0, 1, struct.pack(">I", 8)))
+            peer.send(frame(HEADERS, END_HEADERS, 1, b"\0\1k" + integer(0xffffffff, 7)))
+            for _ in range(500):
+                peer.send(frame(HEADERS, END_HEADERS, 1, b"v" * 16000))
+            assert peer.until_closed() is not None, "the server takes headers without end"
+
     def test_headers_of_ended_streams_are_skipped_however_many_they_are(self, server):
         with Connection(server.target) as peer:
             peer.send(frame(HEADERS, END_HEADERS, 1, headers(ALLOCATE)) + frame(RST_STREAM, 0, 1, struct.pack(">I", 8)))

@@ -64,8 +64,8 @@ package final class GuestPorts: Sendable {
                 tell("a guest's port cannot be opened; trying on", error, key, record, &state)
             }
         }
-        for key in state.ports.keys where state.ports[key]?.failure != nil {
-            state.ports[key]?.retry()
+        for key in state.ports.keys {
+            if state.ports[key]?.failure != nil { state.ports[key]?.retry() }
             guard let port = state.ports[key] else { continue }
             if let failure = port.failure {
                 tell("a guest's tap cannot be listened to; trying on", failure, key, port.record, &state)
@@ -88,11 +88,18 @@ package final class GuestPorts: Sendable {
         log.notice("a guest's port is served now", metadata: ["owner": "\(record.owner)"])
     }
 
-    /// From now on the port is served, also by an agent after this one. The same again changes nothing.
+    /// From now on the port is served, also by an agent after this one where the disk takes its record. The same again changes
+    /// nothing.
     package func attach(_ record: PortRecord) throws {
         guard state.withLock({ $0.ports[record.key]?.record != record }) else { return }
         let port = try GuestPort(record)
-        try folder.save(record)
+        do {
+            try folder.save(record)
+        } catch {
+            log.error(
+                "a guest's port is served by this agent only: its record cannot be written",
+                metadata: ["owner": "\(record.owner)", "error": "\(error)"])
+        }
         state.withLock { state in
             state.ports[record.key] = port
             state.unopened[record.key] = nil

@@ -52,15 +52,13 @@ package struct PortRecord: Hashable, Sendable, Codable {
 package struct PortFolder: Sendable {
     private let path: String
 
-    /// Makes the folder where it is missing.
-    package init(path: String) throws {
-        self.path = path
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    }
+    package init(path: String) { self.path = path }
 
     private func file(of key: PortRecord.Key) -> String { "\(path)/\(key.containerID)-\(key.interface).json" }
 
+    /// Makes the folder where it is missing.
     package func save(_ record: PortRecord) throws {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         try JSONEncoder().encode(record).write(to: URL(filePath: file(of: record.key)), options: .atomic)
     }
 

@@ -59,7 +59,6 @@ package struct CopyRenewal: Service {
                     node: node, copies: asked.map { BindingCopy(owner: $0.owner, revision: $0.revision) }),
                 timeout: Self.timeout)
             copies.renew(Array(zip(asked, answers)), sent: sent)
-            try await tellDropped()
         }
         try await tellDropped()
     }
@@ -67,7 +66,7 @@ package struct CopyRenewal: Service {
     /// At once, as somebody waits for it; but not while the server does not know of a pod that was attached from the copy:
     /// that one may have come just before the copy went, so it is looked for after. An ADD looks in the other order.
     private func tellDropped() async throws(IPAMError) {
-        let dropped = copies.dropped.filter { !spool.hasAttachment(of: $0.owner.key) }
+        let dropped = Array(copies.dropped.filter { !spool.hasAttachment(of: $0.owner.key) }.prefix(Self.chunk))
         if dropped.isEmpty { return }
         _ = try await ipam.renewCopies(RenewCopiesRequest(node: node, dropped: dropped), timeout: Self.timeout)
         copies.told(of: dropped)

@@ -88,7 +88,7 @@ package final class JournalFile: Sendable {
                 state.length += Int64(line.count)
             } catch {
                 // Half a line would damage the next one.
-                ftruncate(state.descriptor, off_t(state.length))
+                if ftruncate(state.descriptor, off_t(state.length)) != 0 { state.isWritable = false }
                 throw error
             }
         }
@@ -120,8 +120,8 @@ package final class JournalFile: Sendable {
     private static func reopen(_ state: inout State, _ path: String) throws(JournalError) {
         let descriptor = open(path)
         guard descriptor >= 0 else { throw JournalError("cannot be opened", path) }
-        // Half a line of before would damage the next one.
-        guard ftruncate(descriptor, off_t(state.length)) == 0 else {
+        // Half a line of before would damage the next one; and what is shorter is another file.
+        guard lseek(descriptor, 0, SEEK_END) >= state.length, ftruncate(descriptor, off_t(state.length)) == 0 else {
             let failure = JournalError("cannot be written", path)
             close(descriptor)
             throw failure

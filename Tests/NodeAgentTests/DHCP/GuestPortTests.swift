@@ -13,7 +13,7 @@ struct GuestPortTests {
     @Test func `a record comes back as it was, and a damaged one harms no other`() throws {
         let path = "/tmp/holdfast-test-\(UUID().uuidString)"
         defer { try? FileManager.default.removeItem(atPath: path) }
-        let folder = try PortFolder(path: path)
+        let folder = PortFolder(path: path)
         var guest = GuestConfiguration(mac: MACAddress(bits: 0x0200_0a10_000f))
         guest.ipv4 = DHCPv4Lease(
             address: try #require(IPAddress("10.16.0.15")), prefixLength: 16,
@@ -40,7 +40,7 @@ struct GuestPortTests {
         let folder: PortFolder
 
         init() throws {
-            folder = try PortFolder(path: scratch + "/ports")
+            folder = PortFolder(path: scratch + "/ports")
             try Executable.run(["ip", "netns", "add", name]).requireSuccess()
         }
 
