@@ -49,13 +49,28 @@ struct LogInfo {
     bool is_client;
 };
 
-// The block of headers that a parser is at. One thread at a time uses a parser; what another finds here of it is its address.
+// What one thread at a time uses, as libgrpc sees to, which the thread sanitizer does not see.
+template <typename Value> class Own {
+    std::atomic<Value> value;
+
+  public:
+    operator Value() const { return value.load(std::memory_order_relaxed); }
+    void operator=(Value next) { value.store(next, std::memory_order_relaxed); }
+};
+
+// The block of headers that a parser is at. What other threads than the parser's find here of it is its address.
 struct Block {
     std::atomic<void *> parser;
     Block *next;
-    std::size_t bytes;
-    unsigned frames;
-    bool is_last_frame;
+    Own<std::size_t> bytes;
+    Own<unsigned> frames;
+    Own<bool> is_last_frame;
+
+    void begin_anew() {
+        bytes = 0;
+        frames = 0;
+        is_last_frame = false;
+    }
 };
 
 // By the parser's hash. Once it is in a list, a block stays, for other parsers when its own has gone: so nobody who goes
@@ -102,7 +117,7 @@ void cinterpose_destroy_parser(void *parser) __asm__(DESTRUCTOR);
 void cinterpose_destroy_parser(void *parser) {
     static std::atomic<void *> known;
     if (Block *block = find(parser)) {
-        block->bytes = block->frames = block->is_last_frame = 0;
+        block->begin_anew();
         block->parser = nullptr;
     }
     inside<void (*)(void *)>(known, DESTRUCTOR)(parser);
@@ -117,14 +132,14 @@ void cinterpose_begin_frame(
 ) {
     static std::atomic<void *> known;
     Block *block = find_or_add(parser);
-    if (block->is_last_frame) block->bytes = block->frames = 0;
+    if (block->is_last_frame) block->begin_anew();
     // Of a frame that is skipped, libgrpc says the opposite (parsing.cc, init_header_skip_frame_parser), and so keeps a field
     // that is not whole at its block's end, for the next block to go on with.
     if (info.type == LogInfo::DontKnow) {
         boundary = boundary == Boundary::None ? Boundary::EndOfHeaders : Boundary::None;
     }
     block->is_last_frame = boundary != Boundary::None;
-    block->frames++;
+    block->frames = block->frames + 1;
     std::uint32_t most = most_headers;
     if (!info.is_client && limit > most) limit = most;
     inside<void (*)(void *, void *, std::uint32_t, Boundary, std::uint8_t, LogInfo)>(known, BEGIN_FRAME)(
@@ -136,7 +151,7 @@ Status cinterpose_parse(void *parser, const grpc_slice *slice, bool is_last) __a
 Status cinterpose_parse(void *parser, const grpc_slice *slice, bool is_last) {
     static std::atomic<void *> known;
     Block *block = find_or_add(parser);
-    block->bytes += GRPC_SLICE_LENGTH(*slice);
+    block->bytes = block->bytes + GRPC_SLICE_LENGTH(*slice);
     if (block->bytes > most_bytes || block->frames > most_frames) {
         // Room for a grpc_core::DebugLocation, which says nothing.
         static const void *const nowhere[2] = {};
