@@ -30,7 +30,7 @@ struct Check: ClientCommand {
     func run(_ session: Session) async throws {
         let configuration = try Self.kubernetes(kubernetes)
         let context = configuration.context.map { ", context \($0)" } ?? ""
-        FileHandle.standardError.write(Data("the cluster is that of \(configuration.server)\(context)\n".utf8))
+        StandardError.write(Array("the cluster is that of \(configuration.server)\(context)\n".utf8))
         let client = KubernetesClient(
             configuration, log: Logger(label: "holdfast") { _ in SwiftLogNoOpLogHandler() })
         let outcome: Result<Void, any Error>

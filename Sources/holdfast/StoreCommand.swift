@@ -64,10 +64,10 @@ struct StoreCopy: AsyncParsableCommand {
                 refusal = error
             }
             let copy = try target.loadWithHistory()
-            if let refusal, Contents(copy) != Contents(snapshot) { throw refusal }
             guard Contents(copy) == Contents(snapshot) else {
-                throw StoreError(
-                    .failed, "the copy is not what was copied: do not use it. The source is as it was.")
+                throw refusal
+                    ?? StoreError(
+                        .failed, "the copy is not what was copied: do not use it. The source is as it was.")
             }
             target.close()
             var whereabouts = ""
