@@ -224,15 +224,7 @@ package struct Reconciliation: Sendable {
     }
 
     private func bindings(matching filter: BindingFilter) async throws(IPAMError) -> [Binding] {
-        var all: [Binding] = []
-        var token: String?
-        repeat {
-            let page = try await ipam.bindings(
-                matching: filter, pageSize: 0, pageToken: token, timeout: Self.timeout)
-            all += page.bindings.map(\.binding)
-            token = page.nextPageToken
-        } while token != nil
-        return all
+        try await ipam.allBindings(matching: filter, timeout: Self.timeout).map(\.binding)
     }
 }
 

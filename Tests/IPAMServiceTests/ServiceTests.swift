@@ -15,6 +15,8 @@ import Testing
 private final class MoodyStore: LedgerStore {
     struct Mood {
         var fails = false
+        /// Whether a commit was made by a task, which must not block.
+        var wasTask = false
         /// Commits that have come to the gate.
         var begun = 0
         var committed: [[Change]] = []
@@ -29,6 +31,8 @@ private final class MoodyStore: LedgerStore {
 
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
         mood.withLock { $0.begun += 1 }
+        let isTask = withUnsafeCurrentTask { unsafe $0 != nil }
+        mood.withLock { $0.wasTask = $0.wasTask || isTask }
         if isGated.load(ordering: .acquiring) { gate.wait() }
         if mood.withLock({ $0.fails }) { throw StoreError(.failed, "the disk is gone") }
         mood.withLock { $0.committed.append(changes) }
@@ -121,6 +125,18 @@ private final class Replies: Sendable {
             } while failure?.reason == .noAnswer
             #expect(failure?.code == .resourceExhausted && failure?.reason == .overloaded)
             #expect(calls.load(ordering: .relaxed) == 1, "there is no time to wait as long as the server says")
+        }
+    }
+
+    @Test func `a call whose caller is found out by a task is not committed by it`() async throws {
+        let isSlow = Atomic(false)
+        let gate = Gate { _ in
+            isSlow.load(ordering: .relaxed) ? .pending { () throws(RPCStatus) in .anyone } : .admitted(.anyone)
+        }
+        try await withServer(gate: gate) { client, store, _ in
+            isSlow.store(true, ordering: .relaxed)
+            _ = try await client.allocate(AllocateRequest(owner: owner("testvm")), timeout: Self.timeout)
+            #expect(store.mood.withLock { !$0.wasTask && $0.committed.count == 2 })
         }
     }
 

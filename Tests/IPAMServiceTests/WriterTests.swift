@@ -111,6 +111,41 @@ private final class NarrowStore: LedgerStore {
         writer.close()
     }
 
+    /// Else one thread would commit and another take calls for as long as there is a load.
+    @Test func `who takes no calls leads for one batch: while it answers, whoever calls next leads`() {
+        let (begun, answered) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+        let wasAnswered = Mutex<DispatchTimeoutResult?>(nil)
+        submit("first") {
+            begun.signal()
+            wasAnswered.withLock { $0 = answered.wait(timeout: .now() + 20) }
+            begun.signal()
+        }
+        #expect(begun.wait(timeout: .now() + 30) == .success)
+        submit("second") { answered.signal() }
+        #expect(begun.wait(timeout: .now() + 30) == .success)
+        #expect(wasAnswered.withLock { $0 } == .success)
+        writer.close()
+    }
+
+    @Test(.timeLimit(.minutes(1))) func `reads go on while a backup is made a ledger of`() async throws {
+        let writer = writer
+        let pools = Mutex(0)
+        await withCheckedContinuation { continuation in
+            Thread.detachNewThread {
+                _ = try? writer.replace { (_) throws(IPAMError) in
+                    Thread.detachNewThread {
+                        pools.withLock { $0 = writer.read { ledger, _ in ledger.pools.count } }
+                        continuation.resume()
+                    }
+                    while pools.withLock({ $0 == 0 }) { usleep(1000) }
+                    return (Ledger(), [], ())
+                }
+            }
+        }
+        #expect(pools.withLock(\.self) == 1)
+        writer.close()
+    }
+
     @Test func `it is closed once all is answered that it has taken in`() async {
         let answers = Mutex<[String]>([])
         let begun = DispatchSemaphore(value: 0)

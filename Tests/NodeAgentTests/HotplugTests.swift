@@ -20,37 +20,15 @@ struct HotplugTests {
     private func launcher(_ name: String, node: String, migration: String? = nil, interfaces: Set<String>? = ["eth0"])
         -> Pod
     {
-        Pod(
-            metadata: ObjectMeta(
-                namespace: "default", name: name, uid: "uid-\(name)",
-                labels: migration.map { [KubeVirtName.migrationJobUID: $0] } ?? [:],
-                owners: [
-                    OwnerReference(
-                        apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
-                ]), nodeName: node, phase: "Running",
-            interfaces: interfaces.map { Dictionary(uniqueKeysWithValues: $0.map { ($0, []) }) })
+        MigrationScene.launcher(name, node: node, migration: migration, interfaces: interfaces)
     }
 
     private func cluster(_ pods: Pod..., phase: String = "Scheduling") -> ClusterObjects {
-        var objects = ClusterObjects()
-        objects.instances = [
-            VirtualMachineInstance(
-                metadata: ObjectMeta(
-                    namespace: "default", name: "testvm", uid: "vmi-1",
-                    owners: [
-                        OwnerReference(
-                            apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "testvm", uid: "vm-1")
-                    ]), nodeName: "node-a",
-                networks: [
-                    MachineNetwork(name: "default", isPrimary: true), MachineNetwork(name: "blue", isPrimary: false),
-                ])
-        ]
-        objects.pods = pods
-        objects.migrations = [
-            VirtualMachineInstanceMigration(
-                metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm", phase: phase)
-        ]
-        return objects
+        MigrationScene.cluster(
+            pods, machine: "vm-1",
+            networks: [
+                MachineNetwork(name: "default", isPrimary: true), MachineNetwork(name: "blue", isPrimary: false),
+            ], phase: phase)
     }
 
     @discardableResult

@@ -18,33 +18,11 @@ struct ReplacedMachineTests {
     init() throws { ipam = try LedgerIPAM() }
 
     private func launcher(_ name: String, node: String, migration: String? = nil, instance: String = "vmi-1") -> Pod {
-        Pod(
-            metadata: ObjectMeta(
-                namespace: "default", name: name, uid: "uid-\(name)",
-                labels: migration.map { [KubeVirtName.migrationJobUID: $0] } ?? [:],
-                owners: [
-                    OwnerReference(
-                        apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: instance)
-                ]), nodeName: node, phase: "Running")
+        MigrationScene.launcher(name, node: node, migration: migration, instance: instance)
     }
 
     private func cluster(_ pods: Pod..., phase: String = "Scheduling") -> ClusterObjects {
-        var objects = ClusterObjects()
-        objects.instances = [
-            VirtualMachineInstance(
-                metadata: ObjectMeta(
-                    namespace: "default", name: "testvm", uid: "vmi-1",
-                    owners: [
-                        OwnerReference(
-                            apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "testvm", uid: "vm-new")
-                    ]), nodeName: "node-a")
-        ]
-        objects.pods = pods
-        objects.migrations = [
-            VirtualMachineInstanceMigration(
-                metadata: ObjectMeta(namespace: "default", name: "m", uid: "vmim-1"), vmiName: "testvm", phase: phase)
-        ]
-        return objects
+        MigrationScene.cluster(pods, machine: "vm-new", phase: phase)
     }
 
     private func addTarget() async throws {
