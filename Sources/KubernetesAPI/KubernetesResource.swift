@@ -4,26 +4,35 @@ package struct KubernetesResource: Hashable, Sendable, CustomStringConvertible {
     package var group: String
     package var version: String
     package var plural: String
+    /// A part of an object with rights of its own; empty for the object.
+    package var subresource: String
 
-    package init(group: String = "", version: String, plural: String) {
+    package init(group: String = "", version: String, plural: String, subresource: String = "") {
         self.group = group
         self.version = version
         self.plural = plural
+        self.subresource = subresource
     }
 
     package static let pods = KubernetesResource(version: "v1", plural: "pods")
+    /// A pod but for its spec and owners: labels and annotations too (Kubernetes' pkg/registry/core/pod/strategy.go,
+    /// `podStatusStrategy`).
+    package static let podStatus = KubernetesResource(version: "v1", plural: "pods", subresource: "status")
     /// `core/v1`, which every server has, as kubectl describe reads them.
     package static let events = KubernetesResource(version: "v1", plural: "events")
 
-    /// As RBAC rules and kubectl name it: `pods`, `virtualmachines.kubevirt.io`.
-    package var description: String { group.isEmpty ? plural : "\(plural).\(group)" }
+    /// As RBAC rules and kubectl name it: `pods`, `pods/status`, `virtualmachines.kubevirt.io`.
+    package var description: String {
+        (group.isEmpty ? plural : "\(plural).\(group)") + (subresource.isEmpty ? "" : "/\(subresource)")
+    }
 
-    /// The path of a collection, or of one object in it.
+    /// The path of a collection, or of one object in it or its subresource.
     package func path(namespace: String? = nil, name: String? = nil) -> String {
         var path = group.isEmpty ? "/api/\(version)" : "/apis/\(group)/\(version)"
         if let namespace { path += "/namespaces/\(Self.escaped(namespace))" }
         path += "/\(plural)"
         if let name { path += "/\(Self.escaped(name))" }
+        if !subresource.isEmpty { path += "/\(subresource)" }
         return path
     }
 

@@ -97,7 +97,7 @@ package final class ClusterNotes: Service {
             for annotation in waiting {
                 do throws(KubernetesError) {
                     try await client.patch(
-                        .pods, namespace: annotation.namespace, name: annotation.pod,
+                        .podStatus, namespace: annotation.namespace, name: annotation.pod,
                         merge: Patch(metadata: .init(annotations: annotation.values)))
                 } catch {
                     if Task.isCancelled { return }

@@ -153,6 +153,13 @@ struct ClientErrorTests {
                 merge: ["metadata": ["annotations": ["x": String?.none, "z": "3"]]])
             let pod = try await client.get(Named.self, .pods, namespace: "default", name: "a")
             #expect(pod?.metadata.annotations == ["y": "2", "z": "3"])
+            try await client.patch(
+                .podStatus, namespace: "default", name: "a", merge: ["metadata": ["annotations": ["y": String?.none]]])
+            #expect(
+                try await client.get(Named.self, .pods, namespace: "default", name: "a")?.metadata.annotations == [
+                    "z": "3"
+                ])
+            #expect(cluster.requests.contains { $0.verb == "patch" && $0.resource.description == "pods/status" })
             let missing = try await failure { () throws(KubernetesError) in
                 try await client.patch(.pods, namespace: "default", name: "b", merge: ["metadata": [String: String]()])
             }

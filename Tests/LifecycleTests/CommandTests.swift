@@ -74,6 +74,9 @@ import Testing
                 let pod = cluster.object(.pods, name: "launcher-first").map { String(decoding: $0.json, as: UTF8.self) }
                 return pod?.contains(#""holdfast.dev/addresses.eth0":"10.16.0.15/24""#) == true
             }
+            // With the right to no more than pods/status, which cannot change an image.
+            let patched = cluster.requests.lazy.filter { $0.verb == "patch" && $0.resource.plural == "pods" }
+            #expect(Set(patched.map(\.resource)) == [.podStatus])
             #expect(try chain.plugin("ADD", launch("second", in: cluster), network).status != 0)
             try await eventually("told why") {
                 try message("AddressRefused", on: "second")?.contains("vm default/first") == true

@@ -27,6 +27,7 @@ private struct Route {
         guard let plural = path.popFirst() else { return nil }
         resource = KubernetesResource(group: group, version: version, plural: plural)
         name = path.popFirst()
+        resource.subresource = path.popFirst() ?? ""
         query = Dictionary(
             (parts.queryItems ?? []).map { ($0.name, $0.value ?? "") }, uniquingKeysWith: { $1 })
     }
@@ -175,8 +176,9 @@ struct Answer {
 extension ClusterState {
     /// Nil for a watch that has begun.
     fileprivate mutating func answer(_ verb: String, _ route: Route, _ body: Data, on channel: any Channel) -> Answer? {
-        let key = StoredObject.Key(
+        var key = StoredObject.Key(
             resource: route.resource, namespace: route.namespace ?? "default", name: route.name ?? "")
+        key.resource.subresource = ""
         switch verb {
         case "get":
             guard let object = objects[key] else { return notFound(key) }
@@ -194,7 +196,7 @@ extension ClusterState {
                 resource: route.resource, namespace: route.namespace, labels: labels, fields: fields)
             return verb == "list" ? list(filter, route.query) : watch(filter, route.query, on: channel)
         case "create": return create(route, body)
-        case "patch": return patch(key, body)
+        case "patch": return patch(key, body, keepingSpec: route.resource.subresource == "status")
         case "delete":
             do { try delete(key, isAnnounced: true) } catch { return notFound(key) }
             return Answer(body: Data(#"{"kind":"Status","apiVersion":"v1","status":"Success"}"#.utf8))
@@ -315,12 +317,15 @@ extension ClusterState {
         return answer
     }
 
-    private mutating func patch(_ key: StoredObject.Key, _ body: Data) -> Answer {
+    private mutating func patch(_ key: StoredObject.Key, _ body: Data, keepingSpec: Bool) -> Answer {
         guard let known = objects[key] else { return notFound(key) }
-        guard let patch = try? JSONSerialization.jsonObject(with: body),
-            let target = try? JSONSerialization.jsonObject(with: known.json),
-            let merged = try? StoredObject.encode(Self.merge(patch, into: target))
+        guard var patch = try? JSONSerialization.jsonObject(with: body) as? [String: Any],
+            let target = try? JSONSerialization.jsonObject(with: known.json)
         else { return Answer(status: 400, reason: "BadRequest", message: "no JSON") }
+        if keepingSpec { patch["spec"] = nil }
+        guard let merged = try? StoredObject.encode(Self.merge(patch, into: target)) else {
+            return Answer(status: 400, reason: "BadRequest", message: "no JSON")
+        }
         do {
             _ = try put(merged, isAnnounced: true)
         } catch {

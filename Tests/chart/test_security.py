@@ -54,7 +54,7 @@ def test_nobody_may_read_secrets_or_write_anything_but_events_and_where_asked_fo
                 if rule["resources"] == ["events"]:
                     assert rule["verbs"] == ["create", "patch"]
                 elif rule["verbs"] == ["patch"]:
-                    assert (variant, rule["resources"]) == ("everything", ["pods"])
+                    assert (variant, rule["resources"]) == ("everything", ["pods/status"])
                 else:
                     assert set(rule["verbs"]) <= {"get", "list", "watch"}
 
