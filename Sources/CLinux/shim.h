@@ -33,6 +33,10 @@ static inline int accept_unix_stream(int listener) {
     return accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 }
 
+/// socket(2) of netlink(7) for netfilter, whose answers are there at once or not at all; not inherited. The numbers are the
+/// kernel's NETLINK_NETFILTER.
+static inline int netfilter_socket(void) { return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 12); }
+
 /// pipe2(2): pipe(2) with both descriptors' flags.
 extern int pipe2(int ends[2], int flags);
 
@@ -41,6 +45,9 @@ static inline int open_existing(const char *path, int flags) { return open(path,
 
 /// signal(2) with SIG_IGN, a macro that Swift cannot read.
 static inline void ignore_signal(int number) { signal(number, SIG_IGN); }
+
+/// signal(2) with SIG_DFL.
+static inline void restore_signal(int number) { signal(number, SIG_DFL); }
 
 /// Entry `index` of environ(7), which is a variable that Swift does not let be read; NULL at the end.
 static inline const char *environment_variable(int index) {

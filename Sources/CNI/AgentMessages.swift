@@ -45,13 +45,16 @@ package struct AddAnswer: Hashable, Sendable {
     package var result: CNIResult
     /// The MAC that the interface must have.
     package var mac: MACAddress
+    /// A guest that runs elsewhere has these addresses until it comes: what has them here meanwhile is to say nothing.
+    package var isSilent: Bool
 
-    package init(result: CNIResult, mac: MACAddress) {
+    package init(result: CNIResult, mac: MACAddress, isSilent: Bool = false) {
         self.result = result
         self.mac = mac
+        self.isSilent = isSilent
     }
 
     package func json(version: CNIVersion) -> JSON {
-        ["mac": .string(mac.description), "result": result.json(version: version)]
+        ["mac": .string(mac.description), "silent": .bool(isSilent), "result": result.json(version: version)]
     }
 }

@@ -7,7 +7,8 @@ extension JSONObject {
             return value.array?.allSatisfy(isElement) ?? false
         }
         let dns = self["dns"] ?? .null
-        return isList("interfaces") { $0["name"]?.string != nil } && isList("ips") { $0["address"]?.string != nil }
+        return self["code"] == nil && isList("interfaces") { $0["name"]?.string != nil }
+            && isList("ips") { $0["address"]?.string != nil }
             && isList("routes") { $0["dst"]?.string != nil } && (dns == .null || dns.object != nil)
     }
 

@@ -63,6 +63,7 @@ package struct Plugin<Host: PluginHost> {
         guard let result = answer["result"]?.object, let mac = answer["mac"]?.string.flatMap(MACAddress.init) else {
             throw CNIError(.decodingFailure, "the agent's answer has no result or no MAC: \(answer)")
         }
+        if answer["silent"]?.bool == true { try host.silence(invocation.interface, in: invocation.netns) }
         guard let configuration = network.delegateConfiguration(mac: mac) else { return .object(result) }
         do {
             var made = try delegateResult(invocation, configuration, mac: mac)

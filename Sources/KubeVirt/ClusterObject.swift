@@ -161,7 +161,20 @@ extension Pod: Decodable {
 extension VirtualMachine: Decodable {}
 
 extension VirtualMachineInstance: Decodable {
-    private struct Spec: Decodable { var networks: [MachineNetwork]? }
+    private struct Spec: Decodable {
+        struct Domain: Decodable { var devices: Devices? }
+        struct Devices: Decodable { var interfaces: [Interface]? }
+        struct Interface: Decodable {
+            struct Method: Decodable { var name: String? }
+            var name: String
+            var bridge: Method?
+            var binding: Method?
+
+            var isBridged: Bool { bridge != nil || binding?.name?.lowercased() == "managedtap" }
+        }
+        var networks: [MachineNetwork]?
+        var domain: Domain?
+    }
     private struct Status: Decodable {
         struct Transition: Decodable {
             var phase: String?
@@ -179,7 +192,13 @@ extension VirtualMachineInstance: Decodable {
         let status = try values.decodeIfPresent(Status.self, forKey: .status)
         nodeName = status?.nodeName ?? metadata.labels[KubeVirtName.nodeName]
         migration = status?.migrationState
-        networks = try values.decodeIfPresent(Spec.self, forKey: .spec)?.networks ?? []
+        let spec = try values.decodeIfPresent(Spec.self, forKey: .spec)
+        let interfaces = spec?.domain?.devices?.interfaces ?? []
+        networks = (spec?.networks ?? []).map { network in
+            var network = network
+            network.isBridged = interfaces.contains { $0.name == network.name && $0.isBridged }
+            return network
+        }
         scheduledAt = status?.phaseTransitionTimestamps?.first { $0.phase == "Scheduled" }?.phaseTransitionTimestamp
             .flatMap(Timestamp.init(rfc3339:))
     }

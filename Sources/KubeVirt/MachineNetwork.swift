@@ -7,10 +7,14 @@ package struct MachineNetwork: Hashable, Sendable {
     package var name: String
     /// The pod network, or the Multus network that stands in for it (`multus.default`).
     package var isPrimary: Bool
+    /// The guest has the NIC's address, and not the pod: the VM's interface of this name (`spec.domain.devices.interfaces`)
+    /// has the binding `bridge`, or the plugin `managedtap`.
+    package var isBridged: Bool
 
-    package init(name: String, isPrimary: Bool = false) {
+    package init(name: String, isPrimary: Bool = false, isBridged: Bool = false) {
         self.name = name
         self.isPrimary = isPrimary
+        self.isBridged = isBridged
     }
 
     /// The NIC's name in the pod: "pod" and the first 11 hexadecimal digits of the name's SHA-256, but for the primary
@@ -41,5 +45,6 @@ extension MachineNetwork: Decodable {
         let isPodNetwork = try values.decodeIfPresent(Empty.self, forKey: .pod) != nil
         let multus = try values.decodeIfPresent(Multus.self, forKey: .multus)
         isPrimary = isPodNetwork || multus?.default == true
+        isBridged = false
     }
 }

@@ -124,7 +124,11 @@ package struct AttachmentHandler: Sendable {
             log.info(identity.migration == nil ? "attached" : "migration target attached", metadata: facts)
             cluster?.attached(identity, invocation.interface, described.binding)
             let result = CNIResult(described, hasDefaultRoute: nic.hasDefaultRoute)
-            return AddAnswer(result: result, mac: described.binding.mac).json(version: network.version)
+            let comesLater =
+                identity.migration?.standing == .fromElsewhere
+                || described.binding.target?.id.matches(attachment.id) == true
+            return AddAnswer(result: result, mac: described.binding.mac, isSilent: nic.isBridged && comesLater)
+                .json(version: network.version)
         } catch {
             let refusal = Self.cniError(error)
             log.warning(

@@ -29,18 +29,80 @@ extension SystemHost {
             details: "the ADD before was not followed by a DEL; nothing was changed")
     }
 
-    /// Looks from inside the namespace, and comes back.
     private static func exists(
         _ interface: String, in namespace: CInt, at path: String
     ) throws(CNIError) -> Bool {
+        try visit(namespace, at: path) { unsafe if_nametoindex(interface) != 0 }
+    }
+
+    func silence(_ interface: String, in netns: String) throws(CNIError) {
+        let namespace = FileDescriptor(unsafe open_existing(netns, O_RDONLY | O_CLOEXEC))
+        let failure: String? = try Self.visit(namespace.number, at: netns) {
+            let socket = FileDescriptor(netfilter_socket())
+            guard socket.number >= 0 else { return systemError() }
+            let table = "holdfast-\(interface)"
+            // NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT; NF_ARP_IN, NF_ARP_OUT.
+            let batches = [
+                NetfilterBatch(.inet, table: table, droppingAt: [.incoming(1), .outgoing(3)], of: interface),
+                NetfilterBatch(.arp, table: table, droppingAt: [.incoming(0), .outgoing(1)], of: interface),
+            ]
+            for batch in batches {
+                guard socket.writeAll(batch.bytes), Self.isDone(socket) else { return systemError() }
+            }
+            // What a plugin sends by a packet socket passes no hook but that of the device (NF_NETDEV_EGRESS), which Linux has
+            // since 5.16, and where the device is there already.
+            if unsafe if_nametoindex(interface) != 0 {
+                let egress = NetfilterBatch(
+                    .netdev, table: table, droppingAt: [.outgoing(1, of: interface)], of: interface)
+                _ = socket.writeAll(egress.bytes) && Self.isDone(socket)
+            }
+            return nil
+        }
+        guard let failure else { return }
+        _ = FileDescriptor(STDERR_FILENO).writeAll(
+            Array(
+                "holdfast-cni: \(interface) cannot be kept silent until the guest comes, nf_tables: \(failure)\n".utf8))
+    }
+
+    /// Whether all that was asked for was done; errno says what was not.
+    private static func isDone(_ socket: borrowing FileDescriptor) -> Bool {
+        var code: CInt = 0
+        while true {
+            // The kernel answers at once, a message for each: `struct nlmsghdr` and NLMSG_ERROR's code, 0 for success.
+            guard let answer = socket.read() else { return errorNumber == EAGAIN && code == 0 }
+            var rest = answer[...]
+            while rest.count >= 20 {
+                let length = Int(UInt32(native: rest))
+                code = CInt(truncatingIfNeeded: UInt32(native: rest.dropFirst(16)))
+                if code != 0 {
+                    errorNumber = -code
+                    return false
+                }
+                guard length >= 20 else { break }
+                rest = rest.dropFirst(length)
+            }
+        }
+    }
+
+    /// What `body` finds inside the namespace.
+    private static func visit<Result>(
+        _ namespace: CInt, at path: String, _ body: () -> Result
+    ) throws(CNIError) -> Result {
         let home = FileDescriptor(unsafe open_existing("/proc/self/ns/net", O_RDONLY | O_CLOEXEC))
         guard home.number >= 0, setns(namespace, CLONE_NEWNET) == 0 else {
             throw CNIError(.invalidEnvironment, "CNI_NETNS \"\(path)\" cannot be entered: \(systemError())")
         }
-        let exists = unsafe if_nametoindex(interface) != 0
+        let result = body()
         guard setns(home.number, CLONE_NEWNET) == 0 else {
             throw CNIError(.ioFailure, "this process cannot leave \(path): \(systemError())")
         }
-        return exists
+        return result
+    }
+}
+
+extension UInt32 {
+    /// The first four bytes, as the kernel writes a number.
+    fileprivate init(native bytes: ArraySlice<UInt8>) {
+        self = unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(as: UInt32.self) }
     }
 }

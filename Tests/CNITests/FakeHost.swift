@@ -42,6 +42,8 @@ final class FakeHost: PluginHost {
         if let refusal { throw refusal }
     }
 
+    func silence(_ interface: String, in netns: String) throws(CNIError) { events.append("silence \(interface)") }
+
     func find(plugin name: String, in directories: [String]) -> String? { plugins[name] }
 
     func run(_ executable: String, environment: [String: String], input: JSON) throws(CNIError) -> ProcessOutcome {

@@ -101,6 +101,22 @@ struct PluginTests {
                 ])
     }
 
+    @Test func `where the guest comes later the interface is silenced before anybody makes it`() {
+        fixture.succeed()
+        let text = String(decoding: host.answer.body, as: UTF8.self)
+        host.answer.body = Array(text.replacing("{\"mac\"", with: "{\"silent\":true,\"mac\"").utf8)
+        _ = run("ADD", main)
+        #expect(host.events == ["claim eth0", "post /cni/add", "silence eth0", "run /opt/cni/bin/bridge ADD"])
+        _ = run("ADD", ipam)
+        #expect(host.events.suffix(2) == ["post /cni/add", "silence eth0"])
+    }
+
+    @Test func `an error is no result, whatever its exit status says`() {
+        fixture.succeed()
+        host.outcomes["ADD"] = ProcessOutcome(status: 0, output: Array(#"{"code":7,"msg":"no"}"#.utf8))
+        #expect(run("ADD", main).output?["code"] == 109)
+    }
+
     @Test func `a second ADD for an interface that is there changes nothing, not even what the first made`() {
         host.refusal = CNIError(.interfaceExists, "there")
         #expect(run("ADD", main).output?["code"] == 110)

@@ -67,6 +67,18 @@ struct ManifestTests {
         #expect(try interfaces(#"[{"interface":"eth0","ips":["nonsense"]}]"#) == ["eth0": []])
     }
 
+    @Test func `a VM's network is bridged where its interface of that name says so`() throws {
+        let text = """
+            {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","metadata":{"name":"a","uid":"x"},"spec":{
+            "networks":[{"name":"a","pod":{}},{"name":"b","multus":{"networkName":"n"}},{"name":"c"},{"name":"d"},
+            {"name":"e"},{"name":"f"}],
+            "domain":{"devices":{"interfaces":[{"name":"b","bridge":{}},{"name":"a","masquerade":{}},
+            {"name":"c","binding":{"name":"managedTap"}},{"name":"d","binding":{"name":"passt"}},{"name":"e","sriov":{}}]}}}}
+            """
+        guard case .instance(let instance) = try object(text) else { throw CocoaError(.coderInvalidValue) }
+        #expect(instance.networks.filter(\.isBridged).map(\.name) == ["b", "c"])
+    }
+
     @Test(arguments: [
         "", "{", "a: [", "kind: Pod", "apiVersion: v1\nkind: Pod", "apiVersion: v1\nkind: Pod\nmetadata: {name: web}",
         "apiVersion: v1\nkind: Pod\nmetadata: {name: [], uid: x}", "- 1", "null", "\u{1}",

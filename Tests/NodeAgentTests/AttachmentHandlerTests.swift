@@ -271,6 +271,22 @@ struct AttachmentHandlerTests {
         #expect(ipam.bindings.first?.active?.containerID == "c2")
     }
 
+    @Test(arguments: [true, false])
+    func `only a target whose guest has the address is told to be silent, and only until it comes`(isBridged: Bool)
+        async throws
+    {
+        try await startMigration()
+        await confirmMigration()
+        var objects = await source.read().objects
+        objects.instances[0].networks = [MachineNetwork(name: "default", isPrimary: true, isBridged: isBridged)]
+        source.state(objects)
+        #expect(try await handler.add(request())["silent"] == .bool(isBridged))
+        let owner = try #require(ipam.bindings.first?.owner)
+        try ipam.apply(
+            .transfer(TransferRequest(owner: owner, migrationUID: "vmim-1", phase: .commit(targetOwner: nil))))
+        #expect(try await handler.add(request(container: "c2"))["silent"] == false)
+    }
+
     @Test(arguments: ["Succeeded", "Failed"])
     func `a migration that has ended is not opened again by its target pod`(phase: String) async throws {
         try await startMigration()

@@ -486,3 +486,163 @@ def test_socket_state_and_logs_are_roots_alone(node):
         code = f"import os, socket; os.setuid(65534); socket.socket(socket.AF_UNIX).connect({str(node.agent.socket)!r})"
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert other.returncode != 0 and "Permission denied" in other.stderr
+
+
+# A live migration's target has the VM's address while the guest still runs elsewhere.
+
+ECHO = """
+import socket
+listener = socket.create_server(("0.0.0.0", 9000))
+print("listening", flush=True)
+while True:
+    connection, _ = listener.accept()
+    while data := connection.recv(100):
+        connection.sendall(data)
+"""
+# Echoes over one connection for longer than the kernel takes to say what it says of a new interface (RFC 4861's and 3810's
+# first repetitions).
+SESSION = """
+import socket, sys, time
+session = socket.create_connection((sys.argv[1], 9000), timeout=10)
+print("connected", flush=True)
+sys.stdin.readline()
+for number in range(50):
+    session.sendall(b"x")
+    assert session.recv(1) == b"x", "the session has ended"
+    time.sleep(0.1)
+print("held", flush=True)
+"""
+
+
+class Migration:
+    """A VM with a `bridge` interface on node-a, and a migration of it to node-b; both nodes are on one bridge."""
+
+    def __init__(self, node, way, method="bridge"):
+        self.node, self.method = node, method
+        folder = node.folder / "b"
+        folder.mkdir()
+        self.agent = Agent(folder, f"unix:{node.folder}/server.sock", node="node-b").start()
+        self.processes = []
+        delegate = node.main_plugin("bridge")
+        self.bridge = delegate["bridge"]
+        self.source = Runtime(node.network(way, delegate=delegate))
+        self.target = Runtime(node.network(way, delegate=delegate))
+        [plugin] = self.target.network["plugins"]
+        (plugin if way == "main" else plugin["ipam"])["socket"] = str(self.agent.socket)
+        owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "m", "uid": "vm-m", "controller": True}
+        self.put("vmi", {
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+            "metadata": {"namespace": "default", "name": "m", "uid": "vmi-m", "ownerReferences": [owner]},
+            "spec": {"networks": [{"name": "default", "pod": {}}],
+                     "domain": {"devices": {"interfaces": [{"name": "default", method: {}}]}}},
+            "status": {"nodeName": "node-a"}})
+        self.put_pod("source", "node-a")
+        self.put("migration", {
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
+            "metadata": {"namespace": "default", "name": "to-b", "uid": "to-b"},
+            "spec": {"vmiName": "m"}, "status": {"phase": "Scheduling"}})
+        self.put_pod("target", "node-b", labels={"kubevirt.io/migrationJobUID": "to-b"})
+
+    def put(self, name, content):
+        for folder in (self.node.agent.manifests, self.agent.manifests):
+            path = folder / f"{name}.json"
+            path.with_suffix(".new").write_text(json.dumps(content))
+            path.with_suffix(".new").rename(path)
+
+    def put_pod(self, name, node, **metadata):
+        owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "m", "uid": "vmi-m",
+                 "controller": True}
+        self.put(name, {
+            "apiVersion": "v1", "kind": "Pod", "spec": {"nodeName": node},
+            "metadata": {"namespace": "default", "name": name, "uid": f"uid-{name}", "ownerReferences": [owner]} | metadata})
+
+    def start(self, namespace, program, *arguments):
+        self.processes.append(subprocess.Popen(
+            ["ip", "netns", "exec", namespace.name, sys.executable, "-c", program, *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return self.processes[-1]
+
+    def neighbour(self):
+        """Somebody else on the same bridge."""
+        namespace, port = self.node.namespace(), f"hf{uuid.uuid4().hex[:9]}"
+        ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace.name)
+        ip("link", "set", port, "master", self.bridge, "up")
+        ip("-n", namespace.name, "addr", "add", "10.16.0.250/24", "dev", "eth0")
+        ip("-n", namespace.name, "link", "set", "eth0", "up")
+        return namespace
+
+    def close(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+        self.agent.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def migration(node, request):
+    migration = Migration(node, *request.param)
+    yield migration
+    migration.close()
+
+
+def frames_sent(namespace):
+    shown = ip("-n", namespace.name, "-j", "-s", "link", "show", "eth0").stdout
+    return json.loads(shown)[0]["stats64"]["tx"]["packets"]
+
+
+@pytest.mark.parametrize("migration", [["main"], ["ipam"]], indirect=True, ids=["main", "ipam"])
+def test_a_migration_target_is_silent_until_the_guest_comes(migration):
+    source, target = migration.node.attachment("source"), migration.node.attachment("target")
+    address = migration.source.add(source)["ips"][0]["address"].split("/")[0]
+    peer = migration.neighbour()
+    assert migration.start(source.namespace, ECHO).stdout.readline() == "listening\n"
+    session = migration.start(peer, SESSION, address)
+    assert session.stdout.readline() == "connected\n"
+    assert migration.target.add(target)["ips"][0]["address"].split("/")[0] == address
+    session.stdin.write("\n")
+    session.stdin.flush()
+    assert session.stdout.readline() == "held\n"
+    assert frames_sent(target.namespace) == 0
+    # The guest comes, and virt-handler takes the interface over.
+    ip("-n", source.namespace.name, "link", "set", "eth0", "down")
+    for change in (["down"], ["name", "eth0-nic"], ["up"]):
+        ip("-n", target.namespace.name, "link", "set", "eth0" if change != ["up"] else "eth0-nic", *change)
+    assert migration.start(target.namespace, ECHO).stdout.readline() == "listening\n"
+    # Which has the MAC of the guest, and not of a pod as here in the IPAM way.
+    ip("-n", peer.name, "neigh", "flush", "all")
+    assert migration.start(peer, SESSION, address).stdout.readline() == "connected\n"
+
+
+@pytest.mark.parametrize("migration", [["main", "masquerade"]], indirect=True, ids=["masquerade"])
+def test_a_target_whose_address_stays_the_pods_own_is_not_silent(migration):
+    source, target = migration.node.attachment("source"), migration.node.attachment("target")
+    migration.source.add(source)
+    migration.target.add(target)
+    wait_until("the target speaks", lambda: frames_sent(target.namespace) > 0)
+
+
+def test_a_delegate_that_fails_is_not_hidden_by_how_the_runtime_treats_signals(node, tmp_path):
+    """A parent that ignores SIGCHLD has its children do so, whose children's ends are then forgotten."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    script = folder / "bridge"
+    script.write_text(f"""#!/bin/sh
+grep SigIgn /proc/self/status > {tmp_path}/ignored
+echo '{{"cniVersion": "1.0.0", "code": 7, "msg": "no"}}'
+exit 1
+""")
+    script.chmod(0o755)
+    network = node.runtime("main", path=[str(folder), runtime.OURS])
+    node.pod()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        process = start_add(network, node.attachment())
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    with pytest.raises(PluginError) as refusal:
+        network.finish(process)
+    assert refusal.value.code == 7
+    # Neither SIGCHLD nor SIGPIPE.
+    assert int((tmp_path / "ignored").read_text().split()[1], 16) & (1 << signal.SIGPIPE - 1) == 0

@@ -99,11 +99,9 @@ class Story:
         self.kubelet.start(pod)
         self.cluster.pod_runs(pod, self.kubelet.address(pod))
 
-    def _point_wire(self, machine, pod):
+    def _start_guest(self, machine, pod):
         if self.wire:
-            _, mac = self.wire.interface(pod.name) or (None, None)
-            if mac:
-                self.wire.point(mac, pod.node, self.kubelet.host_port(pod))
+            self.wire.start_guest(pod.name)
 
     def _shut_down(self, machine):
         """The VMI and its pods are deleted; the VM object stays."""
@@ -121,7 +119,7 @@ class Story:
     def _create(self, example, node, **changes):
         machine = Machine(self.cluster.create_vm(REPOSITORY / "examples" / example, **changes))
         self._launch(machine, node)
-        self._point_wire(machine, machine.pod)
+        self._start_guest(machine, machine.pod)
         self.machines[machine.name] = machine
         return machine
 
@@ -154,7 +152,7 @@ class Story:
         old = machine.pod
         self._shut_down(machine)
         self._launch(machine, "node-b")
-        self._point_wire(machine, machine.pod)
+        self._start_guest(machine, machine.pod)
         self.show()
         say(f"{old.name} is gone, and {machine.pod.name} on another node is a new pod with a new UID. A pod's address "
             "would have gone with it; the guest comes back with the one that its clients, firewall rules and DNS know.")
@@ -168,12 +166,12 @@ class Story:
         target = self._target(machine, migration, "node-a")
         self.show()
         say("Both pods are up with the same address, because a migration with that UID is on record for this VM: "
-            "the source still runs the guest, the target waits for its memory. The ledger says MIGRATING. The network "
-            "(played by the demo, too) goes on sending testvm's traffic to the source.")
-        # The guest runs on the target now: the network switches, and KubeVirt says so.
+            "the source still runs the guest, the target waits for its memory and says nothing on the wire. The ledger says "
+            "MIGRATING.")
+        # The guest runs on the target now: its first frame moves its MAC there, and KubeVirt says so.
         if self.wire:
-            self.wire.set_down(source.name)
-            self._point_wire(machine, target)
+            self.wire.stop_guest(source.name)
+        self._start_guest(machine, target)
         self.cluster.target_ready(machine.instance, target)
         self._wait_for(
             machine, "the ledger has the target as testvm's pod",
@@ -231,7 +229,7 @@ class Story:
         say("No pod exists, so nothing answers; the ledger says RESERVED. The address waits for its VM however long "
             "that is off, and nobody else gets it.")
         self._launch(machine, "node-b")
-        self._point_wire(machine, machine.pod)
+        self._start_guest(machine, machine.pod)
         self.show()
         say("Started again, with what it had before.")
 

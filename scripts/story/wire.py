@@ -13,6 +13,8 @@ import sys
 
 BRIDGE = "br-vm"
 ROUTER = "10.16.0.1"
+# The pod's end of its cable once virt-handler has taken it over for the guest.
+NIC = "eth0-nic"
 NAMESPACES = "/run/netns"
 
 _PROBE = f"""set -e
@@ -84,15 +86,22 @@ class Wire:
         ip("netns", "delete", name)
 
     def interface(self, namespace):
-        """(IPv4 address, MAC) of a pod's eth0, as the kernel has them; None where it is missing or down."""
+        """(IPv4 address, MAC) of a pod's interface, as the kernel has them; None where it is missing or down."""
         for link in json.loads(ip("-j", "-n", namespace, "address", "show") or "[]"):
-            if link.get("ifname") == "eth0" and "UP" in link["flags"]:
+            if link.get("ifname") in ("eth0", NIC) and "UP" in link["flags"]:
                 addresses = [info["local"] for info in link["addr_info"] if info["family"] == "inet"]
                 return (addresses[0] if addresses else None, link["address"])
         return None
 
-    def set_down(self, namespace):
+    def start_guest(self, namespace):
+        """virt-handler takes the interface over, and the guest speaks (KubeVirt pkg/network/setup/netpod). Nobody else is in
+        this pod, so that the interface itself stands for the guest's."""
         ip("-n", namespace, "link", "set", "eth0", "down")
+        ip("-n", namespace, "link", "set", "eth0", "name", NIC)
+        ip("-n", namespace, "link", "set", NIC, "up")
+
+    def stop_guest(self, namespace):
+        ip("-n", namespace, "link", "set", NIC, "down")
 
     def point(self, mac, node, port):
         """Makes `port` on `node` the place of `mac` in the whole network, whoever else sends with that MAC.

@@ -36,7 +36,7 @@ class GuestStory(Story):
         self.guests[pod.uid].incoming = incoming
         machine.mac = mac
 
-    def _point_wire(self, machine, pod):
+    def _start_guest(self, machine, pod):
         self.wire.point(machine.mac, pod.node, self.kubelet.host_port(pod))
 
     def _shut_down(self, machine):
@@ -113,7 +113,7 @@ class GuestStory(Story):
         self._shut_down(machine)
         self.check(not self.wire.ping(machine.identity[0])[0], f"{machine.identity[0]} answers, and no guest has it")
         self._launch(machine, "node-b")
-        self._point_wire(machine, machine.pod)
+        self._start_guest(machine, machine.pod)
         self._booted(machine)
         self.show()
         say("A new pod, another agent, a guest that has forgotten everything: the same address.")
@@ -130,7 +130,7 @@ class GuestStory(Story):
         self.guests[source.uid].migrate(self.guests[target.uid].incoming)
         wait_until("the guest runs on node-a", lambda: self._migrated(source, target), 120)
         # The network switches when the target's domain runs, and KubeVirt says so.
-        self._point_wire(machine, target)
+        self._start_guest(machine, target)
         self.cluster.target_ready(machine.instance, target)
         self._wait_for(
             machine, "the ledger has the target as testvm's pod",

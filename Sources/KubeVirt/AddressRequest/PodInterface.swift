@@ -14,6 +14,8 @@ package struct PodInterface: Hashable, Sendable {
     package var definition: Definition?
     /// The name in the VM's `spec.networks`; nil for another pod's NIC.
     package var machineNetwork: String?
+    /// The VM's guest has its address, and the pod is to have none.
+    package var isBridged: Bool
 
     /// The one NIC whose gateway is the pod's way to everywhere else: the VM's first network's, another pod's primary one.
     /// A second default route would take the first one's place, as the plugins' last route goes before the others.
@@ -29,7 +31,9 @@ package struct PodInterface: Hashable, Sendable {
         self.network = network
         let selections = NetworkSelection.list(pod.annotations[NetworkSelection.networksAnnotation] ?? "") ?? []
         definition = Self.definition(of: name, network: network, pod: pod, selections)
-        machineNetwork = machineNetworks.first { $0.interface == name }?.name
+        let its = machineNetworks.first { $0.interface == name }
+        machineNetwork = its?.name
+        isBridged = its?.isBridged == true
         let first = machineNetworks.first(where: \.isPrimary) ?? machineNetworks.first
         hasDefaultRoute = name == first?.interface ?? MachineNetwork.primaryInterface
         isKnown =
