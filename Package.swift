@@ -155,7 +155,7 @@ let package = Package(
         .target(
             name: "Program",
             dependencies: [
-                "RPC", "KubernetesAPI", "Addresses", "Telemetry",
+                "RPC", "KubernetesAPI", "Addresses", "Telemetry", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -54,6 +55,10 @@ static inline const char *environment_variable(int index) {
     extern char **environ;
     return environ[index];
 }
+
+/// flockfile(3) of stderr, which is a variable that Swift does not let be read.
+static inline void lock_standard_error(void) { flockfile(stderr); }
+static inline void unlock_standard_error(void) { funlockfile(stderr); }
 
 /// setns(2): moves the calling thread into a namespace.
 extern int setns(int descriptor, int kind);

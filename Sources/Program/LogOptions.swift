@@ -1,4 +1,5 @@
 public import ArgumentParser
+import CLinux
 import Foundation
 public import Logging
 import Telemetry
@@ -32,7 +33,10 @@ package struct LogOptions: ParsableArguments {
 
 package enum StandardError {
     /// What cannot be written is lost: a full disk, or a reader that has gone, ends no program. (`write(_: Data)` traps.)
+    /// No line of another thread's gets into it: swift-log's text handler holds the same lock.
     @Sendable package static func write(_ bytes: [UInt8]) {
+        lock_standard_error()
+        defer { unlock_standard_error() }
         try? FileHandle.standardError.write(contentsOf: bytes)
     }
 }
@@ -62,7 +66,7 @@ struct JSONLogHandler: LogHandler {
     func log(event: LogEvent) {
         let provided = metadataProvider?.get() ?? [:]
         var record = metadata.merging(provided) { $1 }.merging(event.metadata ?? [:]) { $1 }.mapValues { "\($0)" }
-        record["time"] = Date().formatted(.iso8601.time(includingFractionalSeconds: true))
+        record["time"] = Date().formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
         record["level"] = event.level.rawValue
         record["message"] = "\(event.message)"
         let encoder = JSONEncoder()

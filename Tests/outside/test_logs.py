@@ -1,9 +1,15 @@
 """What the log tells of one request: the facts have the same keys everywhere, and one trace ties its lines together."""
 
+import fcntl
 import json
+import os
 import re
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+from client import Client, vm
+from conftest import POOL
 from processes import Agent, Server, binaries, environment, wait_until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -52,6 +58,38 @@ def test_one_request_is_followed_by_owner_and_trace(tmp_path):
         [allocated, *_] = wait_until("the audit line is written", lambda: lines(server.log, "allocated"))
         assert allocated["trace_id"] == TRACE
         assert {key: told[key] for key in ("owner", "addresses", "pod", "node", "container")}.items() <= served[0].items()
+        for log in (server.log, agent.log):
+            for line in map(json.loads, log.read_text().splitlines()):
+                assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", line["time"]), line
     finally:
         agent.stop()
         server.stop()
+
+
+def test_no_line_gets_into_another(tmp_path):
+    """The log of requests and the audit log are written by several threads, and by more than a pipe takes at once."""
+    server = Server(tmp_path, "--log-format", "json", "--log-level", "debug")
+    server.log = tmp_path / "log"
+    os.mkfifo(server.log)
+    text = bytearray()
+
+    def read():
+        with open(server.log, "rb", buffering=0) as log:
+            fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, 4096)
+            while piece := log.read(512):
+                text.extend(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    server.start()
+    client = Client(server.target)
+    try:
+        client.call("Pools.CreatePool", {"pool": {**POOL, "prefixes": [{"prefix": "10.16.0.0/16"}]}})
+        with ThreadPoolExecutor(64) as threads:
+            list(threads.map(lambda number: client.allocate(vm(f"vm-{number}")), range(1000)))
+    finally:
+        client.close()
+        assert server.stop() == 0
+        reader.join()
+    messages = [json.loads(line)["message"] for line in text.splitlines()]
+    assert messages.count("allocate") == messages.count("allocated") == 1000
