@@ -16,8 +16,8 @@ package final class AuditLog: Sendable {
         var changes: ArraySlice<Change>
     }
 
-    /// Batches that wait at most: what a log that stands still for long would take of the memory.
-    static let mostWaiting = 4096
+    /// Deeds that wait at most: what a log that stands still for long would take of the memory.
+    static let mostWaiting = 32_768
     /// For what waits at the end: who reads the log may have gone.
     private static let patience = DispatchTimeInterval.seconds(5)
 
@@ -36,14 +36,14 @@ package final class AuditLog: Sendable {
     }
 
     func tell(_ deeds: [Deed], at time: Timestamp) {
-        guard waiting.wrappingAdd(1, ordering: .relaxed).newValue <= Self.mostWaiting else {
-            waiting.wrappingSubtract(1, ordering: .relaxed)
+        guard waiting.wrappingAdd(deeds.count, ordering: .relaxed).newValue <= Self.mostWaiting else {
+            waiting.wrappingSubtract(deeds.count, ordering: .relaxed)
             lost.wrappingAdd(deeds.count, ordering: .relaxed)
             return
         }
         queue.async { [self] in
             put(deeds, at: time.description)
-            waiting.wrappingSubtract(1, ordering: .relaxed)
+            waiting.wrappingSubtract(deeds.count, ordering: .relaxed)
         }
     }
 
