@@ -218,8 +218,8 @@ let package = Package(
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"], swiftSettings: testSettings),
         .testTarget(name: "AddressesTests", dependencies: ["Addresses"], swiftSettings: testSettings),
         .testTarget(
-            name: "RPCTests", dependencies: ["RPC", "Telemetry", "CMessages", "CProtobufC"], swiftSettings: testSettings
-        ),
+            name: "RPCTests", dependencies: ["RPC", "Telemetry", "Syscalls", "CMessages", "CProtobufC"],
+            swiftSettings: testSettings),
         .testTarget(name: "CNITests", dependencies: ["CNI"], swiftSettings: testSettings),
         .testTarget(name: "DHCPTests", dependencies: ["DHCP", "Addresses"], swiftSettings: testSettings),
         // An API server of the tests' own, fed with recorded traffic.

@@ -65,6 +65,8 @@ package struct BackupReader: Sendable {
         switch kind {
         case .head:
             let head = try value(record, BackupFile.Head.self)
+            // A store has them as signed numbers, and a restore's is the one after it.
+            guard head.revision < UInt64(Int64.max) else { throw .damagedBackup("its revision is out of range") }
             self.head = head
             snapshot.revision = head.revision
         case .pool:

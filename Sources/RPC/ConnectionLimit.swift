@@ -15,7 +15,8 @@ enum ConnectionLimit {
         _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         let most = Int(clamping: limit.rlim_cur)
         // The others have the last ones: a listener that takes them all would leave none for the store.
-        cinterpose_set_first_refused(CInt(clamping: min(count + others, most - min(others, most / 2))))
+        let wanted = min(count, .max - others) + others
+        cinterpose_set_first_refused(CInt(clamping: min(wanted, most - min(others, most / 2))))
     }
 
     /// Connections that were refused since the process began.

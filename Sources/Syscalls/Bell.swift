@@ -20,7 +20,8 @@
         /// Whether somebody has rung, now or before. Without a descriptor nobody can, and it only sleeps.
         package func wait(_ longest: Duration) -> Bool {
             var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-            guard unsafe poll(&request, 1, CInt(longest / .milliseconds(1))) > 0 else { return false }
+            let milliseconds = min(max(0, longest / .milliseconds(1)), Double(CInt.max))
+            guard unsafe poll(&request, 1, CInt(milliseconds)) > 0 else { return false }
             var rung = eventfd_t()
             return unsafe eventfd_read(descriptor, &rung) == 0
         }

@@ -55,6 +55,14 @@ import Testing
         #expect(try read(pieces.flatMap(\.self)).finish().bindings == bindings)
     }
 
+    @Test(arguments: [UInt64(Int64.max), .max])
+    func `of a revision that no store has is none`(revision: UInt64) throws {
+        let file = file(of: Snapshot(revision: revision))
+        let error = #expect(throws: StoreError.self) { try read(file) }
+        #expect(error?.code == .damaged)
+        #expect(try read(self.file(of: Snapshot(revision: UInt64(Int64.max) - 1))).finish().revision > 0)
+    }
+
     @Test func `that is cut short anywhere is none`() throws {
         let file = file(of: example(seed: 3, batches: 4).snapshot)
         for length in 0..<file.count {

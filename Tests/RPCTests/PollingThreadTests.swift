@@ -1,4 +1,5 @@
 import RPC
+import Syscalls
 import Testing
 
 /// What the threads of a server leave to each other, and put off.
@@ -14,6 +15,13 @@ import Testing
             // Or two would take them.
             #expect(probe.count("turn lost") == 1)
         }
+    }
+
+    @Test func `a bell may be waited for longer than the kernel counts, and no time at all`() {
+        let bell = Bell()
+        bell.ring()
+        #expect(bell.wait(.seconds(Int64.max)))
+        #expect(!bell.wait(.seconds(-1)))
     }
 
     @Test func `and again by the other, and the other way round`() async throws {
