@@ -37,7 +37,7 @@ import Syscalls
     private let closed = Latch()
 
     /// `target` is `host:port`, `[v6]:port`, `unix:/path`, or `ipv4:a:p,b:p` for several. Connects with the first call;
-    /// a server that cannot be reached fails calls with UNAVAILABLE. Unless it `pingsWhenIdle`, that may be noticed only when a
+    /// a server that cannot be reached fails calls with UNAVAILABLE. Throws also where no thread can be had. Unless it `pingsWhenIdle`, that may be noticed only when a
     /// call needs it: not every server lets clients ping while they call nothing.
     package init(
         target: String, credentials: ChannelCredentials = .insecure, maxMessageBytes: Int = usualMessageBytes,
@@ -79,7 +79,15 @@ import Syscalls
             while queue.poll() != .end {}
             ended.open()
         }
-        do throws(SystemError) { try SystemThread.detach(poll) } catch { preconditionFailure("\(error)") }
+        do throws(SystemError) {
+            try SystemThread.detach(poll)
+        } catch {
+            unsafe grpc_channel_destroy(channel)
+            queue.shutdown()
+            while queue.poll() != .end {}
+            queue.destroy()
+            throw .state("no channel to \(target): \(error)")
+        }
     }
 
     /// One request, one answer. Throws the status that the server answered with, UNAVAILABLE where it cannot be reached,
