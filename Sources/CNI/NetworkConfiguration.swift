@@ -15,6 +15,9 @@ package struct NetworkConfiguration: Hashable, Sendable {
     package var pool: String?
     /// The agent's socket.
     package var socket: String
+    /// Whether a delegate asks for what its pod was given just before, by the ADD that runs the delegate. `"attached": true`
+    /// in `ipam` says so, which is this plugin's own word: no user writes it.
+    package var isDelegates = false
     /// The main plugin that this one runs; nil where this one is the IPAM plugin.
     package var delegate: JSONObject?
     /// The version in which the delegate is spoken to: its own, where it names one.
@@ -53,6 +56,7 @@ package struct NetworkConfiguration: Hashable, Sendable {
         if let ipam = json["ipam"], ipam["type"]?.string == Self.pluginType, let own = ipam.object {
             pool = try Self.string("pool", in: own, at: "ipam.")
             socket = try Self.socket(in: own, at: "ipam.")
+            isDelegates = own["attached"] == true
         } else if json["type"]?.string == Self.pluginType {
             pool = try Self.string("pool", in: json)
             socket = try Self.socket(in: json)
@@ -117,7 +121,7 @@ extension NetworkConfiguration {
         guard var delegate else { return nil }
         delegate["name"] = .string(name)
         delegate["cniVersion"] = .string(delegateVersion.rawValue)
-        var ipam: JSONObject = ["type": .string(Self.pluginType)]
+        var ipam: JSONObject = ["type": .string(Self.pluginType), "attached": true]
         if let pool { ipam["pool"] = .string(pool) }
         ipam["socket"] = .string(socket)
         ipam["dhcp"] = json["dhcp"]

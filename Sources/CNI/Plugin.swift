@@ -32,7 +32,12 @@ package struct Plugin<Host: PluginHost> {
         if network.delegate != nil { try invocation.requirePath() }
         switch invocation.verb {
         case .add: return try add(invocation, network)
-        case .del: try delete(invocation, network)
+        case .del:
+            // An ADD that still runs ends first. No DEL fails for want of a namespace, or of the lock.
+            if network.delegate != nil, !invocation.netns.isEmpty {
+                try? host.claim(invocation.interface, in: invocation.netns, mustBeNew: false)
+            }
+            try delete(invocation, network)
         case .check: try check(invocation, network)
         case .gc: try collect(invocation, network)
         case .status: try status(invocation, network)

@@ -55,7 +55,10 @@ extension AttachmentHandler {
     /// network, on which the kubelet starts no pod at all. So it is silent also where only some pods can be served: those
     /// whose addresses this node knows, while the server is away, and those that have some, where the pool is full.
     package func status(_ request: AgentRequest) async throws(CNIError) {
-        let pool = try NetworkPool(NetworkConfiguration(request.configuration))
+        let network = try NetworkConfiguration(request.configuration)
+        // The plugin that runs the delegate has asked, and knows more of the pool.
+        if network.isDelegates { return }
+        let pool = try NetworkPool(network)
         do throws(IPAMError) {
             guard try await !hasPool(pool) else { return }
         } catch {

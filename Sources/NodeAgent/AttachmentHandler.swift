@@ -48,14 +48,19 @@ package struct AttachmentHandler: Sendable {
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
         let key = RunningAdds.Key(invocation, network)
+        if network.isDelegates {
+            return try await answerOnceMore(key, by: deadline).json(version: network.version)
+        }
         let number = try await begin(key, by: deadline)
-        let outcome: Result<JSON, CNIError>
+        let outcome: Result<RunningAdds.Answer, CNIError>
         do throws(CNIError) {
             outcome = .success(try await attach(invocation, network, by: deadline))
         } catch {
             outcome = .failure(error)
         }
-        if running.finish(key, number) { return try outcome.get() }
+        if running.finish(key, number, answer: network.delegate == nil ? nil : try? outcome.get()) {
+            return try outcome.get().answer.json(version: network.version)
+        }
         // Whatever came of it: a call that took too long may still have been served.
         defer { running.remove(key, number) }
         try await detach(invocation, network)
@@ -80,9 +85,36 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
+    /// For a delegate: what the ADD that runs it was answered, while its sandbox carries the binding. Changes nothing: it
+    /// may come after the sandbox's end, when another of the pod's has the addresses.
+    private func answerOnceMore(
+        _ key: RunningAdds.Key, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) -> AddAnswer {
+        let gone = CNIError(
+            .tryAgainLater, "the sandbox \(key.containerID) is not attached any more",
+            details: "before the delegate of its ADD asked for its addresses came a DEL or another ADD of the pod, or "
+                + "the agent was started anew; the runtime makes another sandbox by itself")
+        guard let known = running.answer(key) else { throw gone }
+        // Of what was given from a copy the server knows nothing yet.
+        if let outage, outage.reach.isAway || outage.spool.hasAttachment(of: known.owner.key) { return known.answer }
+        let carriers: [Attachment?]
+        do throws(IPAMError) {
+            let limit = outage == nil ? deadline : min(deadline, .now + Self.shortTry)
+            let binding = try await ipam.existingBinding(of: known.owner, by: limit)
+            carriers = [binding?.active, binding?.target]
+        } catch {
+            guard outage != nil, error.isSilence else { throw CNIError(error) }
+            return known.answer
+        }
+        guard carriers.contains(where: { $0?.containerID == key.containerID }), running.answer(key) != nil else {
+            throw gone
+        }
+        return known.answer
+    }
+
     private func attach(
         _ invocation: Invocation, _ network: NetworkConfiguration, by deadline: ContinuousClock.Instant
-    ) async throws(CNIError) -> JSON {
+    ) async throws(CNIError) -> RunningAdds.Answer {
         let identity = try await identity(invocation, by: deadline)
         let metadata = identity.pod.metadata
         guard let podNode = identity.pod.nodeName else {
@@ -127,8 +159,10 @@ package struct AttachmentHandler: Sendable {
             let comesLater =
                 identity.migration?.standing == .fromElsewhere
                 || described.binding.target?.id.matches(attachment.id) == true
-            return AddAnswer(result: result, mac: described.binding.mac, isSilent: nic.isBridged && comesLater)
-                .json(version: network.version)
+            return RunningAdds.Answer(
+                answer: AddAnswer(
+                    result: result, mac: described.binding.mac, isSilent: nic.isBridged && comesLater),
+                owner: described.binding.owner)
         } catch {
             let refusal = Self.cniError(error)
             log.warning(

@@ -1,8 +1,10 @@
 import CNI
+import IPAMModel
 import Synchronization
 
 /// The ADDs that run now. A runtime that gives up on one calls DEL while the agent still works on it: that ADD must not
-/// attach the dead sandbox after the DEL.
+/// attach the dead sandbox after the DEL. One with a delegate goes on in the plugin, and the delegate asks again: it is told
+/// what was answered, and attaches nothing.
 final class RunningAdds: Sendable {
     /// A sandbox and a NIC in it.
     struct Key: Hashable, Sendable {
@@ -19,8 +21,20 @@ final class RunningAdds: Sendable {
         }
     }
 
+    /// What an ADD was answered.
+    struct Answer: Sendable {
+        var answer: AddAnswer
+        /// Whose binding it is of.
+        var owner: Owner
+    }
+
+    /// As long as the kubelet waits for a sandbox (twice its runtimeRequestTimeout).
+    private static let delegatesTime = Duration.seconds(240)
+
     fileprivate struct State {
         var running: [Key: Set<UInt64>] = [:]
+        /// What delegates may still ask for, and until when.
+        var answers: [Key: (answer: Answer, end: ContinuousClock.Instant)] = [:]
         var overtaken: Set<UInt64> = []
         var last: UInt64 = 0
     }
@@ -37,20 +51,38 @@ final class RunningAdds: Sendable {
             if isAwaited { return nil }
             state.last += 1
             state.running[key, default: []].insert(state.last)
+            // The pod's sandbox before this one is none any more.
+            state.answers = state.answers.filter { $0.key.pod != key.pod || $0.key.network != key.network }
             return state.last
         }
     }
 
     /// A DEL has come.
-    func overtake(_ key: Key) { state.withLock { $0.overtaken.formUnion($0.running[key] ?? []) } }
+    func overtake(_ key: Key) {
+        state.withLock { state in
+            state.overtaken.formUnion(state.running[key] ?? [])
+            state.answers = state.answers.filter {
+                $0.key.containerID != key.containerID || $0.key.network != key.network
+            }
+        }
+    }
 
-    /// Ends an ADD; false where a DEL has overtaken it: then it goes on until `remove`.
-    func finish(_ key: Key, _ number: UInt64) -> Bool {
+    /// Ends an ADD; false where a DEL has overtaken it: then it goes on until `remove`. `answer`: what its delegate will ask
+    /// for.
+    func finish(_ key: Key, _ number: UInt64, answer: Answer?) -> Bool {
         state.withLock { state in
             if state.overtaken.contains(number) { return false }
             state.remove(key, number)
+            let now = ContinuousClock.now
+            state.answers = state.answers.filter { $0.value.end > now }
+            if let answer { state.answers[key] = (answer, now + Self.delegatesTime) }
             return true
         }
+    }
+
+    /// What the ADD was answered of which a delegate asks; nil where a DEL or another ADD of the pod has come since.
+    func answer(_ key: Key) -> Answer? {
+        state.withLock { $0.answers[key].flatMap { $0.end > .now ? $0.answer : nil } }
     }
 
     func remove(_ key: Key, _ number: UInt64) { state.withLock { $0.remove(key, number) } }

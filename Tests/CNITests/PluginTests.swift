@@ -40,7 +40,7 @@ struct PluginTests {
         let expected = try JSON(
             parsing: #"""
                 {"type":"bridge","bridge":"br0","mtu":9000,"unknown":{"deep":[1.0,null]},"name":"vm-net",
-                 "cniVersion":"1.0.0","ipam":{"type":"holdfast-cni","pool":"vms","socket":"/run/x.sock"},
+                 "cniVersion":"1.0.0","ipam":{"type":"holdfast-cni","attached":true,"pool":"vms","socket":"/run/x.sock"},
                  "args":{"cni":{"other":1,"mac":"02:00:0a:10:00:0f"}},"runtimeConfig":{"portMappings":[]}}
                 """#)
         #expect(host.runs[0].input == expected)

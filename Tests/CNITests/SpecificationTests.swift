@@ -111,9 +111,10 @@ struct SpecificationTests {
         }
     }
 
-    @Test func `section 2, DEL: goes to the delegate first, then to the agent`() {
+    @Test func `section 2, DEL: waits for an ADD that runs, and goes to the delegate first, then to the agent`() {
         _ = fixture.run("DEL", Self.main)
-        #expect(host.events == ["run /opt/cni/bin/bridge DEL", "post /cni/del"])
+        #expect(host.events == ["claim eth0", "run /opt/cni/bin/bridge DEL", "post /cni/del"])
+        #expect(host.claims == [false])
         #expect(
             host.runs[0].environment["CNI_ARGS"] == "IgnoreUnknown=1;K8S_POD_NAME=web;K8S_POD_NAMESPACE=default")
     }
@@ -121,8 +122,10 @@ struct SpecificationTests {
     @Test func `section 2, DEL: to the fullest extent: both are told when one fails, and the first error is reported`()
     {
         fixture.refuse("DEL", code: 42)
+        // Nor does it need a namespace, or wait for ever.
+        host.refusal = CNIError(.tryAgainLater, "another call has it")
         #expect(code("DEL", Self.main) == 42)
-        #expect(host.events == ["run /opt/cni/bin/bridge DEL", "post /cni/del"])
+        #expect(host.events == ["claim eth0", "run /opt/cni/bin/bridge DEL", "post /cni/del"])
         host.failure = CNIError(.tryAgainLater, "away")
         #expect(code("DEL", Self.main) == 42)
         host.outcomes = [:]

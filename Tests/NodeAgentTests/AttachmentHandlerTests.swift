@@ -219,6 +219,9 @@ struct AttachmentHandlerTests {
             let answer = try await handler.add(request())
             #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
         }
+        let main: JSONObject = ["type": "holdfast-cni", "ipam": .null, "delegate": ["type": "bridge"]]
+        let told = try await handler.add(request(extra: main))
+        #expect(try await handler.add(request(extra: ["ipam": ["type": "holdfast-cni", "attached": true]])) == told)
         let binding = try #require(ipam.bindings.first)
         #expect(binding.active?.podUID == "pod-0" && binding.target?.podUID == "pod-1")
         #expect(binding.migrationUID == "vmim-1" && ipam.bindings.count == 1)

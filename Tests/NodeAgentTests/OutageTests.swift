@@ -229,6 +229,31 @@ final class OutageTests {
         #expect(binding?.active?.containerID == "c2" && binding?.active?.podUID == "pod-2")
     }
 
+    @Test func `a delegate is told of its node's copy too, and of what the server said before it went`() async throws {
+        func add(_ member: (String, JSON), _ container: String) async throws -> JSON {
+            var request = request("ADD", container: container)
+            request.configuration["ipam"] = nil
+            request.configuration["type"] = "holdfast-cni"
+            request.configuration[member.0] = member.1
+            return try await handler.add(request)
+        }
+        let (main, delegates): ((String, JSON), (String, JSON)) = (
+            ("delegate", ["type": "bridge"]), ("ipam", ["type": "holdfast-cni", "attached": true])
+        )
+        let first = try await add(main, "c1")
+        goAway()
+        #expect(try await add(delegates, "c1") == first)
+        let second = try await add(main, "c2")
+        #expect(try await add(delegates, "c2") == second && second == first)
+        // The server answers again, but does not know of the pod yet.
+        ipam.fail(with: nil)
+        _ = try await ObservedIPAM(ipam, reach: outage.reach).pools(timeout: .seconds(1))
+        #expect(try await add(delegates, "c2") == second)
+        await comeBack()
+        #expect(try await add(delegates, "c2") == second)
+        #expect(binding?.active?.containerID == "c2")
+    }
+
     @Test func `a pod that came from a copy and went before the server was back leaves its VM reserved`() async throws {
         try await add("c1")
         try await delete("c1")

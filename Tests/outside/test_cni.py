@@ -365,6 +365,7 @@ at before
 {runtime.PLUGINS}/bridge
 status=$?
 at after
+touch {node.folder}/$CNI_COMMAND-$CNI_CONTAINERID
 exit $status
 """)
     script.chmod(0o755)
@@ -406,6 +407,47 @@ def test_the_plugin_killed_at_each_step_of_an_add(node, step, vm):
         # The delegate outlives the plugin that ran it, and ends on its own.
         wait_until("the delegate has ended", lambda: dead.namespace.addresses())
     retry(node, network, dead)
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+@pytest.mark.parametrize("vm", ["testvm", None])
+def test_a_delegate_that_outlives_its_plugin_takes_nothing_from_the_pods_next_sandbox(node, vm, is_deleted):
+    node.pod("web", vm=vm)
+    reached, passed = node.folder / "reached", node.folder / "passed"
+    path = hooked_plugins(node, f"[ $1 = before ] && [ ! -e {reached} ] && {{ touch {reached}; wait_for {passed}; }}")
+    network = node.runtime("main", delegate=node.main_plugin("bridge") | {"type": "hooked"}, path=path)
+    dead = node.attachment()
+    add = start_add(network, dead)
+    wait_until("the delegate is reached", reached.exists)
+    add.kill()
+    add.wait()
+    if is_deleted:
+        network.delete(dead)
+    attachment = node.attachment()
+    result = network.add(attachment)
+    passed.touch()
+    wait_until("the delegate has ended", (node.folder / f"ADD-{dead.container}").exists)
+    assert dead.namespace.addresses() == []
+    network.delete(dead)
+    [binding] = carried_by(node, attachment)
+    assert [each["address"] for each in result["ips"]] == [f"{each['address']}/24" for each in binding["assignments"]]
+
+
+def test_a_del_waits_for_the_delegate_of_an_add_that_runs(node):
+    node.pod()
+    reached, passed = node.folder / "reached", node.folder / "passed"
+    path = hooked_plugins(node, f"[ $1 = before ] && {{ touch {reached}; wait_for {passed}; }}")
+    network = node.runtime("main", delegate=node.main_plugin("bridge") | {"type": "hooked"}, path=path)
+    attachment = node.attachment()
+    add = start_add(network, attachment)
+    wait_until("the delegate is reached", reached.exists)
+    delete = network.start("DEL", network.network["plugins"][0], attachment)
+    wait_until("the DEL waits", lambda: delete.poll() is not None or "nanosleep" in wait_channel(delete.pid))
+    passed.touch()
+    network.finish(add)
+    network.finish(delete)
+    assert attachment.namespace.link() is None
+    wait_until("the server knows", lambda: node.bindings == [])
 
 
 def wait_channel(pid):
