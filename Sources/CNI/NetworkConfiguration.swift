@@ -128,19 +128,35 @@ extension NetworkConfiguration {
         delegate["ipam"] = .object(ipam)
         // What the runtime adds for a verb, as the list of attachments for GC.
         for member in json.members where member.key.hasPrefix("cni.dev/") { delegate[member.key] = member.value }
+        // Multus names a pod's device so, for SR-IOV (pkg/types/conf.go, `delegateAddDeviceID`).
+        for key in ["deviceID", "pciBusID"] where delegate[key] == nil { delegate[key] = json[key] }
         if let previous = json["prevResult"]?.object {
             delegate["prevResult"] = .object(previous.result(inVersion: delegateVersion))
         }
-        var args = json["args"]?.object ?? [:]
-        var runtime = json["runtimeConfig"]?.object ?? [:]
+        var told: JSONObject = [:]
+        for key in ["args", "runtimeConfig"] where json[key]?.object?.members.isEmpty == false { told[key] = json[key] }
         if let mac {
-            var cni = args["cni"]?.object ?? [:]
-            cni["mac"] = .string(mac.description)
-            args["cni"] = .object(cni)
-            if delegate["capabilities"]?["mac"]?.bool == true { runtime["mac"] = .string(mac.description) }
+            let mac = JSON.string(mac.description)
+            told = told.merged(with: ["args": ["cni": ["mac": mac]]])
+            if delegate["capabilities"]?["mac"]?.bool == true {
+                told = told.merged(with: ["runtimeConfig": ["mac": mac]])
+            }
         }
-        if !args.members.isEmpty { delegate["args"] = .object(args) }
-        if !runtime.members.isEmpty { delegate["runtimeConfig"] = .object(runtime) }
-        return delegate
+        return delegate.merged(with: told)
+    }
+}
+
+extension JSONObject {
+    /// With the other's members, which prevail; objects of the same key are merged.
+    fileprivate func merged(with other: JSONObject) -> JSONObject {
+        var merged = self
+        for member in other.members {
+            if let own = merged[member.key]?.object, let theirs = member.value.object {
+                merged[member.key] = .object(own.merged(with: theirs))
+            } else {
+                merged[member.key] = member.value
+            }
+        }
+        return merged
     }
 }

@@ -57,6 +57,23 @@ struct PluginTests {
         #expect(host.runs[0].input["runtimeConfig"]?["portMappings"] == [])
     }
 
+    @Test func `what the delegate is told at its own level stays beside what the runtime and the network say`() throws {
+        fixture.succeed()
+        let own = #"""
+            "args":{"cni":{"labels":[1],"mac":"02:00:00:00:00:01"},"own":{}},"runtimeConfig":{"mine":{"a":1}},
+            "deviceID":"0000:00:00.1"
+            """#
+        let input = main.with(#""deviceID":"0000:01:00.1","pciBusID":"0000:01:00.1""#)
+        _ = run("ADD", input.replacing(#""bridge":"br0""#, with: own))
+        _ = run("DEL", input)
+        #expect(
+            host.runs[0].input["args"]
+                == ["cni": ["labels": [1], "mac": "02:00:0a:10:00:0f", "other": 1], "own": [:]])
+        #expect(host.runs[0].input["runtimeConfig"] == ["mine": ["a": 1], "portMappings": []])
+        #expect(host.runs[0].input["deviceID"] == "0000:00:00.1" && host.runs[0].input["pciBusID"] == "0000:01:00.1")
+        #expect(host.runs[1].input["deviceID"] == "0000:01:00.1" && host.runs[1].input["pciBusID"] == "0000:01:00.1")
+    }
+
     @Test func `a delegate that gives another MAC is undone, and the error says so`() throws {
         host.outcomes["ADD"] = ProcessOutcome(
             status: 0, output: Array(PluginFixture.made.replacing("02:00:0a:10:00:0f", with: "0a:00:00:00:00:01").utf8))
