@@ -53,11 +53,7 @@ package struct NetworkConfiguration: Hashable, Sendable {
         guard json["prevResult"].map({ $0 == .null || $0.object != nil }) ?? true else {
             throw CNIError(.invalidConfiguration, "\"prevResult\" is not an object")
         }
-        if let ipam = json["ipam"], ipam["type"]?.string == Self.pluginType, let own = ipam.object {
-            pool = try Self.string("pool", in: own, at: "ipam.")
-            socket = try Self.socket(in: own, at: "ipam.")
-            isDelegates = own["attached"] == true
-        } else if json["type"]?.string == Self.pluginType {
+        if json["type"]?.string == Self.pluginType {
             pool = try Self.string("pool", in: json)
             socket = try Self.socket(in: json)
             let delegate = try Self.delegate(in: json, of: name)
@@ -65,10 +61,23 @@ package struct NetworkConfiguration: Hashable, Sendable {
             if let own = try Self.string("cniVersion", in: delegate, at: "delegate.") {
                 delegateVersion = try Self.known(own)
             }
+        } else if let ipam = json["ipam"], ipam["type"]?.string == Self.pluginType, let own = ipam.object {
+            pool = try Self.string("pool", in: own, at: "ipam.")
+            socket = try Self.socket(in: own, at: "ipam.")
+            isDelegates = own["attached"] == true
         } else {
             throw CNIError(
                 .invalidConfiguration, "network \"\(name)\" names holdfast-cni neither as \"type\" nor in \"ipam\"")
         }
+    }
+
+    /// Throws code 7 where the main plugin has an `ipam` beside its `delegate`: nobody would read it.
+    package func refuseAnotherIPAM() throws(CNIError) {
+        guard delegate != nil, let ipam = json["ipam"]?.object, !ipam.members.isEmpty else { return }
+        throw CNIError(
+            .invalidConfiguration, "network \"\(name)\" has \"ipam\" beside \"type\": \"\(Self.pluginType)\"",
+            details: "\(Self.pluginType) gives the addresses itself: take \"ipam\" out, and write \"pool\", or what is in it "
+                + "of ranges, beside \"delegate\" or into the delegate's \"ipam\"")
     }
 
     private static func known(_ version: String) throws(CNIError) -> CNIVersion {

@@ -31,7 +31,9 @@ package struct Plugin<Host: PluginHost> {
         }
         if network.delegate != nil { try invocation.requirePath() }
         switch invocation.verb {
-        case .add: return try add(invocation, network)
+        case .add:
+            try network.refuseAnotherIPAM()
+            return try add(invocation, network)
         case .del:
             // An ADD that still runs ends first. No DEL fails for want of a namespace, or of the lock.
             if network.delegate != nil, !invocation.netns.isEmpty {

@@ -66,7 +66,7 @@ package struct PluginInstallation: Sendable {
             object["name"] = list["name"]
             object["cniVersion"] = list["cniVersion"]
             do {
-                _ = try NetworkConfiguration(object)
+                try NetworkConfiguration(object).refuseAnotherIPAM()
             } catch {
                 throw InstallationError("\(path) does not work: \(error.message). \(error.details)")
             }

@@ -172,6 +172,19 @@ struct PluginTests {
         #expect(output?["details"]?.string == "looked in /opt/cni/bin, /usr/lib/cni")
     }
 
+    @Test(arguments: ["holdfast-cni", "whereabouts"])
+    func `as main plugin an "ipam" beside "delegate" is refused, and what is there goes all the same`(type: String) {
+        let input = main.with("\"ipam\":{\"type\":\"\(type)\",\"range\":\"10.0.0.0/24\"}")
+        let (output, status) = run("ADD", input)
+        #expect(status == 1 && output?["code"] == 7)
+        #expect(output?["msg"] == #"network "vm-net" has "ipam" beside "type": "holdfast-cni""#)
+        #expect(host.events.isEmpty)
+        #expect(run("DEL", input).status == 0)
+        #expect(host.events == ["claim eth0", "run /opt/cni/bin/bridge DEL", "post /cni/del"])
+        fixture.succeed()
+        #expect(run("ADD", main.with("\"ipam\":{}")).status == 0)
+    }
+
     @Test(arguments: [
         ("\"delegate\":{\"type\":\"holdfast-cni\"}", 7), ("\"delegate\":{\"type\":\"../bridge\"}", 7),
         ("\"delegate\":{\"type\":\"bridge\",\"cniVersion\":\"0.2.0\"}", 1),

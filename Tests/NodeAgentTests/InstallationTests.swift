@@ -93,6 +93,10 @@ final class InstallationTests {
         ("other.conflist", #"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bridge"}]}"#),
         ("version.conflist", #"{"cniVersion":"9.0.0","name":"n","plugins":[{"ipam":{"type":"holdfast-cni"}}]}"#),
         ("delegate.conf", #"{"cniVersion":"1.0.0","name":"n","type":"holdfast-cni"}"#),
+        (
+            "two.conf",
+            #"{"cniVersion":"1.0.0","name":"n","type":"holdfast-cni","ipam":{"type":"whereabouts"},"delegate":{"type":"b"}}"#
+        ),
     ])
     func `a network that cannot work is refused before anything is written`(name: String, content: String?) throws {
         if let content { try Data(content.utf8).write(to: URL(filePath: "\(scratch)/\(name)")) }

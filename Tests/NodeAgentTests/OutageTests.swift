@@ -233,7 +233,7 @@ final class OutageTests {
         func add(_ member: (String, JSON), _ container: String) async throws -> JSON {
             var request = request("ADD", container: container)
             request.configuration["ipam"] = nil
-            request.configuration["type"] = "holdfast-cni"
+            if member.0 == "delegate" { request.configuration["type"] = "holdfast-cni" }
             request.configuration[member.0] = member.1
             return try await handler.add(request)
         }
