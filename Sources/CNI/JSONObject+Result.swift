@@ -12,6 +12,19 @@ extension JSONObject {
             && isList("routes") { $0["dst"]?.string != nil } && (dns == .null || dns.object != nil)
     }
 
+    /// The addresses that the result has, without those of other interfaces.
+    func addresses(of interface: String) -> [InterfaceAddress] {
+        let interfaces = self["interfaces"]?.array ?? []
+        return (self["ips"]?.array ?? []).compactMap { ip in
+            if let index = ip["interface"]?.integer, !interfaces.indices.contains(index)
+                || interfaces[index]["name"]?.string != interface
+            {
+                return nil
+            }
+            return ip["address"]?.string.flatMap(InterfaceAddress.init)
+        }
+    }
+
     /// A plugin's result said in another version: before 1.1.0 interfaces and routes have fewer keys, before 1.0.0 each
     /// address names its family.
     package func result(inVersion version: CNIVersion) -> JSONObject {

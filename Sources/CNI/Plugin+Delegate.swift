@@ -3,20 +3,34 @@ import Addresses
 // The main plugin that this one runs (CNI 1.1, section 4).
 extension Plugin {
     /// What the delegate made of ADD. Throws where it failed, where it printed no result, and where the interface does not
-    /// have `mac`.
+    /// have `mac` and the addresses that `given` has.
     func delegateResult(
-        _ invocation: Invocation, _ configuration: JSONObject, mac: MACAddress
+        _ invocation: Invocation, _ configuration: JSONObject, mac: MACAddress, given: JSONObject
     ) throws(CNIError) -> JSONObject {
         let output = try execute(invocation, configuration, mac: mac)
         guard let made = (try? JSON(parsing: output))?.object, made.isResult else {
             throw CNIError(
                 .delegateFailure, "\(Self.name(configuration)) printed no result for ADD", details: Self.text(output))
         }
-        guard let actual = Self.hardwareAddress(of: invocation.interface, in: made), actual != mac else { return made }
-        throw CNIError(
-            .delegateFailure, "\(Self.name(configuration)) gave \(invocation.interface) the MAC \(actual), not \(mac)",
-            details: "the VM's MAC cannot be held with this delegate; if it has the capability \"mac\", declare it: "
-                + "\"capabilities\": {\"mac\": true}")
+        if let actual = Self.hardwareAddress(of: invocation.interface, in: made), actual != mac {
+            throw CNIError(
+                .delegateFailure,
+                "\(Self.name(configuration)) gave \(invocation.interface) the MAC \(actual), not \(mac)",
+                details: "if it has the capability \"mac\", declare it in \"delegate\": \"capabilities\": {\"mac\": true}; ptp, "
+                    + "vlan and ipvlan cannot set a MAC: take bridge (with its \"vlan\") or macvlan (on a VLAN device), or "
+                    + "holdfast-cni as \"ipam\" of that plugin, which gives addresses only")
+        }
+        let found = made.addresses(of: invocation.interface)
+        let missing = given.addresses(of: invocation.interface).filter { !found.contains($0) }
+        guard missing.isEmpty else {
+            throw CNIError(
+                .delegateFailure,
+                "\(Self.name(configuration)) did not give \(invocation.interface) "
+                    + missing.map { $0.description }.joined(separator: ", "),
+                details: "a delegate asks its \"ipam\" for addresses, which is holdfast-cni, and its result has them: one that "
+                    + "does not use \"ipam\", or is told not to, cannot be the delegate")
+        }
+        return made
     }
 
     /// A verb that prints nothing; not for a delegate whose version does not have it, and not where there is no delegate.

@@ -73,7 +73,7 @@ package struct Plugin<Host: PluginHost> {
         if answer["silent"]?.bool == true { try host.silence(invocation.interface, in: invocation.netns) }
         guard let configuration = network.delegateConfiguration(mac: mac) else { return .object(result) }
         do {
-            var made = try delegateResult(invocation, configuration, mac: mac)
+            var made = try delegateResult(invocation, configuration, mac: mac, given: result)
             // bridge drops what its IPAM plugin says of DNS.
             if made["dns"]?.object?.members.isEmpty != false { made["dns"] = result["dns"] }
             return .object(made.result(inVersion: network.version))

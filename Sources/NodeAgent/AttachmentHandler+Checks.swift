@@ -82,24 +82,3 @@ extension AttachmentHandler {
         return true
     }
 }
-
-/// An address with its prefix's length, as a result writes it: "10.16.0.15/16".
-private struct InterfaceAddress: Hashable, CustomStringConvertible {
-    var address: IPAddress
-    var prefixLength: Int
-
-    init(address: IPAddress, prefixLength: Int) {
-        self.address = address
-        self.prefixLength = prefixLength
-    }
-
-    init?(_ text: String) {
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 2, let address = IPAddress(String(parts[0])), let length = Int(parts[1]) else {
-            return nil
-        }
-        self.init(address: address, prefixLength: length)
-    }
-
-    var description: String { "\(address)/\(prefixLength)" }
-}

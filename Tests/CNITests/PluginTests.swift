@@ -85,6 +85,30 @@ struct PluginTests {
     }
 
     @Test(arguments: [
+        #""ips":[]"#, #""ips":null"#, #""ips":[{"address":"10.16.0.15/24"}]"#, #""ips":[{"address":"10.16.0.16/16"}]"#,
+        #""interfaces":[{"name":"br0"}],"ips":[{"address":"10.16.0.15/16","interface":0}]"#,
+        #""ips":[{"address":"10.16.0.15/16","interface":1}]"#,
+    ])
+    func `a delegate that gives the pod's interface other addresses than the agent, or none, is undone`(made: String) {
+        host.outcomes["ADD"] = ProcessOutcome(status: 0, output: Array("{\"cniVersion\":\"1.0.0\",\(made)}".utf8))
+        let (output, status) = run("ADD", main)
+        #expect(status == 1 && output?["code"] == 109)
+        #expect(output?["msg"] == "bridge did not give eth0 10.16.0.15/16")
+        #expect(host.events.suffix(2) == ["run /opt/cni/bin/bridge DEL", "post /cni/del"])
+    }
+
+    @Test func `a delegate may say the agent's addresses otherwise, and add more`() {
+        host.answer.body = Array(
+            #"{"mac":"02:00:0a:10:00:0f","result":{"ips":[{"address":"fd00:0::F/64"},{"address":"10.16.0.15/16"}]}}"#
+                .utf8)
+        host.outcomes["ADD"] = ProcessOutcome(
+            status: 0,
+            output: Array(
+                #"{"ips":[{"address":"10.16.0.15/16"},{"address":"fd00::f/64"},{"address":"fe80::1/64"}]}"#.utf8))
+        #expect(run("ADD", main).status == 0)
+    }
+
+    @Test(arguments: [
         "", "nonsense", "[]", "{\"ips\":{}}", "{\"ips\":[{}]}", "{\"ips\":[{\"address\":1}]}",
         "{\"interfaces\":[1]}", "{\"routes\":[{\"gw\":\"10.0.0.1\"}]}", "{\"dns\":[]}",
     ])
@@ -97,7 +121,7 @@ struct PluginTests {
 
     @Test(arguments: [("0.3.1", "4"), ("0.4.0", "4"), ("1.0.0", nil), ("1.1.0", nil)])
     func `a delegate with a version of its own answers in the network's`(version: String, family: String?) throws {
-        host.outcome.output = Array(#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.0.0.2/8"}]}"#.utf8)
+        host.outcome.output = Array(#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.16.0.15/16"}]}"#.utf8)
         let input = main.with(version: version).replacing("\"bridge\":\"br0\"", with: "\"cniVersion\":\"0.4.0\"")
         let (output, _) = run("ADD", input)
         #expect(host.runs[0].input["cniVersion"] == "0.4.0")
