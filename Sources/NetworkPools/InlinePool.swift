@@ -1,4 +1,4 @@
-import Addresses
+package import Addresses
 package import CNI
 package import IPAMModel
 
@@ -11,6 +11,8 @@ package struct InlinePool: Hashable, Sendable {
     /// The network's name in the CNI configuration.
     package var network: String
     package var pool: Pool
+    /// The gateways that host-local names in its results though nothing is routed by them: first addresses, given to nobody.
+    package var usualGateways: [IPPrefix: IPAddress]
 
     /// Nil where the configuration has no ranges. Throws code 7 where they cannot be read, or ask for what no pool gives.
     package init?(_ network: NetworkConfiguration) throws(CNIError) {
@@ -23,6 +25,11 @@ package struct InlinePool: Hashable, Sendable {
         }
         let routes = try reader.routes(ipam["routes"], at: "\(path)routes")
         let prefixes = try Self.prefixes(ranges, routes: routes, reader)
+        usualGateways = [:]
+        for prefix in prefixes where prefix.gateway == nil {
+            let range = ranges.first { $0.prefix == prefix.prefix }
+            usualGateways[prefix.prefix] = range?.usualGateway
+        }
         self.network = network.name
         pool = Pool(
             name: Pool.name(after: prefixes.map(\.prefix), networkName: ipam["network_name"]?.string ?? ""),

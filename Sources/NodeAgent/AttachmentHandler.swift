@@ -4,6 +4,7 @@ package import IPAMAPI
 import IPAMModel
 import KubeVirt
 package import Logging
+import NetworkPools
 
 /// The plugin's calls: a pod's interface is made or gone. The same call twice is one. Keeps nothing but what runs now.
 package struct AttachmentHandler: Sendable {
@@ -155,7 +156,10 @@ package struct AttachmentHandler: Sendable {
             if let migration = identity.migration { facts["migration"] = "\(migration.uid)" }
             log.info(identity.migration == nil ? "attached" : "migration target attached", metadata: facts)
             cluster?.attached(identity, invocation.interface, described.binding)
-            let result = CNIResult(described, hasDefaultRoute: nic.hasDefaultRoute)
+            var result = CNIResult(described, hasDefaultRoute: nic.hasDefaultRoute)
+            if let inline = try? InlinePool(network), inline.pool.name == described.binding.pool {
+                result.addGateways(of: inline)
+            }
             let comesLater =
                 identity.migration?.standing == .fromElsewhere
                 || described.binding.target?.id.matches(attachment.id) == true

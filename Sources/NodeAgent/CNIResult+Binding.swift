@@ -2,6 +2,7 @@ import Addresses
 package import CNI
 package import IPAMAPI
 import IPAMModel
+import NetworkPools
 
 extension CNIResult {
     /// What a pod's interface gets. The default routes come first, each with its next hop: KubeVirt's bridge binding gives
@@ -38,5 +39,15 @@ extension CNIResult {
             dns: described.dns.map {
                 DNS(nameservers: $0.nameservers, domain: $0.domain, search: $0.search, options: $0.options)
             })
+    }
+
+    /// Names a gateway where the network's ranges would have host-local name one, which `ptp` and bridge's `isGateway` need,
+    /// without a route by it.
+    mutating func addGateways(of inline: InlinePool) {
+        for index in addresses.indices where addresses[index].gateway == nil {
+            let own = addresses[index]
+            addresses[index].gateway = IPPrefix(containing: own.address, length: own.prefixLength)
+                .flatMap { inline.usualGateways[$0] }
+        }
     }
 }

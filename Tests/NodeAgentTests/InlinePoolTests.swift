@@ -92,6 +92,33 @@ struct InlinePoolTests {
         try Rules.check(pool, "pool")
     }
 
+    @Test(arguments: [
+        (#""subnet": "10.1.0.0/24""#, "10.1.0.1"), (#""subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9""#, "10.1.0.1"),
+        (#""subnet": "10.1.0.0/24", "routes": [{"dst": "10.2.0.0/16", "gw": "10.1.0.9"}]"#, "10.1.0.1"),
+        (#""subnet": "10.1.0.0/31""#, nil), (#""range": "10.1.0.0/24""#, nil),
+    ])
+    func `a result names the gateway that host-local's would, with no default route`(ipam: String, gateway: String?)
+        async throws
+    {
+        let fixture = try HandlerFixture()
+        let json = try JSON(parsing: #"{"type": "holdfast-cni", \#(ipam)}"#)
+        let answer = try await fixture.handler.add(fixture.request("ADD", pod: "launcher", ("ipam", json)))
+        #expect(answer["result"]?["ips"]?.array?.map { $0["gateway"]?.string } == [gateway])
+        #expect(answer["result"]?["routes"]?.array?.contains { $0["dst"] == "0.0.0.0/0" } == false)
+        #expect(fixture.ipam.bindings.first?.assignments.first?.gateway == nil)
+    }
+
+    @Test func `a VM that has its addresses in another pool is told no gateway of these ranges`() async throws {
+        let fixture = try HandlerFixture()
+        try fixture.ipam.apply(.deletePool(name: "vms"))
+        let prefix = try #require(IPPrefix("10.3.0.0/24"))
+        try fixture.ipam.apply(.createPool(Pool(name: "vms", prefixes: [PoolPrefix(prefix: prefix)])))
+        _ = try await fixture.handler.add(fixture.request("ADD", pod: "launcher"))
+        let ipam: JSON = ["type": "holdfast-cni", "subnet": "10.3.0.0/24"]
+        let answer = try await fixture.handler.add(fixture.request("ADD", pod: "launcher", ("ipam", ipam)))
+        #expect(answer["result"]?["ips"]?.array?.first?["gateway"] == nil)
+    }
+
     @Test func `routes and DNS come with the pool`() throws {
         let pool = try pool(
             #"""
