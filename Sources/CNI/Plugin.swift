@@ -71,7 +71,10 @@ package struct Plugin<Host: PluginHost> {
             throw CNIError(.decodingFailure, "the agent's answer has no result or no MAC: \(answer)")
         }
         if answer["silent"]?.bool == true { try host.silence(invocation.interface, in: invocation.netns) }
-        guard let configuration = network.delegateConfiguration(mac: mac) else { return .object(result) }
+        guard let configuration = network.delegateConfiguration(mac: mac) else {
+            try refuseGatewayOfItsOwn(network, result)
+            return .object(result)
+        }
         do {
             var made = try delegateResult(invocation, configuration, mac: mac, given: result)
             // bridge drops what its IPAM plugin says of DNS.
@@ -82,6 +85,19 @@ package struct Plugin<Host: PluginHost> {
             try? delete(invocation.as(.del), network)
             throw error
         }
+    }
+
+    /// As IPAM plugin of `bridge`, which takes the first address of a prefix where it is to be the gateway and is told of none
+    /// (plugins/main/bridge/bridge.go, `calcGateways`): throws code 7, as that may be a VM's.
+    private func refuseGatewayOfItsOwn(_ network: NetworkConfiguration, _ result: JSONObject) throws(CNIError) {
+        guard ["isGateway", "isDefaultGateway"].contains(where: { network.json[$0] == true }),
+            result["ips"]?.array?.contains(where: { $0["gateway"] == nil }) == true
+        else { return }
+        throw CNIError(
+            .invalidConfiguration,
+            "\(network.json["type"]?.string ?? "the main plugin") is to be the gateway, and the pool has none",
+            details: "it would take an address that the pool may give to a VM: set the pool's gateway, or leave "
+                + "\"isGateway\" and \"isDefaultGateway\" out")
     }
 
     /// Both are told in any case, the delegate first; what failed first is reported. A delegate may call its IPAM plugin,

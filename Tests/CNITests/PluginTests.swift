@@ -196,6 +196,18 @@ struct PluginTests {
         #expect(output?["details"]?.string == "looked in /opt/cni/bin, /usr/lib/cni")
     }
 
+    /// As a delegate asks it, too.
+    @Test(arguments: ["isGateway", "isDefaultGateway"])
+    func `a bridge that is to be the gateway of a pool without one is refused`(key: String) throws {
+        let (output, status) = run("ADD", ipam.with("\"\(key)\":true"))
+        #expect(status == 1 && output?["code"] == 7)
+        #expect(output?["msg"] == "bridge is to be the gateway, and the pool has none")
+        #expect(run("ADD", ipam.with("\"\(key)\":false")).status == 0)
+        host.answer.body = Array(
+            #"{"mac":"02:00:0a:10:00:0f","result":{"ips":[{"address":"10.16.0.15/16","gateway":"10.16.0.1"}]}}"#.utf8)
+        #expect(run("ADD", ipam.with("\"\(key)\":true")).status == 0)
+    }
+
     @Test(arguments: ["holdfast-cni", "whereabouts"])
     func `as main plugin an "ipam" beside "delegate" is refused, and what is there goes all the same`(type: String) {
         let input = main.with("\"ipam\":{\"type\":\"\(type)\",\"range\":\"10.0.0.0/24\"}")

@@ -286,6 +286,16 @@ def test_section_4_a_delegate_that_cannot_hold_the_mac_is_refused_with_what_to_t
     assert attachment.namespace.link() is None and node.bindings == []
 
 
+@pytest.mark.parametrize("way", ["main", "ipam"])
+def test_section_4_a_bridge_that_would_be_the_gateway_of_a_pool_without_one_is_refused(node, way):
+    node.pod()
+    network = node.runtime(way, pool="layer2", delegate=node.main_plugin("bridge") | {"isGateway": True})
+    error = refused(network.add, attachment := node.attachment())
+    assert error.code == 7 and error.message == "bridge is to be the gateway, and the pool has none"
+    network.delete(attachment)
+    assert attachment.namespace.link() is None and node.bindings == []
+
+
 # Section 5: what the result must hold so that KubeVirt works.
 
 def test_section_5_both_families_have_their_address_gateway_and_default_route(node):
