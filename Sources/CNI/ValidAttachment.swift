@@ -13,8 +13,9 @@ extension NetworkConfiguration {
     /// The list that comes with GC. Throws code 7 where there is none, or one that cannot be read to its end: that is not
     /// to say that nothing is valid.
     package func validAttachments() throws(CNIError) -> Set<ValidAttachment> {
-        // libcni before 1.2.3 knew the second name only.
-        guard let list = json["cni.dev/valid-attachments"] ?? json["cni.dev/attachments"], let elements = list.array
+        // libcni before 1.2.3 knew the second name only. An empty list of Go's is null.
+        guard let list = json["cni.dev/valid-attachments"] ?? json["cni.dev/attachments"],
+            let elements = list == .null ? [] : list.array
         else {
             throw CNIError(
                 .invalidConfiguration, "GC has no list \"cni.dev/valid-attachments\"",

@@ -64,7 +64,7 @@ package struct PluginInstallation: Sendable {
             guard var object = plugin.object, object.namesThisPlugin else { continue }
             // As a runtime derives what the plugin gets (CNI 1.1, section 3).
             object["name"] = list["name"]
-            object["cniVersion"] = list["cniVersion"]
+            object["cniVersion"] = list.newestVersion
             do {
                 try NetworkConfiguration(object).refuseAnotherIPAM()
             } catch {
@@ -130,6 +130,13 @@ extension PluginInstallation {
 }
 
 extension JSONObject {
+    /// The version that a runtime speaks on this network: of `cniVersion` and `cniVersions` the newest that is known.
+    fileprivate var newestVersion: JSON? {
+        let others = self["cniVersions"]?.array ?? []
+        let known = ([self["cniVersion"]] + others).compactMap { $0?.string.flatMap(CNIVersion.init) }.max()
+        return others.isEmpty ? self["cniVersion"] : known.map { .string($0.rawValue) } ?? others.last
+    }
+
     fileprivate var namesThisPlugin: Bool {
         self["type"]?.string == NetworkConfiguration.pluginType
             || self["ipam"]?["type"]?.string == NetworkConfiguration.pluginType

@@ -196,13 +196,20 @@ struct SpecificationTests {
     }
 
     @Test(arguments: [
-        "\"x\":1", "\"cni.dev/valid-attachments\":null", "\"cni.dev/valid-attachments\":{}",
+        "\"x\":1", "\"cni.dev/valid-attachments\":0", "\"cni.dev/valid-attachments\":{}",
         "\"cni.dev/valid-attachments\":[1]", "\"cni.dev/valid-attachments\":[{\"containerID\":\"c\"}]",
         "\"cni.dev/valid-attachments\":[{\"containerID\":\"c\",\"ifname\":1}]",
     ])
     func `section 2, GC: a list that is missing or malformed is code 7, and nobody is told`(member: String) {
         for input in [Self.ipam, Self.main] { #expect(code("GC", input.with(version: "1.1.0", member)) == 7) }
         #expect(host.events.isEmpty)
+    }
+
+    /// As CRI-O says that nothing is valid.
+    @Test func `section 2, GC: a list that is null is empty`() throws {
+        let network = try NetworkConfiguration(
+            parsing: Array(Self.ipam.with(version: "1.1.0", "\"cni.dev/valid-attachments\":null").utf8))
+        #expect(try network.validAttachments() == [])
     }
 
     @Test func `section 2, GC: the list is taken by the name that libcni before 1_2_3 gave it`() throws {

@@ -108,6 +108,16 @@ final class InstallationTests {
         #expect(!FileManager.default.fileExists(atPath: binaries))
     }
 
+    @Test(arguments: [#""cniVersions":["0.4.0","1.0.0","9.0.0"]"#, #""cniVersion":"0.2.0","cniVersions":["1.1.0"]"#])
+    func `a network may list its versions, of which one must be known`(versions: String) throws {
+        let list = network.replacing(#""cniVersion":"1.0.0""#, with: versions)
+        try Data(list.utf8).write(to: URL(filePath: scratch + "/10-n.conflist"))
+        #expect(try install() == [.written, .written])
+        let other = network.replacing(#""cniVersion":"1.0.0""#, with: #""cniVersions":["9.0.0"]"#)
+        try Data(other.utf8).write(to: URL(filePath: scratch + "/10-n.conflist"))
+        #expect(throws: InstallationError.self) { try install() }
+    }
+
     @Test func `a reader finds a whole file at every moment, while several install others over it`() async throws {
         let programs = (0..<3).map { String(repeating: "\($0)", count: 300_000 + $0) }
         for (number, program) in programs.enumerated() {
