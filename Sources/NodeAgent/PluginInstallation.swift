@@ -22,6 +22,7 @@ package struct PluginInstallation: Sendable {
     package func install(plugin: String, configuration: String?) throws(InstallationError) -> [InstalledFile] {
         let program = try InstallationError.content(of: plugin)
         guard !program.isEmpty else { throw InstallationError("\(plugin) is empty") }
+        try Self.refuseOtherProgram(plugin)
         var network: (name: String, content: [UInt8])?
         if let configuration {
             let content = try InstallationError.content(of: configuration)
@@ -43,6 +44,30 @@ package struct PluginInstallation: Sendable {
             files += try InstallationDirectory(path).removeAll()
         }
         return files
+    }
+
+    /// Throws unless the program says of itself what this plugin says: other plugins speak older versions, too.
+    private static func refuseOtherProgram(_ path: String) throws(InstallationError) {
+        let (process, output, ended) = (Process(), Pipe(), DispatchSemaphore(value: 0))
+        process.executableURL = URL(filePath: path)
+        process.environment = ["CNI_COMMAND": Invocation.Verb.version.rawValue]
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = output
+        process.standardError = FileHandle.nullDevice
+        process.terminationHandler = { _ in ended.signal() }
+        do {
+            try process.run()
+        } catch {
+            throw InstallationError("\(path) cannot be run: \(error.localizedDescription)")
+        }
+        guard ended.wait(timeout: .now() + 10) == .success else {
+            kill(process.processIdentifier, SIGKILL)
+            throw InstallationError("\(path) does not answer when it is asked for its version")
+        }
+        let answer = try? JSON(parsing: Array(output.fileHandleForReading.availableData))
+        guard answer?["supportedVersions"] == .array(CNIVersion.allCases.map { .string($0.rawValue) }) else {
+            throw InstallationError("\(path) does not say that it is \(NetworkConfiguration.pluginType)")
+        }
     }
 
     /// The file's name, if a runtime would read it as a network that names this plugin.

@@ -12,13 +12,25 @@ final class InstallationTests {
     private var installation: PluginInstallation { PluginInstallation(binaries: binaries, configurations: networks) }
     private let network = #"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"b","ipam":{"type":"holdfast-cni"}}]}"#
 
+    /// One that answers VERSION as the plugin does.
+    private let program = """
+        #!/bin/sh
+        echo '{"cniVersion":"1.1.0","supportedVersions":["0.3.1","0.4.0","1.0.0","1.1.0"]}'
+
+        """
+
     init() throws {
         try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
-        try Data("program 1".utf8).write(to: URL(filePath: scratch + "/holdfast-cni"))
+        try write(program: program, to: "holdfast-cni")
         try Data(network.utf8).write(to: URL(filePath: scratch + "/10-n.conflist"))
     }
 
     deinit { try? FileManager.default.removeItem(atPath: scratch) }
+
+    private func write(program: String, to name: String) throws {
+        try Data(program.utf8).write(to: URL(filePath: "\(scratch)/\(name)"))
+        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: "\(scratch)/\(name)")
+    }
 
     private func install(configuration: String? = "10-n.conflist") throws -> [InstalledFile.Change] {
         try installation.install(
@@ -40,7 +52,7 @@ final class InstallationTests {
 
     @Test func `plugin and network are there, for all to read and for root to change, and twice is once`() throws {
         #expect(try install() == [.written, .written])
-        #expect(content(binaries + "/holdfast-cni") == "program 1" && content(networks + "/10-n.conflist") == network)
+        #expect(content(binaries + "/holdfast-cni") == program && content(networks + "/10-n.conflist") == network)
         #expect(try mode(binaries + "/holdfast-cni") == 0o755 && mode(networks + "/10-n.conflist") == 0o644)
         let inode =
             try FileManager.default.attributesOfItem(atPath: binaries + "/holdfast-cni")[.systemFileNumber] as? Int
@@ -85,7 +97,18 @@ final class InstallationTests {
         try Data("half".utf8).write(to: URL(filePath: binaries + "/.holdfast-cni.holdfast-new"))
         _ = try install()
         #expect(try names(binaries) == [".holdfast-agent.installed", "holdfast-cni"])
-        #expect(content(binaries + "/holdfast-cni") == "program 1")
+        #expect(content(binaries + "/holdfast-cni") == program)
+    }
+
+    @Test(arguments: [
+        "no program", "#!/bin/sh\n", "#!/bin/sh\nexit 1\n",
+        "#!/bin/sh\necho '{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.1.0\",\"0.2.0\",\"0.3.1\",\"1.0.0\"]}'\n",
+    ])
+    func `a program that is not the plugin does not replace it`(other: String) throws {
+        _ = try install()
+        try write(program: other, to: "holdfast-cni")
+        #expect(throws: InstallationError.self) { try install() }
+        #expect(content(binaries + "/holdfast-cni") == program)
     }
 
     @Test(arguments: [
@@ -119,10 +142,8 @@ final class InstallationTests {
     }
 
     @Test func `a reader finds a whole file at every moment, while several install others over it`() async throws {
-        let programs = (0..<3).map { String(repeating: "\($0)", count: 300_000 + $0) }
-        for (number, program) in programs.enumerated() {
-            try Data(program.utf8).write(to: URL(filePath: "\(scratch)/program-\(number)"))
-        }
+        let programs = (0..<3).map { program + "# " + String(repeating: "\($0)", count: 300_000 + $0) }
+        for (number, program) in programs.enumerated() { try write(program: program, to: "program-\(number)") }
         _ = try installation.install(plugin: "\(scratch)/program-0", configuration: nil)
         let isDone = HandlerFixture.Flag()
         let (installation, scratch, path) = (installation, scratch, binaries + "/holdfast-cni")

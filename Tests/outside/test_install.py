@@ -61,7 +61,10 @@ def test_a_runtime_never_sees_half_a_plugin(directories, tmp_path):
     for number in range(3):
         # An executable that says 'whole' only when its last line is there.
         source = tmp_path / f"plugin-{number}"
-        source.write_text("#!/bin/sh\n" + "# padding\n" * (number + 1) * 40000 + "echo whole\n")
+        source.write_text(
+            "#!/bin/sh\n" + "# padding\n" * (number + 1) * 40000
+            + f"[ \"$CNI_COMMAND\" = VERSION ] && exec {binaries()}/holdfast-cni\necho whole\n")
+        source.chmod(0o755)
         sources.append(str(source))
     assert install(directories, "--plugin", sources[0]).returncode == 0
     ended, seen = threading.Event(), []
@@ -85,6 +88,8 @@ def test_a_runtime_never_sees_half_a_plugin(directories, tmp_path):
     (["--plugin", "/nonexistent/holdfast-cni"], "/nonexistent/holdfast-cni"),
     (["--conf", "/nonexistent/10-x.conflist"], "/nonexistent/10-x.conflist"),
     (["--conf", str(REPOSITORY / "examples/pools.yaml")], "pools.yaml"),
+    (["--plugin", str(EXAMPLE)], "cannot be run"),
+    (["--plugin", "/bin/true"], "/bin/true does not say that it is holdfast-cni"),
 ])
 def test_what_cannot_be_installed_is_said_and_nothing_is_written(directories, arguments, word):
     done = install(directories, *arguments)
