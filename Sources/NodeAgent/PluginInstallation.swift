@@ -7,7 +7,7 @@ package struct PluginInstallation: Sendable {
     /// /opt/cni/bin
     private let binaries: String
     /// /etc/cni/net.d
-    private let configurations: String
+    let configurations: String
 
     package init(binaries: String, configurations: String) {
         self.binaries = binaries
@@ -70,10 +70,14 @@ package struct PluginInstallation: Sendable {
         }
     }
 
+    static func isNetwork(_ name: String) -> Bool {
+        name.split(separator: ".").last.map { ["conf", "conflist", "json"].contains($0) } ?? false
+    }
+
     /// The file's name, if a runtime would read it as a network that names this plugin.
     private static func name(ofNetwork path: String, _ content: [UInt8]) throws(InstallationError) -> String {
         let name = path.split(separator: "/").last.map(String.init) ?? ""
-        guard let suffix = name.split(separator: ".").last, ["conf", "conflist", "json"].contains(suffix) else {
+        guard isNetwork(name) else {
             throw InstallationError("\(path) ends neither in .conflist nor in .conf: no runtime reads it")
         }
         let json: JSON
@@ -162,7 +166,7 @@ extension JSONObject {
         return others.isEmpty ? self["cniVersion"] : known.map { .string($0.rawValue) } ?? others.last
     }
 
-    fileprivate var namesThisPlugin: Bool {
+    var namesThisPlugin: Bool {
         self["type"]?.string == NetworkConfiguration.pluginType
             || self["ipam"]?["type"]?.string == NetworkConfiguration.pluginType
     }

@@ -38,12 +38,14 @@ struct InstallCommand: AsyncParsableCommand {
 
     func run() async throws {
         let program = try plugin ?? ownPlugin
+        var warnings: [String] = []
         if PluginInstallation.needsLibraries(plugin: program) {
-            let warning = "warning: \(program) is not static: it runs only where its libraries are\n"
-            StandardError.write(Array(warning.utf8))
+            warnings.append("\(program) is not static: it runs only where its libraries are")
         }
         do {
             for file in try directories.installation.install(plugin: program, configuration: conf) { print(file) }
+            if let conf { warnings += try directories.installation.remarks(on: conf) }
+            for warning in warnings { StandardError.write(Array("warning: \(warning)\n".utf8)) }
         } catch {
             throw Failure("\(error)", hint: "nothing is half installed: repeat it when that is mended")
         }

@@ -131,6 +131,28 @@ final class InstallationTests {
         #expect(!FileManager.default.fileExists(atPath: binaries))
     }
 
+    @Test func `keys without effect, and another network file that names the plugin, are remarked on`() throws {
+        let main =
+            #"{"cniVersion":"1.0.0","name":"n","type":"holdfast-cni","pol":"vms","ipMasq":true,"cni.dev/x":1,"mtu":1,"#
+            + #""capabilities":{"ips":true},"delegate":{"type":"b","any":1,"capabilities":{"mac":true,"ips":true,"x":true}}}"#
+        try Data(main.utf8).write(to: URL(filePath: scratch + "/20-n.conf"))
+        _ = try install()
+        try Data("{}".utf8).write(to: URL(filePath: networks + "/99-other.conf"))
+        #expect(try installation.remarks(on: scratch + "/10-n.conflist") == [])
+        #expect(
+            try installation.remarks(on: scratch + "/20-n.conf") == [
+                "\(scratch)/20-n.conf: \"pol\" has no effect: it is no key of holdfast-cni",
+                "\(scratch)/20-n.conf: \"ipMasq\" has no effect: it is no key of holdfast-cni",
+                "\(scratch)/20-n.conf: \"mtu\" has no effect: it is no key of holdfast-cni",
+                "\(scratch)/20-n.conf: no runtime sees the capability \"x\" in \"delegate\": declare it beside it",
+                "\(networks)/10-n.conflist names holdfast-cni, too, and stays: "
+                    + "remove it if it is an older name of this network",
+            ])
+        let ipam = #"{"cniVersion":"1.0.0","name":"n","type":"b","x":1,"ipam":{"type":"holdfast-cni","Pool":"vms"}}"#
+        try Data(ipam.utf8).write(to: URL(filePath: scratch + "/10-n.conflist"))
+        #expect(try installation.remarks(on: scratch + "/10-n.conflist").count == 1)
+    }
+
     @Test(arguments: [#""cniVersions":["0.4.0","1.0.0","9.0.0"]"#, #""cniVersion":"0.2.0","cniVersions":["1.1.0"]"#])
     func `a network may list its versions, of which one must be known`(versions: String) throws {
         let list = network.replacing(#""cniVersion":"1.0.0""#, with: versions)

@@ -45,6 +45,15 @@ def test_install_puts_the_plugin_and_the_network_there_and_uninstall_takes_just_
     assert install(directories, verb="uninstall").stdout == ""
 
 
+def test_what_has_no_effect_in_a_network_is_a_warning(directories, tmp_path):
+    network = tmp_path / "10-other.conflist"
+    network.write_text(EXAMPLE.read_text().replace('"pool"', '"pol"'))
+    assert "has no effect" not in install(directories, "--conf", str(EXAMPLE)).stderr
+    done = install(directories, "--conf", str(network))
+    assert done.returncode == 0 and f'warning: {network}: "pol" has no effect' in done.stderr
+    assert f"warning: {directories[1]}/10-vm-net.conflist names holdfast-cni, too" in done.stderr
+
+
 def test_the_agents_own_variables_are_in_nobodys_way(directories):
     variables = environment() | {"HOLDFAST_NODE": "node-a", "HOLDFAST_SERVER": "x:1", "HOLDFAST_CNI_BIN_DIR": str(directories[0])}
     done = subprocess.run(
