@@ -9,14 +9,18 @@ package struct Pod: Hashable, Sendable {
     package var phase: String?
     /// Those that Multus has made in it, each with its addresses; nil where it says nothing.
     package var interfaces: [String: [IPAddress]]?
+    /// By what Multus has made each of them: "namespace/name" of a NetworkAttachmentDefinition, or the default network's name.
+    package var definitions: [String: String]
 
     package init(
-        metadata: ObjectMeta, nodeName: String? = nil, phase: String? = nil, interfaces: [String: [IPAddress]]? = nil
+        metadata: ObjectMeta, nodeName: String? = nil, phase: String? = nil, interfaces: [String: [IPAddress]]? = nil,
+        definitions: [String: String] = [:]
     ) {
         self.metadata = metadata
         self.nodeName = nodeName
         self.phase = phase
         self.interfaces = interfaces
+        self.definitions = definitions
     }
 
     /// All its containers have ended for good.
@@ -130,6 +134,7 @@ extension Pod: Decodable {
     private struct Status: Decodable { var phase: String? }
     /// An entry of `networkStatus` (Network Custom Resource Definition De-facto Standard, 5).
     private struct NetworkStatus: Decodable {
+        var name: String?
         var interface: String?
         var ips: [String]?
     }
@@ -143,6 +148,7 @@ extension Pod: Decodable {
         if let uid = metadata.annotations[KubeVirtName.staticPod], uid.count == 32, uid.allSatisfy(\.isHexDigit) {
             metadata.uid = uid
         }
+        definitions = [:]
         // Kilobytes, of which names and addresses are all that is used.
         if let text = metadata.annotations.removeValue(forKey: KubeVirtName.networkStatus),
             let entries = try? JSONDecoder().decode([NetworkStatus].self, from: Data(text.utf8))
@@ -151,6 +157,7 @@ extension Pod: Decodable {
             for entry in entries {
                 guard let name = entry.interface else { continue }
                 interfaces?[name, default: []] += (entry.ips ?? []).compactMap(IPAddress.init)
+                definitions[name] = entry.name
             }
         }
         nodeName = try values.decodeIfPresent(Spec.self, forKey: .spec)?.nodeName
@@ -224,11 +231,19 @@ extension VirtualMachineInstanceMigration: Decodable {
 }
 
 extension ClusterObjects {
-    /// Whether the instance of `pod` runs in another one that does not have `interface`: the NIC is new. False where no pod
-    /// says what it has, for all that they then may have.
+    /// Whether the instance of `pod` runs in another one that does not have `interface`, or has it by another definition
+    /// (KubeVirt migrates a VM to change that): the NIC is new. False where no pod says what it has, for all that they then
+    /// may have.
     package func isNew(_ interface: String, in pod: Pod) -> Bool {
         let others = others(than: pod).filter { !$0.hasEnded }
-        return !others.isEmpty && others.allSatisfy { $0.interfaces.map { $0[interface] == nil } ?? false }
+        let definition = PodInterface.selected(interface, by: pod.metadata)?.description
+        return !others.isEmpty
+            && others.allSatisfy { other in
+                guard let interfaces = other.interfaces else { return false }
+                if interfaces[interface] == nil { return true }
+                guard let definition, let former = other.definitions[interface] else { return false }
+                return former != definition
+            }
     }
 
     /// The other pods of its instance.

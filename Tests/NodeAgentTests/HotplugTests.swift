@@ -83,6 +83,25 @@ struct HotplugTests {
         #expect(ipam.bindings.isEmpty)
     }
 
+    /// KubeVirt's LiveUpdateNADRef: the source's NIC of that name is in another network, and is no Holdfast's.
+    @Test func `one that comes into another network with a migration gets addresses at the target`() async throws {
+        let (first, second) = try await migrating()
+        func state(_ former: String) {
+            var (source, target) = (first, second)
+            source.interfaces?[Self.plugged] = []
+            source.definitions = ["eth0": "vm-net", Self.plugged: former]
+            target.metadata.annotations["k8s.v1.cni.cncf.io/networks"] =
+                #"[{"name":"new","namespace":"default","interface":"\#(Self.plugged)"}]"#
+            self.source.state(cluster(source, target))
+        }
+        state("default/new")
+        await #expect(throws: CNIError.self) { try await add(Self.plugged, to: "two", on: "node-b") }
+        state("default/old")
+        try await add(Self.plugged, to: "two", on: "node-b")
+        #expect(binding(Self.plugged)?.active?.podUID == "uid-two")
+        #expect(binding("eth0")?.state == .migrating)
+    }
+
     @Test func `one that is plugged into a pod that came by a migration gets addresses, also once it was pulled out`()
         async throws
     {

@@ -196,7 +196,8 @@ struct KubernetesSourceTests {
 
     @Test func `whether a migration's NIC is new tells the instance's pod on another node`() async throws {
         try await NodeOnCluster.run { node in
-            let status = #"[{\"name\":\"vm-net\",\"interface\":\"eth0\"}]"#
+            let status =
+                #"[{\"name\":\"vm-net\",\"interface\":\"eth0\"},{\"name\":\"default/a\",\"interface\":\"net2\"}]"#
             try node.cluster.put(
                 Manifest.pod(
                     "one", node: "node-b", instance: "testvm",
@@ -204,13 +205,17 @@ struct KubernetesSourceTests {
                 ).replacing(#""labels":{}"#, with: #""labels":{"\#(KubeVirtName.createdBy)":"vmi-1"}"#))
             let owner = OwnerReference(
                 apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", name: "testvm", uid: "vmi-1")
-            let target = Pod(
+            var target = Pod(
                 metadata: ObjectMeta(namespace: "default", name: "two", uid: "uid-two", owners: [owner]))
             func isNew(_ interface: String) async throws -> Bool {
                 try await node.source.pods(ofInstanceOf: target, by: .now + .seconds(30)).isNew(interface, in: target)
             }
             #expect(try await isNew("net1"))
             #expect(try await !isNew("eth0"))
+            target.metadata.annotations["k8s.v1.cni.cncf.io/networks"] = "c,a"
+            #expect(try await !isNew("net2"))
+            target.metadata.annotations["k8s.v1.cni.cncf.io/networks"] = "c,b"
+            #expect(try await isNew("net2"), "by another definition")
             try node.cluster.delete(.pods, name: "one")
             #expect(try await !isNew("net1"), "nobody says")
         }

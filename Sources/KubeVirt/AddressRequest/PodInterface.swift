@@ -1,9 +1,11 @@
 /// One NIC of a pod, with every name that an annotation may use for it.
 package struct PodInterface: Hashable, Sendable {
     /// A NetworkAttachmentDefinition.
-    package struct Definition: Hashable, Sendable {
+    package struct Definition: Hashable, Sendable, CustomStringConvertible {
         package var namespace: String
         package var name: String
+
+        package var description: String { "\(namespace)/\(name)" }
     }
 
     /// Its name in the pod: "eth0", "net1", "pod6c270ef2f25".
@@ -55,12 +57,25 @@ package struct PodInterface: Hashable, Sendable {
             }
             return Definition(namespace: namespace, name: selection.name)
         }
+        // Attached by something else than Multus: the configuration's name is the best there is.
+        return selected(interface, in: pod.namespace, selections)
+            ?? Definition(namespace: pod.namespace, name: network)
+    }
+
+    /// What Multus is told to make a pod's further interface by; nil where the pod says nothing of it.
+    static func selected(_ interface: String, by pod: ObjectMeta) -> Definition? {
+        let selections = NetworkSelection.list(pod.annotations[NetworkSelection.networksAnnotation] ?? "") ?? []
+        return selected(interface, in: pod.namespace, selections)
+    }
+
+    private static func selected(
+        _ interface: String, in namespace: String, _ selections: [NetworkSelection]
+    ) -> Definition? {
         for (index, selection) in selections.enumerated()
         where selection.interface ?? "net\(index + 1)" == interface {
-            return Definition(namespace: selection.namespace ?? pod.namespace, name: selection.name)
+            return Definition(namespace: selection.namespace ?? namespace, name: selection.name)
         }
-        // Attached by something else than Multus: the configuration's name is the best there is.
-        return Definition(namespace: pod.namespace, name: network)
+        return nil
     }
 }
 
