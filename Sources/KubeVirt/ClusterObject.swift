@@ -59,25 +59,45 @@ package struct VirtualMachineInstance: Hashable, Sendable {
     package var virtualMachine: OwnerReference? {
         metadata.controller.flatMap { $0.isKubeVirt("VirtualMachine") ? $0 : nil }
     }
+
+    /// Whether it says that it runs in this pod: the one that its last migration brought it to, or took it from in vain.
+    /// Before any migration it names no pod.
+    func runs(in pod: Pod) -> Bool {
+        guard let migration, let nodeName, nodeName == pod.nodeName else { return false }
+        if migration.failed == true { return migration.sourcePod == pod.metadata.name }
+        // KubeVirt moves the instance's node before it says `completed`.
+        return migration.targetPod == pod.metadata.name
+            && migration.migrationUid == pod.metadata.labels[KubeVirtName.migrationJobUID]
+            && (migration.completed == true || migration.sourceNode.map { $0 != nodeName } ?? false)
+    }
 }
 
 /// An instance's `status.migrationState`: the migration handed to virt-handler last, open or ended.
 package struct MigrationState: Hashable, Sendable, Decodable {
     package var migrationUid: String?
+    package var sourceNode: String?
+    package var sourcePod: String?
     package var targetNode: String?
+    package var targetPod: String?
     /// "Used as a trigger to help coordinate when CNI drivers fail over the IP to the new pod"
     /// (KubeVirt pkg/virt-handler/migration-target.go).
     package var targetNodeDomainReadyTimestamp: String?
+    package var completed: Bool?
     package var failed: Bool?
     package var abortStatus: String?
 
     package init(
-        migrationUid: String? = nil, targetNode: String? = nil, targetNodeDomainReadyTimestamp: String? = nil,
+        migrationUid: String? = nil, sourceNode: String? = nil, sourcePod: String? = nil, targetNode: String? = nil,
+        targetPod: String? = nil, targetNodeDomainReadyTimestamp: String? = nil, completed: Bool? = nil,
         failed: Bool? = nil, abortStatus: String? = nil
     ) {
         self.migrationUid = migrationUid
+        self.sourceNode = sourceNode
+        self.sourcePod = sourcePod
         self.targetNode = targetNode
+        self.targetPod = targetPod
         self.targetNodeDomainReadyTimestamp = targetNodeDomainReadyTimestamp
+        self.completed = completed
         self.failed = failed
         self.abortStatus = abortStatus
     }

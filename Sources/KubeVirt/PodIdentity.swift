@@ -9,6 +9,8 @@ package struct PodIdentity: Hashable, Sendable {
     package var uid: String
     /// The node that the pod's instance is said to belong to.
     package var instanceNode: String?
+    /// Whether the pod's instance says that it runs in this pod, which a migration has brought it to.
+    package var isCarrier = false
     /// The migration that this pod was made for.
     package var migration: Migration?
     /// The VM's; none of another pod.
@@ -83,7 +85,7 @@ extension ClusterObjects {
         return PodIdentity(
             pod: pod, kind: .virtualMachine, name: controller.name,
             uid: instance.virtualMachine?.uid ?? instance.metadata.uid, instanceNode: instance.nodeName,
-            migration: migration, networks: instance.networks)
+            isCarrier: instance.runs(in: pod), migration: migration, networks: instance.networks)
     }
 
     private func standing(

@@ -233,7 +233,10 @@ package struct AttachmentHandler: Sendable {
         let existing = try await ipam.existingBinding(of: owner, by: deadline)
         guard existing?.active?.podUID == target.podUID else {
             let isHeld = existing?.active != nil || existing?.target != nil
-            if !isHeld, try await carriesAnother(target, of: owner, by: deadline) { return nil }
+            if !isHeld {
+                if identity.isCarrier { return nil }
+                if try await carriesAnother(target, of: owner, by: deadline) { return nil }
+            }
             throw refusal
         }
         return try await ipam.allocate(AllocateRequest(owner: owner, attachment: target), timeout: deadline.remaining)

@@ -128,4 +128,42 @@ struct HotplugTests {
         try ipam.apply(.release(.attachment(given.active!.id, owner: given.owner, network: given.owner.network)))
         await #expect(throws: CNIError.self) { try await add(Self.plugged, to: "thief", on: "node-b") }
     }
+
+    /// Holdfast serves none of its other NICs: what it carries says nothing.
+    @Test func `the first one that is Holdfast's is given addresses where its instance says that the pod is where it runs`()
+        async throws
+    {
+        var objects = cluster(launcher("two", node: "node-b", migration: "vmim-1"), phase: "Succeeded")
+        objects.migrations = []
+        func refusal(_ node: String, _ state: MigrationState?) async -> (any Error)? {
+            objects.instances[0].nodeName = node
+            objects.instances[0].migration = state
+            source.state(objects)
+            do { try await add(Self.plugged, to: "two", on: "node-b") } catch { return error }
+            return nil
+        }
+        var state = MigrationState(
+            migrationUid: "vmim-1", sourceNode: "node-a", targetNode: "node-b", targetPod: "two", completed: true)
+        // Promise 8
+        #expect(await refusal("node-b", nil) != nil)
+        #expect(await refusal("node-a", state) != nil)
+        state.targetPod = "another"
+        #expect(await refusal("node-b", state) != nil)
+        (state.targetPod, state.migrationUid) = ("two", "vmim-0")
+        #expect(await refusal("node-b", state) != nil)
+        (state.migrationUid, state.failed) = ("vmim-1", true)
+        #expect(await refusal("node-b", state) != nil)
+        (state.completed, state.failed, state.sourceNode) = (nil, nil, "node-b")
+        #expect(await refusal("node-b", state) != nil, "not moved yet")
+        #expect(ipam.bindings.isEmpty)
+        state.sourceNode = "node-a"
+        #expect(await refusal("node-b", state) == nil)
+        #expect(binding(Self.plugged)?.active?.podUID == "uid-two")
+        // A later migration took it nowhere.
+        try ipam.apply(.release(.binding(try #require(binding(Self.plugged)?.owner))))
+        let failed = MigrationState(
+            migrationUid: "vmim-2", sourceNode: "node-b", sourcePod: "two", targetPod: "three", completed: true,
+            failed: true)
+        #expect(await refusal("node-b", failed) == nil)
+    }
 }
