@@ -116,7 +116,14 @@ package struct AttachmentHandler: Sendable {
     private func attach(
         _ invocation: Invocation, _ network: NetworkConfiguration, by deadline: ContinuousClock.Instant
     ) async throws(CNIError) -> RunningAdds.Answer {
-        let identity = try await identity(invocation, by: deadline)
+        var identity = try await identity(invocation, by: deadline)
+        var nic = PodInterface(invocation, network, identity)
+        if !nic.isKnown {
+            // Whoever plugs a NIC in gives up sooner than a watch may show it (multus-dynamic-networks-controller tries four
+            // times within 35 ms).
+            identity = try await self.identity(invocation, afresh: true, by: deadline)
+            nic = PodInterface(invocation, network, identity)
+        }
         let metadata = identity.pod.metadata
         guard let podNode = identity.pod.nodeName else {
             throw CNIError(
@@ -132,8 +139,6 @@ package struct AttachmentHandler: Sendable {
         let attachment = Attachment(
             node: node, pod: metadata.name, podUID: metadata.uid, containerID: invocation.containerID,
             createdAt: metadata.createdAt)
-        let nic = PodInterface(
-            name: invocation.interface, network: network.name, pod: metadata, machineNetworks: identity.networks)
         do {
             var moved: DescribedBinding?
             if let migration = identity.migration {
@@ -346,7 +351,7 @@ package struct AttachmentHandler: Sendable {
     }
 
     func identity(
-        _ invocation: Invocation, by deadline: ContinuousClock.Instant
+        _ invocation: Invocation, afresh: Bool = false, by deadline: ContinuousClock.Instant
     ) async throws(CNIError) -> PodIdentity {
         func argument(_ name: String) throws(CNIError) -> String {
             guard let value = invocation.arguments[name], !value.isEmpty else {
@@ -360,7 +365,7 @@ package struct AttachmentHandler: Sendable {
         let name = try argument("K8S_POD_NAME")
         let uid = invocation.arguments["K8S_POD_UID"].flatMap { $0.isEmpty ? nil : $0 }
         do {
-            return try await source.identity(ofPod: name, in: namespace, uid: uid, by: deadline)
+            return try await source.identity(ofPod: name, in: namespace, uid: uid, afresh: afresh, by: deadline)
         } catch {
             throw CNIError(error)
         }
@@ -373,6 +378,14 @@ package struct AttachmentHandler: Sendable {
         case let error as WishError: CNIError(error)
         default: CNIError(.internalFailure, "\(error)")
         }
+    }
+}
+
+extension PodInterface {
+    fileprivate init(_ invocation: Invocation, _ network: NetworkConfiguration, _ identity: PodIdentity) {
+        self.init(
+            name: invocation.interface, network: network.name, pod: identity.pod.metadata,
+            machineNetworks: identity.networks)
     }
 }
 

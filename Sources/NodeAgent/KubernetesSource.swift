@@ -94,16 +94,16 @@ extension KubernetesSource {
     /// migration always by the API server, so that one that has ended is not believed, and the instance of its target, so that
     /// it tells where the VM runs now.
     package func identity(
-        ofPod name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
+        ofPod name: String, in namespace: String, uid: String?, afresh: Bool, by deadline: ContinuousClock.Instant
     ) async throws(IdentityError) -> PodIdentity {
         var objects = ClusterObjects()
-        guard let pod = try await pod(name, in: namespace, uid: uid, by: deadline) else {
+        guard let pod = try await pod(name, in: namespace, uid: afresh ? nil : uid, by: deadline) else {
             throw .noPod(namespace: namespace, name: name)
         }
         objects.pods = [pod]
         if let controller = pod.metadata.controller, controller.isKubeVirt("VirtualMachineInstance") {
             let isTarget = pod.metadata.labels[KubeVirtName.migrationJobUID] != nil
-            let watched = (isTarget ? [] : [running, coming]).lazy.compactMap {
+            let watched = (isTarget || afresh ? [] : [running, coming]).lazy.compactMap {
                 $0.copy.object(namespace: namespace, name: controller.name)
             }.first { $0.metadata.uid == controller.uid }
             let instance =

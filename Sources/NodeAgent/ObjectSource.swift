@@ -6,9 +6,9 @@ package protocol ObjectSource: Sendable {
     func read() async -> Reading
 
     /// Whose addresses the pod of this name has, and of this UID where the runtime gives one. What is not known yet is
-    /// asked for, until `deadline`.
+    /// asked for, until `deadline`; with `afresh` also what is.
     func identity(
-        ofPod name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
+        ofPod name: String, in namespace: String, uid: String?, afresh: Bool, by deadline: ContinuousClock.Instant
     ) async throws(IdentityError) -> PodIdentity
 
     /// The pods that say they are those of `pod`'s instance, on whatever node.
@@ -23,7 +23,7 @@ package protocol ObjectSource: Sendable {
 
 extension ObjectSource {
     package func identity(
-        ofPod name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
+        ofPod name: String, in namespace: String, uid: String?, afresh: Bool, by deadline: ContinuousClock.Instant
     ) async throws(IdentityError) -> PodIdentity {
         try await read().objects.identity(ofPod: name, in: namespace, uid: uid)
     }

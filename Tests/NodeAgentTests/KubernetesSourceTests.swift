@@ -1,3 +1,4 @@
+import Addresses
 import CNI
 import IPAMModel
 import KubeVirt
@@ -157,6 +158,36 @@ struct KubernetesSourceTests {
         }
     }
 
+    @Test func `a NIC that the watches do not show yet is asked for once, before it is refused`() async throws {
+        try await NodeOnCluster.run { node in
+            let blue = MachineNetwork(name: "blue").interface
+            func put(_ networks: String, _ selections: String) throws {
+                try node.cluster.put(
+                    Manifest.instance(labels: [KubeVirtName.nodeName: "node-a"]).replacing(
+                        #""status":"#, with: #""spec":{"networks":[\#(networks)]},"status":"#))
+                try node.cluster.put(
+                    Manifest.pod(
+                        "launcher", instance: "testvm",
+                        annotations: [
+                            "k8s.v1.cni.cncf.io/networks": selections, "holdfast.dev/addresses.blue": "10.16.0.30",
+                        ]))
+            }
+            let one = #"{"name":"default","pod":{}}"#
+            try put(one, "a@net1")
+            await node.wait { await node.source.read().objects.pods.count == 1 }
+            await node.wait { await node.source.read().objects.instances.count == 1 }
+            var plugged = node.request("launcher", uid: "uid-launcher")
+            plugged.environment["CNI_IFNAME"] = blue
+            await #expect(throws: CNIError.self) { try await node.handler.add(plugged) }
+            #expect(node.gets == ["pods/launcher", "virtualmachineinstances/testvm"])
+            node.cluster.hold(.pods)
+            node.cluster.hold(.virtualMachineInstances)
+            try put(#"\#(one),{"name":"blue","multus":{"networkName":"b"}}"#, "a@net1,b@\(blue)")
+            _ = try await node.handler.add(plugged)
+            #expect(node.ipam.bindings.first?.assignments.first?.address == IPAddress("10.16.0.30"))
+        }
+    }
+
     @Test func `a pod of an older UID, or of none the runtime tells, is asked for afresh`() async throws {
         try await NodeOnCluster.run { node in
             try node.cluster.put(Manifest.pod("web", uid: "old"))
@@ -277,7 +308,7 @@ struct KubernetesSourceTests {
             node.cluster.delay(.seconds(3600))
             let deadline = ContinuousClock.now + .milliseconds(300)
             await #expect(throws: IdentityError.self) {
-                try await node.source.identity(ofPod: "web", in: "default", uid: nil, by: deadline)
+                try await node.source.identity(ofPod: "web", in: "default", uid: nil, afresh: false, by: deadline)
             }
         }
     }

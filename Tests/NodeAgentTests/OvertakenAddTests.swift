@@ -23,7 +23,7 @@ struct OvertakenAddTests {
         func read() async -> Reading { await base.read() }
 
         func identity(
-            ofPod name: String, in namespace: String, uid: String?, by deadline: ContinuousClock.Instant
+            ofPod name: String, in namespace: String, uid: String?, afresh: Bool, by deadline: ContinuousClock.Instant
         ) async throws(IdentityError) -> PodIdentity {
             await during.withLock { $0.take() }?()
             return try await read().objects.identity(ofPod: name, in: namespace, uid: uid)
