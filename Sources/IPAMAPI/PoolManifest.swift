@@ -4,10 +4,13 @@ package import IPAMModel
 import Yams
 
 /// Pools as people write them: YAML or JSON in the API's field names, one pool, a list of pools, or a list below `pools:`.
-/// What `holdfast pool show -o yaml` prints is read too: lowerCamelCase names, and output fields, which are left out.
+/// What `holdfast pool show -o yaml` prints is read too: lowerCamelCase names, and output fields, which are left out, but for
+/// the revision where it is asked for.
 package enum PoolManifest {
     /// `source` names the text in errors. Throws INVALID_ARGUMENT naming the field.
-    package static func parse(_ content: Data, source: String) throws(IPAMError) -> [Pool] {
+    package static func parse(
+        _ content: Data, source: String, keepsRevision: Bool = false
+    ) throws(IPAMError) -> [Pool] {
         func invalid(_ why: String) -> IPAMError {
             IPAMError(.invalidArgument, .invalidField, "\(source): \(why)", metadata: ["field": "pools"])
         }
@@ -22,7 +25,11 @@ package enum PoolManifest {
         }
         do throws(IPAMError) {
             var pools: [Pool] = []
-            for (index, entry) in document.pools.enumerated() { pools.append(try entry.pool("pools[\(index)]")) }
+            for (index, entry) in document.pools.enumerated() {
+                var pool = try entry.pool("pools[\(index)]")
+                if !keepsRevision { pool.revision = 0 }
+                pools.append(pool)
+            }
             return pools
         } catch {
             throw invalid(error.message)
@@ -33,9 +40,7 @@ package enum PoolManifest {
 // MARK: - The file's form
 
 extension Node {
-    private static let outputFields = ["revision", "usage"]
-
-    /// The names of ipam.proto for their JSON forms ("is_default" for "isDefault"), without output fields.
+    /// The names of ipam.proto for their JSON forms ("is_default" for "isDefault"), without what only the server says.
     fileprivate var withProtoNames: Node {
         switch self {
         case .scalar, .alias: return self
@@ -43,7 +48,7 @@ extension Node {
             for index in items.indices { items[index] = items[index].withProtoNames }
             return .sequence(items)
         case .mapping(let fields):
-            let kept = fields.filter { name, _ in !Self.outputFields.contains(name.string ?? "") }
+            let kept = fields.filter { name, _ in name.string != "usage" }
             return Node(
                 kept.map { name, value in (name.withProtoName, value.withProtoNames) }, fields.tag, fields.style)
         }
@@ -126,9 +131,10 @@ private struct Entry: Decodable {
     var reuseDelay: String?
     var namespaceQuota: UInt32
     var historyRetention: String?
+    var revision: String?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case name, prefixes, namespaces, routes, dns
+        case name, prefixes, namespaces, routes, dns, revision
         case isDefault = "is_default"
         case reuseDelay = "reuse_delay"
         case namespaceQuota = "namespace_quota"
@@ -146,6 +152,7 @@ private struct Entry: Decodable {
         reuseDelay = try container.decodeIfPresent(String.self, forKey: .reuseDelay)
         namespaceQuota = try container.decodeIfPresent(UInt32.self, forKey: .namespaceQuota) ?? 0
         historyRetention = try container.decodeIfPresent(String.self, forKey: .historyRetention)
+        revision = try container.decodeIfPresent(String.self, forKey: .revision)
     }
 
     func pool(_ path: String) throws(IPAMError) -> Pool {
@@ -171,6 +178,12 @@ private struct Entry: Decodable {
         if let reuseDelay { pool.reuseDelay = try Rules.delay(reuseDelay, "\(path).reuse_delay") }
         if let historyRetention {
             pool.historyRetention = try Rules.delay(historyRetention, "\(path).history_retention")
+        }
+        if let revision {
+            guard let number = UInt64(revision) else {
+                throw Rules.invalid("\(path).revision", "'\(revision)' is no number")
+            }
+            pool.revision = number
         }
         try Rules.check(pool, path)
         return pool

@@ -116,10 +116,11 @@ extension Rules {
         return range
     }
 
-    /// "60s", "500ms", "5m", "24h" or "0s".
+    /// "60s", "500ms", "5m", "24h", "7d" or "0s".
     package static func delay(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> Delay {
         let units: [(suffix: String, nanoseconds: Int64)] = [
             ("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000),
+            ("d", 86_400_000_000_000),
         ]
         for unit in units where text.hasSuffix(unit.suffix) {
             guard let count = Int64(text.dropLast(unit.suffix.count)), count >= 0,
@@ -127,7 +128,7 @@ extension Rules {
             else { break }
             return Delay(nanoseconds: count * unit.nanoseconds)
         }
-        throw invalid(path(), "'\(text)' is no duration from 0s to 365 days (8760h), like 60s, 500ms or 5m")
+        throw invalid(path(), "'\(text)' is no duration from 0s to 365d, like 500ms, 60s, 5m, 24h or 7d")
     }
 
     /// Unspecified, loopback and multicast (RFC 6890; RFC 5771; RFC 4291 section 2.4).

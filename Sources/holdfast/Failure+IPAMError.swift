@@ -32,7 +32,13 @@ extension Failure {
             return "name one with --pool, or make one the default: is_default in `holdfast pool update`"
         case .poolExhausted: return "add a prefix with `holdfast pool update -f FILE`, or release what is not used"
         case .poolInUse:
+            if let time = metadata["availableAt"] { return "it can be done from \(time) on" }
             return "release its bindings first: `holdfast binding list --pool \(metadata["pool"] ?? "NAME")`"
+        case .poolChanged:
+            return """
+                `holdfast pool show \(metadata["pool"] ?? "NAME") -o yaml` has what it is now: make your change to that, or \
+                leave `revision` out of the file
+                """
         case .poolExists: return "change it with `holdfast pool update -f FILE`"
         case .migrationUnknown, .migrationEnded:
             return "`holdfast binding show NAMESPACE/NAME` shows the open migration, if there is one"

@@ -36,14 +36,22 @@ struct PoolCommand: AsyncParsableCommand {
         @OptionGroup var options: ClientOptions
 
         func run(_ session: Session) async throws {
-            try await manifest.apply(in: session) { try await session.calls.createPool($0, timeout: session.timeout) }
+            try await manifest.apply(in: session) { pool in
+                // What it is based on is an update's: here it is made.
+                var pool = pool
+                pool.revision = 0
+                return try await session.calls.createPool(pool, timeout: session.timeout)
+            }
         }
     }
 
     struct Update: ClientCommand {
         static let configuration = CommandConfiguration(
             abstract: "Gives pools the content that a file describes.",
-            discussion: "Refused where a binding's address would no longer be in its pool.")
+            discussion: """
+                Refused where a binding's address would no longer be in its pool, and where the file has a `revision`, as what \
+                `holdfast pool show -o yaml` prints, and the pool was changed since.
+                """)
         @OptionGroup var manifest: ManifestOptions
         @OptionGroup var options: ClientOptions
 
@@ -73,14 +81,29 @@ struct ManifestOptions: ParsableArguments {
         help: "YAML or JSON with one pool, or a list of pools, in the API's field names; - for standard input.")
     var file: String
 
-    /// Sends each pool of the file with `call`, in order, and shows what the server has then. Throws at the first that
-    /// is refused; the ones before it stay.
+    /// Sends each pool of the file with `call`, in order, and shows what became of it. Throws at the first that is refused;
+    /// the ones before it stay, and are named.
     func apply(in session: Session, _ call: (Pool) async throws -> DescribedPool) async throws {
-        var pools: [DescribedPool] = []
-        for pool in try PoolManifest.parse(try content, source: file == "-" ? "standard input" : file) {
-            pools.append(try await call(pool))
+        let meant = try PoolManifest.parse(
+            try content, source: file == "-" ? "standard input" : file, keepsRevision: true)
+        let before = try await session.calls.pools(timeout: session.timeout)
+        var (pools, done): ([DescribedPool], [String]) = ([], [])
+        for pool in meant {
+            do {
+                pools.append(try await call(pool))
+            } catch var error as IPAMError where meant.count > 1 {
+                let rest = meant[(done.count + 1)...].map { "\($0.name) not tried" }
+                let others = (done + rest).joined(separator: ", ")
+                error.message = "pool \(pool.name): \(error.message) (the others: \(others))"
+                throw error
+            }
+            let old = before.first { $0.pool.name == pool.name }?.pool.revision
+            let outcome = old == nil ? "created" : old == pools.last?.pool.revision ? "unchanged" : "updated"
+            done.append("\(pool.name) \(outcome)")
         }
-        session.show(.object([("pools", .array(pools.map(\.document)))])) { Table.pools(pools) }
+        session.show(.object([("pools", .array(pools.map(\.document)))])) {
+            (done.map { "pool \($0)" } + ["", Table.pools(pools)]).joined(separator: "\n")
+        }
     }
 
     private var content: Data {

@@ -246,6 +246,34 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
                 "create pool b", "create pool a", "update pool b", "update pool a", "delete pool lab",
             ])
     }
+
+    @Test func `an update is based on the revision that the file has, and a creation on none`() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "pools-\(UUID()).yaml")
+        defer { try? FileManager.default.removeItem(at: file) }
+        let calls = FakeCalls(pools: try Sample.pools())
+        try Data(try await run(["pool", "list", "-o", "yaml"], on: calls).utf8).write(to: file)
+        let output = try await run(["pool", "update", "-f", file.path], on: calls)
+        #expect(output.hasPrefix("pool lab unchanged\npool vm-net unchanged\n\nNAME"), "\(output)")
+        try await run(["pool", "create", "-f", file.path], on: calls)
+        #expect(
+            calls.noted == [
+                "update pool lab on 3", "update pool vm-net on 12", "create pool lab", "create pool vm-net",
+            ])
+    }
+
+    @Test func `of several pools the refused one is named, and what became of the others`() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "pools-\(UUID()).yaml")
+        defer { try? FileManager.default.removeItem(at: file) }
+        let pools = ["lab", "b", "c", "d"].map { "{name: \($0), prefixes: [{prefix: 10.1.0.0/24}]}" }
+        try Data("[\(pools.joined(separator: ", "))]".utf8).write(to: file)
+        let failure = await #expect(throws: Failure.self) {
+            try await run(["pool", "update", "-f", file.path], on: FakeCalls(pools: try Sample.pools(), stuck: ["c"]))
+        }
+        #expect(
+            failure?.description
+                == "pool c: it was changed (the others: lab updated, b created, d not tried)")
+        #expect(failure?.hint?.contains("revision") == true)
+    }
 }
 
 @Suite struct `What commands say when it fails` {

@@ -13,7 +13,7 @@ final class FakeCalls: ServiceCalls {
     let refusal: IPAMError?
     /// How often an allocation, or a COMMIT to another owner, is refused before: a node has a copy.
     let copies: Mutex<Int>
-    /// Networks of which no binding can be given to another.
+    /// Networks of which no binding can be given to another, and pools that cannot be updated.
     let stuck: Set<String>
     /// What an allocation finds or makes of the binding that there is.
     let allocated: DescribedBinding?
@@ -169,12 +169,13 @@ final class FakeCalls: ServiceCalls {
     }
 
     func createPool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
-        try note("create pool \(pool.name)")
+        try note("create pool \(pool.name)" + (pool.revision == 0 ? "" : " on \(pool.revision)"))
         return DescribedPool(pool: pool)
     }
 
     func updatePool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
-        try note("update pool \(pool.name)")
+        try note("update pool \(pool.name)" + (pool.revision == 0 ? "" : " on \(pool.revision)"))
+        if stuck.contains(pool.name) { throw IPAMError(.aborted, .poolChanged, "it was changed") }
         return DescribedPool(pool: pool)
     }
 

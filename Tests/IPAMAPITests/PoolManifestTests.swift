@@ -48,6 +48,17 @@ import Testing
         let pools = try PoolManifest.parse(Data(json.utf8), source: "test")
         #expect(pools.map(\.reuseDelay) == [.seconds(0)])
         #expect(pools.map(\.historyRetention) == [.seconds(90 * 24 * 3600)])
+        let days = try PoolManifest.parse(Data(entry.replacing("48h", with: "2d").utf8), source: "test")
+        #expect(days == [expected])
+    }
+
+    @Test("a revision is read where it is asked for, written as the API's JSON has it or as a number")
+    func revision() throws {
+        for text in [#""12""#, "12"] {
+            let file = Data("{name: a, prefixes: [{prefix: 10.0.0.0/24}], revision: \(text), usage: []}".utf8)
+            #expect(try PoolManifest.parse(file, source: "test", keepsRevision: true).map(\.revision) == [12])
+            #expect(try PoolManifest.parse(file, source: "test").map(\.revision) == [0])
+        }
     }
 
     @Test(
@@ -74,6 +85,7 @@ import Testing
             ),
             ("- {name: a b, prefixes: [{prefix: 10.0.0.0/24}]}", "pools[0].name: 'a b' may hold"),
             ("- {name: a, prefixes: [{prefix: 10.0.0.0/24}], namespace_quota: -1}", "namespace_quota"),
+            ("- {name: a, prefixes: [{prefix: 10.0.0.0/24}], revision: x}", "pools[0].revision: 'x' is no number"),
             ("name: [", "line"),
         ])
     func wrong(text: String, words: String) {
