@@ -113,9 +113,9 @@ extension StoreError {
         StoreError(
             .damaged,
             """
-            The ledger \(path) is damaged: \(found). Nothing was changed. Stop here, keep a copy of \(path) and \
-            \(path)-wal, and put a backup in their place; without one, see what can be saved with: \
-            sqlite3 \(path) ".recover" | sqlite3 recovered.sqlite
+            The ledger \(path) is damaged: \(found). Nothing was changed. Stop here and move \(path)* into another folder. \
+            With a backup: start the server with --await-restore, and give it the backup with `holdfast restore FILE`. \
+            Without one, see what can be saved with: sqlite3 MOVED ".recover" | sqlite3 recovered.sqlite
             """)
     }
 

@@ -123,6 +123,7 @@ import Testing
         #expect(error.code == .damaged)
         #expect(error.message.contains(text), "\(error)")
         #expect(error.message.contains(path))
+        #expect(error.message.contains("--await-restore") && error.message.contains("holdfast restore"))
     }
 }
 
