@@ -18,12 +18,20 @@ extension Table {
         ])
         for described in pools {
             let pool = described.pool
-            table.append(
-                [
-                    pool.isDefault ? "\(pool.name) (default)" : pool.name,
-                    pool.prefixes.map(\.prefix.description).joined(separator: ","),
-                    pool.prefixes.compactMap(\.gateway?.description).joined(separator: ","),
-                ] + [\PrefixUsage.total, \.bound, \.reserved, \.quarantined, \.free].map { described.sum($0) })
+            // A row for each family: beside those of IPv6, IPv4's numbers would not be seen.
+            for family in [AddressFamily.ipv4, .ipv6] {
+                let prefixes = pool.prefixes.filter { $0.prefix.family == family }
+                if prefixes.isEmpty { continue }
+                table.append(
+                    [
+                        pool.isDefault ? "\(pool.name) (default)" : pool.name,
+                        prefixes.map(\.prefix.description).joined(separator: ","),
+                        prefixes.compactMap(\.gateway?.description).joined(separator: ","),
+                    ]
+                        + [\PrefixUsage.total, \.bound, \.reserved, \.quarantined, \.free].map {
+                            described.sum($0, family)
+                        })
+            }
         }
         return table.text
     }
@@ -111,9 +119,9 @@ extension Attachment {
 }
 
 extension DescribedPool {
-    /// Over all prefixes, "many" included: the largest number stands for itself or more.
-    fileprivate func sum(_ path: KeyPath<PrefixUsage, UInt64>) -> String {
-        usage.reduce(UInt64(0)) { sum, prefix in
+    /// Over all prefixes of a family, "many" included: the largest number stands for itself or more.
+    fileprivate func sum(_ path: KeyPath<PrefixUsage, UInt64>, _ family: AddressFamily) -> String {
+        usage.filter { $0.prefix.family == family }.reduce(UInt64(0)) { sum, prefix in
             let (total, overflow) = sum.addingReportingOverflow(prefix[keyPath: path])
             return overflow ? .max : total
         }.countText
