@@ -35,11 +35,21 @@ package struct CredentialOptions: ParsableArguments {
         guard tlsCert == nil || tlsCa != nil else { throw ValidationError("--tls-cert needs --tls-ca") }
     }
 
-    /// Throws `ValidationError` where a token would go to one of `servers` over a network in the clear.
+    /// Throws `ValidationError` unless `servers` are HOST:PORT or unix:PATH, separated by commas, and where a token would go
+    /// to one of them over a network in the clear.
     package func check(servers: String) throws {
-        guard tokenFile != nil, tlsCa == nil else { return }
-        for server in servers.split(separator: ",") where !server.hasPrefix("unix:") {
-            guard HostPort(server.trimmingCharacters(in: .whitespaces))?.isLoopback != true else { continue }
+        // The C core takes any number for a port, modulo 65,536, and none for 0.
+        for server in servers.split(separator: ",", omittingEmptySubsequences: false) {
+            let server = server.trimmingCharacters(in: .whitespaces)
+            if server.hasPrefix("unix:"), server.count > "unix:".count { continue }
+            guard let place = HostPort(server), place.port != 0, !place.host.contains("/") else {
+                throw ValidationError(
+                    """
+                    the server \"\(server)\" is neither HOST:PORT nor unix:PATH: as 10.0.0.1:7440 (7440 is the usual port), \
+                    [fd00::1]:7440 or unix:/run/holdfast/server.sock
+                    """)
+            }
+            guard tokenFile != nil, tlsCa == nil, !place.isLoopback else { continue }
             throw ValidationError("--token-file needs --tls-ca: whoever hears the token on the way could use it")
         }
     }

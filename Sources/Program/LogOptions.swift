@@ -1,6 +1,7 @@
 public import ArgumentParser
 import CLinux
 import Foundation
+import Glibc
 public import Logging
 import Telemetry
 
@@ -38,6 +39,22 @@ package enum StandardError {
         lock_standard_error()
         defer { unlock_standard_error() }
         try? FileHandle.standardError.write(contentsOf: bytes)
+    }
+}
+
+package enum StandardOutput {
+    /// A line. Throws `Failure` where it cannot be written, as on a full disk; where its reader has gone, what says nothing.
+    package static func write(_ line: String) throws {
+        var rest = Array((line + "\n").utf8)[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            if count < 0, errno == EPIPE { throw ExitCode.failure }
+            guard count > 0 else {
+                throw Failure("the output cannot be written: \(unsafe String(cString: strerror(errno)))")
+            }
+            rest = rest.dropFirst(count)
+        }
     }
 }
 

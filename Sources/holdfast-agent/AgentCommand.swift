@@ -20,7 +20,8 @@ struct AgentCommand: AsyncParsableCommand {
             Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.
 
             `holdfast-agent install` puts the plugin on this node, `holdfast-agent uninstall` takes it away: each has --help.
-            """)
+            """,
+        version: ProgramVersion.current)
 
     static let variables =
         ["node", "server", "socket", "state-dir", "pods", "http"] + KubernetesOptions.variables + LogOptions.variables

@@ -36,7 +36,7 @@ struct Backup: ClientCommand {
                 "what the server sent is no whole backup: \(error)", hint: "\(file) was not written; try again")
         }
         guard let head = reader.head else { return }
-        session.show(head.document(reader.counts)) {
+        try session.show(head.document(reader.counts)) {
             "\(file): revision \(head.revision) with \(reader.counts.text)"
         }
     }
@@ -69,7 +69,7 @@ struct Restore: ClientCommand {
         } catch let error as StoreError { throw Failure("\(file): \(error)") }
         guard let head = reader.head else { return }
         if dryRun {
-            session.show(head.document(reader.counts)) {
+            try session.show(head.document(reader.counts)) {
                 "\(file): whole; revision \(head.revision) of \(head.createdAt.rfc3339) with \(reader.counts.text)"
             }
             return
@@ -81,7 +81,7 @@ struct Restore: ClientCommand {
                 RestorePiece(uploadID: id, offset: offset, data: piece, finishes: isLast),
                 timeout: isLast ? max(session.timeout, Self.patience) : session.timeout)
         }
-        session.show(outcome.document) {
+        try session.show(outcome.document) {
             let counts = BackupFile.Counts(
                 pools: outcome.pools, bindings: outcome.bindings, freed: outcome.freed, history: outcome.history)
             let from = outcome.givesFrom.map {

@@ -15,7 +15,7 @@ struct BindingCommand: AsyncParsableCommand {
 
         func run(_ session: Session) async throws {
             let bindings = try await session.bindings(matching: filter.filter)
-            session.show(.object([("bindings", .array(bindings.map(\.document)))])) {
+            try session.show(.object([("bindings", .array(bindings.map(\.document)))])) {
                 Table.bindings(bindings, now: session.now)
             }
         }
@@ -44,7 +44,7 @@ struct BindingCommand: AsyncParsableCommand {
             let document: Document =
                 bindings.count == 1
                 ? bindings[0].document : .object([("bindings", .array(bindings.map(\.document)))])
-            session.show(document) {
+            try session.show(document) {
                 bindings.map { Table.facts(of: $0, now: session.now) }.joined(separator: "\n\n")
             }
         }

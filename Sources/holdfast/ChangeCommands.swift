@@ -20,6 +20,17 @@ struct Reserve: ClientCommand {
     @Option(help: "The pool; else the one for the namespace, or the default one.") var pool: String?
     @OptionGroup var options: ClientOptions
 
+    func validate() throws {
+        try vm.checkIsOfKubernetes()
+        guard OwnerReference(argument: network) != nil else {
+            throw ValidationError(
+                """
+                --network \(network): give NETWORK/INTERFACE, the name in the CNI configuration and the interface in the pod, \
+                as vm-net/eth0
+                """)
+        }
+    }
+
     func run(_ session: Session) async throws {
         let owner = Owner(kind: .virtualMachine, namespace: vm.namespace, name: vm.name, network: network)
         let request = AllocateRequest(owner: owner, pool: pool, addresses: address, mac: mac)
@@ -27,7 +38,7 @@ struct Reserve: ClientCommand {
         let (binding, created) = try await session.pastCopies {
             try await session.calls.allocate(request, timeout: session.timeout)
         }
-        session.show(binding.document) {
+        try session.show(binding.document) {
             (created ? "reserved" : Self.change(from: before, to: binding.binding)) + ":\n"
                 + Table.bindings([binding], now: session.now)
         }
@@ -56,7 +67,8 @@ struct Release: ClientCommand {
     @OptionGroup var options: ClientOptions
 
     func run(_ session: Session) async throws {
-        let binding = try await vm.binding(onNetwork: network, in: session).binding
+        let described = try await vm.binding(onNetwork: network, in: session)
+        let binding = described.binding
         let addresses = binding.assignments.map(\.address.description).joined(separator: ", ")
         if let carrier = binding.carryingPod, !force {
             throw Failure(
@@ -67,7 +79,9 @@ struct Release: ClientCommand {
                 hint: "stop the VM first; where that pod is surely gone, repeat with --force")
         }
         _ = try await session.calls.release(.binding(binding.owner), timeout: session.timeout)
-        session.show(.object([])) { "released: \(addresses) of \(vm.namespace)/\(vm.name) (\(binding.owner.network))" }
+        try session.show(described.document) {
+            "released: \(addresses) of \(vm.namespace)/\(vm.name) (\(binding.owner.network))"
+        }
     }
 }
 
@@ -85,14 +99,14 @@ struct Watch: ClientCommand {
         // Not before the server has answered.
         var isHeadWritten = session.format != .table
         for try await event in calls.watch(filter.filter) {
-            if !isHeadWritten { session.write(Table.line(columns, widths: widths)) }
+            if !isHeadWritten { try session.write(Table.line(columns, widths: widths)) }
             isHeadWritten = true
             switch session.format {
             case .table:
                 let cells = event.binding?.binding.cells ?? ["(what follows are changes)"]
-                session.write(Table.line([event.word] + cells.map { $0.isEmpty ? "-" : $0 }, widths: widths))
-            case .json: session.write(event.document.jsonLine)
-            case .yaml: session.write("---\n" + event.document.yaml)
+                try session.write(Table.line([event.word] + cells.map { $0.isEmpty ? "-" : $0 }, widths: widths))
+            case .json: try session.write(event.document.jsonLine)
+            case .yaml: try session.write("---\n" + event.document.yaml)
             }
         }
     }

@@ -82,7 +82,7 @@ struct Check: ClientCommand {
             if repair, result.due.contains(found) { row.outcome = await mend(found, session, cluster) }
             rows.append(row)
         }
-        session.show(.object([("disagreements", .array(rows.map(\.document)))])) {
+        try session.show(.object([("disagreements", .array(rows.map(\.document)))])) {
             rows.isEmpty ? "\(bindings.count) bindings agree with the cluster" : Table.checked(rows, repair: repair)
         }
         if rows.contains(where: { $0.outcome != .mended }) { throw ExitCode.failure }

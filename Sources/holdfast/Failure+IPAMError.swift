@@ -3,17 +3,49 @@ import Program
 
 extension Failure {
     /// What the server's refusal means for the person at the keyboard, and what to do.
-    init(_ error: IPAMError, server: String) {
+    init(_ error: IPAMError, server: String, speaksTLS: Bool = false) {
         if error.code == .unavailable, error.reason == .noAnswer {
             self.init(
                 "no answer from the server at \(server): \(error.message)",
-                hint: """
-                    is it running there? Start one with `holdfast-server --listen \(server)`, or name another with \
-                    --server HOST:PORT or HOLDFAST_SERVER
-                    """)
+                hint: Self.hint(forNoAnswer: error.message, server: server, speaksTLS: speaksTLS))
         } else {
             self.init(error.message, hint: Self.hint(for: error))
         }
+    }
+
+    /// By the C core's words.
+    private static func hint(forNoAnswer message: String, server: String, speaksTLS: Bool) -> String {
+        func says(_ words: String...) -> Bool { words.contains(where: message.contains) }
+        if says("wrong version number") {
+            return "what answers there speaks no TLS: leave out --tls-ca (HOLDFAST_TLS_CA), or look at host and port"
+        }
+        if says("certificate verify failed") {
+            return """
+                --tls-ca (HOLDFAST_TLS_CA) is not of the CA that made the server's certificate, or that certificate has \
+                expired
+                """
+        }
+        if says("is not in peer certificate") {
+            return """
+                name the server with --server by a name that its certificate has: `openssl s_client -connect \(server) \
+                </dev/null | openssl x509 -noout -ext subjectAltName` shows them
+                """
+        }
+        if says("Failed parsing HTTP/2", "http2 header with status") {
+            return "what answers there is no Holdfast server's API: look at host and port, which is 7440 as a rule"
+        }
+        if says("Socket closed", "HTTP2 preface"), speaksTLS {
+            return """
+                it may want a client certificate: --tls-cert and --tls-key (HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY)
+                """
+        }
+        if says("Socket closed", "HTTP2 preface") {
+            return "it may speak TLS: name the CA of its certificate with --tls-ca (HOLDFAST_TLS_CA)"
+        }
+        return """
+            is it running there? Start one with `holdfast-server --listen \(server)`, or name another with --server \
+            HOST:PORT or HOLDFAST_SERVER
+            """
     }
 
     private static func hint(for error: IPAMError) -> String? {

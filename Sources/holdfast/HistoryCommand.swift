@@ -28,7 +28,7 @@ struct History: ClientCommand {
         let point = at?.timestamp(now: session.now)
         let entries = try await entries(
             from: point ?? since?.timestamp(now: session.now), through: point, session)
-        session.show(.object([("entries", .array(entries.map(\.document)))])) {
+        try session.show(.object([("entries", .array(entries.map(\.document)))])) {
             if let point { return answer(entries, at: point) }
             return entries.isEmpty
                 ? "nothing is known of \(subject.text)" : Table.history(entries)

@@ -14,20 +14,24 @@ struct Holdfast: AsyncParsableCommand {
             The server is named with --server or the variable HOLDFAST_SERVER. Exit status: 0 done, 1 failed, 2 wrong \
             usage.
             """,
+        version: ProgramVersion.current,
         subcommands: [
             PoolCommand.self, BindingCommand.self, ImportCommand.self, Reserve.self, Release.self, TransferCommand.self,
             Check.self, Watch.self, History.self, Backup.self, Restore.self, StoreCommand.self, Version.self,
         ])
 }
 
-struct Version: ClientCommand {
+/// Asks no server.
+struct Version: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Shows the version of this program.")
 
-    @OptionGroup var options: ClientOptions
+    @OptionGroup var answer: OutputOptions
 
-    func run(_ session: Session) {
-        session.show(.object([("version", .string(ProgramVersion.current)), ("api", .string("holdfast.ipam.v1"))])) {
-            "holdfast \(ProgramVersion.current) (API holdfast.ipam.v1)"
-        }
+    func run() throws {
+        let document = Document.object([
+            ("version", .string(ProgramVersion.current)), ("api", .string("holdfast.ipam.v1")),
+        ])
+        try StandardOutput.write(
+            answer.format.text(of: document) { "holdfast \(ProgramVersion.current) (API holdfast.ipam.v1)" })
     }
 }

@@ -14,6 +14,14 @@ struct OwnerReference: ExpressibleByArgument, Equatable {
         (namespace, name) = (String(parts[0]), String(parts[1]))
     }
 
+    /// Throws `ValidationError` for upper case, which no name in Kubernetes has: no VM would ever come for the addresses.
+    func checkIsOfKubernetes() throws {
+        let text = "\(namespace)/\(name)"
+        guard text == text.lowercased() else {
+            throw ValidationError("\(text): names in Kubernetes are in lower case, as \(text.lowercased())")
+        }
+    }
+
     /// All bindings of it: one for each network.
     func bindings(in session: Session) async throws -> [DescribedBinding] {
         try await session.bindings(matching: BindingFilter(namespace: namespace, name: name))

@@ -15,7 +15,7 @@ struct PoolCommand: AsyncParsableCommand {
 
         func run(_ session: Session) async throws {
             let pools = try await session.calls.pools(timeout: session.timeout)
-            session.show(.object([("pools", .array(pools.map(\.document)))])) { Table.pools(pools) }
+            try session.show(.object([("pools", .array(pools.map(\.document)))])) { Table.pools(pools) }
         }
     }
 
@@ -26,7 +26,7 @@ struct PoolCommand: AsyncParsableCommand {
 
         func run(_ session: Session) async throws {
             let pool = try await session.calls.pool(named: name, timeout: session.timeout)
-            session.show(pool.document) { Table.facts(of: pool) }
+            try session.show(pool.document) { Table.facts(of: pool) }
         }
     }
 
@@ -69,7 +69,7 @@ struct PoolCommand: AsyncParsableCommand {
             // To the server a pool that is not there is deleted; to a person its name is mistyped.
             _ = try await session.calls.pool(named: name, timeout: session.timeout)
             try await session.calls.deletePool(named: name, timeout: session.timeout)
-            session.show(.object([])) { "pool \(name) deleted" }
+            try session.show(.object([])) { "pool \(name) deleted" }
         }
     }
 }
@@ -101,7 +101,7 @@ struct ManifestOptions: ParsableArguments {
             let outcome = old == nil ? "created" : old == pools.last?.pool.revision ? "unchanged" : "updated"
             done.append("\(pool.name) \(outcome)")
         }
-        session.show(.object([("pools", .array(pools.map(\.document)))])) {
+        try session.show(.object([("pools", .array(pools.map(\.document)))])) {
             (done.map { "pool \($0)" } + ["", Table.pools(pools)]).joined(separator: "\n")
         }
     }

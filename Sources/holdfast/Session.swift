@@ -20,17 +20,13 @@ struct Session {
     var format: OutputFormat
     /// For ages.
     var now: Timestamp
-    var write: (String) -> Void
+    var write: (String) throws -> Void
     /// Before a call is repeated that something else holds up.
     var pause = Duration.seconds(1)
 
     /// `document` for programs, `text` for people.
-    func show(_ document: Document, as text: () -> String) {
-        switch format {
-        case .table: write(text())
-        case .json: write(document.json)
-        case .yaml: write(document.yaml)
-        }
+    func show(_ document: Document, as text: () -> String) throws {
+        try write(format.text(of: document, as: text))
     }
 }
 
@@ -64,21 +60,17 @@ extension Logger {
 extension ClientCommand {
     func run() async throws {
         do {
-            try options.credentials.check(servers: options.server)
             let current = try options.credentials.current(log: .ofCommand)
             let client = try IPAMClient(
                 server: options.server, currentCredentials: { current.credentials }, currentToken: { current.token })
             let now = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))
             let session = Session(
-                calls: client, timeout: options.timeout ?? .seconds(10), format: options.output ?? .table, now: now,
-                write: { text in
-                    print(text)
-                    fflush(nil)
-                })
+                calls: client, timeout: options.timeout ?? .seconds(10), format: options.output, now: now,
+                write: StandardOutput.write)
             try await run(session)
             await client.close()
         } catch let error as IPAMError {
-            throw Failure(error, server: options.server)
+            throw Failure(error, server: options.server, speaksTLS: options.credentials.tlsCa != nil)
         }
     }
 }

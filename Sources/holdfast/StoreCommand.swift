@@ -36,9 +36,17 @@ struct StoreCopy: AsyncParsableCommand {
     @OptionGroup(title: "etcd") var etcd: EtcdOptions
 
     func validate() throws {
-        if case .etcd = from, case .etcd = to {
+        switch (from, to) {
+        case (.etcd, .etcd):
             throw ValidationError("both stores are in etcd: use etcdctl snapshot, or copy by way of sqlite:PATH")
+        case (.sqlite(let source), .sqlite(let target)) where Self.file(source) == Self.file(target):
+            throw ValidationError("--from and --to are the same file")
+        default: break
         }
+    }
+
+    private static func file(_ path: String) -> URL {
+        URL(filePath: path).standardizedFileURL.resolvingSymlinksInPath()
     }
 
     func run() async throws {
@@ -46,14 +54,15 @@ struct StoreCopy: AsyncParsableCommand {
         if case .sqlite(let path) = from, !FileManager.default.fileExists(atPath: path) {
             throw Failure("--from sqlite:\(path): there is no such file")
         }
+        let summary: String
         do throws(StoreError) {
-            let source = try open(from, comesBack: false)
+            let source = try open(from, "--from", comesBack: false)
             defer { source.close() }
             let snapshot = try source.loadWithHistory()
             do throws(IPAMError) {
                 _ = try Ledger(snapshot)
             } catch { throw StoreError(.damaged, error.message) }
-            let target = try open(to, comesBack: true)
+            let target = try open(to, "--to", comesBack: true)
             defer { target.close() }
             var refusal: StoreError?
             do throws(StoreError) {
@@ -75,18 +84,25 @@ struct StoreCopy: AsyncParsableCommand {
                 try moved.moveAway()
                 whereabouts = "; the source is called \(path).moved now"
             }
-            print(
-                "copied and compared: \(copy.pools.count) pools, \(copy.bindings.count) bindings, "
-                    + "\(copy.freed.count) freed addresses, \(copy.history.count) entries of history, revision "
-                    + "\(copy.revision)" + whereabouts)
+            summary = """
+                copied and compared: \(copy.pools.count) pools, \(copy.bindings.count) bindings, \(copy.freed.count) freed \
+                addresses, \(copy.history.count) entries of history, revision \(copy.revision)\(whereabouts)
+                """
         } catch {
             throw Failure("\(error)")
         }
+        try StandardOutput.write(summary)
     }
 
-    private func open(_ name: StoreName, comesBack: Bool) throws(StoreError) -> any LedgerStore {
+    private func open(_ name: StoreName, _ option: String, comesBack: Bool) throws(StoreError) -> any LedgerStore {
         switch name {
-        case .sqlite(let path): return try SQLiteStore(path: path, comesBack: comesBack)
+        case .sqlite(let path):
+            do throws(StoreError) {
+                return try SQLiteStore(path: path, comesBack: comesBack)
+            } catch {
+                // The store knows the server's option only.
+                throw StoreError(error.code, error.message.replacing("--store", with: option))
+            }
         case .etcd(let urls):
             let configuration: EtcdConfiguration
             do {

@@ -39,6 +39,7 @@ struct TransferCommand: ClientCommand {
             throw ValidationError(
                 "give --from and --to; or a VM, --migration and one of --commit and --abort")
         }
+        try to?.checkIsOfKubernetes()
         if from != nil, from == to { throw ValidationError("--from and --to name the same VM") }
     }
 
@@ -48,15 +49,15 @@ struct TransferCommand: ClientCommand {
         } else if let vm, let migration, let end {
             let owner = try await vm.binding(onNetwork: network, in: session).binding.owner
             let phase: TransferPhase = end == .commit ? .commit(targetOwner: nil) : .abort
-            show([try await transfer(owner, migration, phase, session)], session)
+            try show([try await transfer(owner, migration, phase, session)], session)
         }
     }
 
-    private func show(_ bindings: [DescribedBinding], _ session: Session) {
+    private func show(_ bindings: [DescribedBinding], _ session: Session) throws {
         let document: Document =
             bindings.count == 1
             ? bindings[0].document : .object([("bindings", .array(bindings.map(\.document)))])
-        session.show(document) { Table.bindings(bindings, now: session.now) }
+        try session.show(document) { Table.bindings(bindings, now: session.now) }
     }
 
     private func give(_ from: OwnerReference, _ to: OwnerReference, _ session: Session) async throws {
@@ -92,7 +93,7 @@ struct TransferCommand: ClientCommand {
                 failures.append((binding.owner.network, error))
             }
         }
-        if !given.isEmpty { show(given, session) }
+        if !given.isEmpty { try show(given, session) }
         guard let first = failures.first else { return }
         if meant.count == 1 { throw first.error }
         let reasons = failures.map { "\($0.network): \(($0.error as? IPAMError)?.message ?? "\($0.error)")" }

@@ -19,7 +19,7 @@ import Testing
         let command = try #require(try Holdfast.parseAsRoot(["check", "--grace", "1ms"] + arguments) as? Check)
         let output = Mutex<[String]>([])
         let session = Session(
-            calls: calls, timeout: .seconds(1), format: command.options.output ?? .table, now: Sample.now,
+            calls: calls, timeout: .seconds(1), format: command.options.output, now: Sample.now,
             write: { text in output.withLock { $0.append(text) } })
         var isGood = true
         do { try await command.run(session, cluster: cluster) } catch is ExitCode { isGood = false }

@@ -16,7 +16,7 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
     let command = try #require(try Holdfast.parseAsRoot(line) as? any ClientCommand, "\(line)")
     let output = Mutex<[String]>([])
     let session = Session(
-        calls: calls, timeout: .seconds(1), format: command.options.output ?? .table, now: Sample.now,
+        calls: calls, timeout: .seconds(1), format: command.options.output, now: Sample.now,
         write: { text in output.withLock { $0.append(text) } }, pause: .milliseconds(1))
     do {
         try await command.run(session)
@@ -78,7 +78,7 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
     @Test(
         arguments: [
             ["pool", "list"], ["pool", "show", "vm-net"], ["pool", "show", "lab"], ["binding", "list"],
-            ["binding", "show", "10.16.0.15"], ["binding", "show", "prod/idle"], ["watch"], ["version"],
+            ["binding", "show", "10.16.0.15"], ["binding", "show", "prod/idle"], ["watch"],
         ], ["table", "json", "yaml"])
     func `is what the golden file has`(line: [String], format: String) async throws {
         let calls = FakeCalls(pools: try Sample.pools(), bindings: try Sample.bindings())
@@ -186,6 +186,9 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
         try await run(["release", "default/true", "--force"], on: calls)
         let output = try await run(["release", "prod/idle"], on: calls)
         #expect(output == "released: 10.16.0.17 of prod/idle (vm-net/eth0)\n")
+        let json = try await run(
+            ["release", "prod/idle", "-o", "json"], on: FakeCalls(bindings: try Sample.bindings()))
+        #expect(json.contains("10.16.0.17"), "\(json)")
         #expect(
             calls.noted == [
                 "release vm default/true (vm-net/eth0)", "release vm prod/idle (vm-net/eth0)",
@@ -296,6 +299,27 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
         }
         #expect(failure?.description == "no answer from the server at 10.9.9.9:7440: connection refused")
         #expect(failure?.hint?.contains("HOLDFAST_SERVER") == true)
+    }
+
+    @Test(arguments: [
+        ("Ssl handshake failed: error:0A00010B:SSL routines::wrong version number", true, "leave out --tls-ca"),
+        ("Ssl handshake failed: error:0A000086:SSL routines::certificate verify failed", true, "not of the CA"),
+        ("Peer name 10.9.9.9 is not in peer certificate", true, "openssl s_client -connect 10.9.9.9:7440"),
+        ("ipv4:10.9.9.9:7440: Socket closed", false, "with --tls-ca"),
+        ("ipv4:10.9.9.9:7440: Socket closed", true, "--tls-cert and --tls-key"),
+        ("ipv4:10.9.9.9:7440: Failed parsing HTTP/2", false, "no Holdfast server's API"),
+        ("Received http2 header with status: 404", false, "no Holdfast server's API"),
+    ])
+    func `a server that cannot be spoken with: what is wrong between the two`(words: String, tls: Bool, hint: String) {
+        let failure = Failure(
+            IPAMError(.unavailable, .noAnswer, words), server: "10.9.9.9:7440", speaksTLS: tls)
+        #expect(failure.hint?.contains(hint) == true, "\(failure.hint ?? "")")
+    }
+
+    @Test func `a pool whose freed addresses wait: from when it can be done`() {
+        let refusal = IPAMError(
+            .failedPrecondition, .poolInUse, "it waits", metadata: ["availableAt": "2026-11-29T21:00:00Z"])
+        #expect(Failure(refusal, server: "a:1").hint == "it can be done from 2026-11-29T21:00:00Z on")
     }
 
     @Test func `a pool to delete that is not there`() async throws {

@@ -7,7 +7,7 @@ import Testing
 
 /// The program itself, as a process.
 @Suite struct `The exit status of holdfast` {
-    @Test(arguments: [["version"], ["--help"], ["pool", "--help"], ["binding", "show", "--help"], []])
+    @Test(arguments: [["version"], ["--version"], ["--help"], ["pool", "--help"], ["binding", "show", "--help"], []])
     func `is 0 when done`(line: [String]) throws {
         let result = try Command.run(line)
         #expect(result.status == 0)
@@ -32,8 +32,45 @@ import Testing
         #expect(try Command.run(["version"], environment: variables).output.hasPrefix("{"))
         #expect(try Command.run(["version", "-o", "table"], environment: variables).output.hasPrefix("holdfast "))
         for (name, value) in [("HOLDFAST_OUTPUT", "xml"), ("HOLDFAST_TIMEOUT", "soon")] {
-            #expect(try Command.run(["version"], environment: [name: value]).status == 2)
+            let result = try Command.run(["pool", "list"], environment: [name: value])
+            #expect(result.status == 2)
+            #expect(result.error.contains(name), "\(result.error)")
         }
+    }
+
+    @Test func `is 1 where the output cannot be written`() throws {
+        let full = try #require(FileHandle(forWritingAtPath: "/dev/full"))
+        let result = try Command.run(["version"], output: full)
+        #expect(result.status == 1)
+        #expect(result.error == "error: the output cannot be written: No space left on device\n")
+    }
+
+    @Test(arguments: [
+        "127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1", "http://127.0.0.1:7440", "127.0.0.1:7440/", "", "fd00::1:7440",
+        "unix:",
+        "10.0.0.1:7440,10.0.0.2", ":7440",
+    ])
+    func `is 2 for what can be no server, naming the form`(server: String) throws {
+        for environment in [[:], ["HOLDFAST_SERVER": server]] {
+            if server.isEmpty, !environment.isEmpty { continue }
+            let result = try Command.run(
+                ["pool", "list", "--timeout", "2s"] + (environment.isEmpty ? ["--server", server] : []),
+                environment: environment)
+            #expect(result.status == 2, "\(server)")
+            #expect(result.error.contains("neither HOST:PORT nor unix:PATH"), "\(result.error)")
+        }
+    }
+
+    @Test(arguments: ["[::1]:7440", "unix:/x", "localhost:7440, holdfast-server-1.example:7440"])
+    func `servers may be named so`(server: String) throws {
+        #expect(throws: Never.self) { try Holdfast.parseAsRoot(["pool", "list", "--server", server]) }
+    }
+
+    @Test(arguments: ["vm-net", "vm-net/", "/eth0", "a/b/c"])
+    func `is 2 for a NIC that can be none, naming the form`(network: String) throws {
+        let result = try Command.run(["reserve", "default/testvm", "--network", network])
+        #expect(result.status == 2)
+        #expect(result.error.contains("NETWORK/INTERFACE"), "\(result.error)")
     }
 
     @Test func `a variable of an option that may be repeated is a list`() {
@@ -49,6 +86,8 @@ import Testing
         ["transfer", "a/b", "--migration", "m"], ["transfer", "a/b", "--migration", "m", "--commit", "--abort"],
         ["transfer"], ["transfer", "--from", "a/b"], ["transfer", "--from", "a/b", "--to", "a/b"],
         ["transfer", "a/b", "--from", "a/b", "--to", "c/d"], ["check", "--grace", "soon"],
+        ["reserve", "default/TestVM", "--network", "vm-net/eth0"], ["transfer", "--from", "a/b", "--to", "a/C"],
+        ["store", "copy", "--from", "sqlite:/tmp/a", "--to", "sqlite:/tmp/./a"], ["pool", "list", "--timeout", "0s"],
         ["pool", "list", "--timeout", "soon"], ["pool", "list", "-o", "xml"], ["pool", "list", "--tls-cert", "c"],
     ])
     func `is 2 for wrong usage`(line: [String]) throws {
@@ -61,7 +100,7 @@ import Testing
 
 private enum Command {
     static func run(
-        _ arguments: [String], environment: [String: String] = [:]
+        _ arguments: [String], environment: [String: String] = [:], output elsewhere: FileHandle? = nil
     ) throws -> (status: Int32, output: String, error: String) {
         let process = Process()
         // Beside the test runner, where SwiftPM builds both.
@@ -70,8 +109,9 @@ private enum Command {
         process.arguments = arguments
         process.environment = environment
         let (output, error) = (Pipe(), Pipe())
-        (process.standardOutput, process.standardError) = (output, error)
+        (process.standardOutput, process.standardError) = (elsewhere ?? output, error)
         try process.run()
+        if elsewhere != nil { try output.fileHandleForWriting.close() }
         // Both are far smaller than a pipe's buffer.
         let texts = [output, error].map {
             String(decoding: $0.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)

@@ -22,7 +22,7 @@ import Testing
         let command = try #require(try Holdfast.parseAsRoot(line) as? ImportCommand)
         var output = ""
         let session = Session(
-            calls: calls, timeout: .seconds(1), format: command.options.output ?? .table, now: Sample.now,
+            calls: calls, timeout: .seconds(1), format: command.options.output, now: Sample.now,
             write: { output += $0 + "\n" })
         do {
             try await command.run(session)

@@ -65,7 +65,7 @@ struct ImportCommand: ClientCommand {
             bindings: try await session.bindings(matching: BindingFilter()).map(\.binding))
         let mayRun = !dryRun && (plan.conflicts == 0 || partial)
         if mayRun { try await carryOut(&plan, session) }
-        session.show(plan.document(isDone: mayRun)) { plan.text(isDone: mayRun) }
+        try session.show(plan.document(isDone: mayRun)) { plan.text(isDone: mayRun) }
         if plan.conflicts > 0, !mayRun, !dryRun {
             throw Failure("nothing was imported: \(plan.conflicts) conflicts", hint: "settle them, or add --partial")
         }
