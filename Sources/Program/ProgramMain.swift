@@ -48,16 +48,16 @@ extension AsyncParsableCommand {
         }
     }
 
-    /// The arguments that stand for variables, less those that were given.
+    /// The arguments that stand for variables, less those that were given. Throws where a flag's value is neither yes nor no.
     package static func fromEnvironment(
         _ variables: [String], repeatable: [String] = [], flags: [String], given: [String],
         environment: [String: String]
-    ) -> [String] {
+    ) throws(ValidationError) -> [String] {
+        func variable(_ name: String) -> String { "HOLDFAST_" + name.uppercased().replacing("-", with: "_") }
         func value(_ name: String) -> String? {
             let option = "--\(name)"
             guard !given.contains(where: { $0 == option || $0.hasPrefix("\(option)=") }) else { return nil }
-            let variable = "HOLDFAST_" + name.uppercased().replacing("-", with: "_")
-            return environment[variable].flatMap { $0.isEmpty ? nil : $0 }
+            return environment[variable(name)].flatMap { $0.isEmpty ? nil : $0 }
         }
         var arguments = variables.compactMap { name in value(name).map { "--\(name)=\($0)" } }
         for name in repeatable {
@@ -65,7 +65,17 @@ extension AsyncParsableCommand {
                 arguments.append("--\(name)=\(item.trimmingCharacters(in: .whitespaces))")
             }
         }
-        return arguments + flags.filter { ["1", "true", "yes"].contains(value($0)?.lowercased()) }.map { "--\($0)" }
+        for name in flags {
+            guard let value = value(name) else { continue }
+            switch value.lowercased() {
+            case "1", "true", "yes", "on": arguments.append("--\(name)")
+            case "0", "false", "no", "off": break
+            default:
+                throw ValidationError(
+                    "\(variable(name))=\(value): give 1, true, yes or on; or 0, false, no or off")
+            }
+        }
+        return arguments
     }
 
     private static func complain(_ text: String) {

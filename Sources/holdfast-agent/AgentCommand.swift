@@ -17,7 +17,8 @@ struct AgentCommand: AsyncParsableCommand {
         abstract:
             "Holdfast's agent on a node: serves the CNI plugin holdfast-cni, and follows VMs and their migrations.",
         discussion: """
-            Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR.
+            Each option may also come from a variable: --state-dir from HOLDFAST_STATE_DIR. One without a value, as \
+            HOLDFAST_DHCP, is 1, true, yes or on; or 0, false, no or off.
 
             `holdfast-agent install` puts the plugin on this node, `holdfast-agent uninstall` takes it away: each has --help.
             """,

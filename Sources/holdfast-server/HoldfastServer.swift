@@ -31,8 +31,10 @@ struct HoldfastServer: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "holdfast-server",
         abstract: "Owns the addresses of virtual machines: Allocate, Release and Transfer over gRPC.",
-        discussion:
-            "Each flag can also be given as a variable: --listen as HOLDFAST_LISTEN, --tls-cert as HOLDFAST_TLS_CERT.",
+        discussion: """
+            Each flag can also be given as a variable: --listen as HOLDFAST_LISTEN, --tls-cert as HOLDFAST_TLS_CERT. One \
+            without a value, as HOLDFAST_INSECURE, is 1, true, yes or on; or 0, false, no or off.
+            """,
         version: ProgramVersion.current)
 
     private static let defaultHTTP = "127.0.0.1:9440"

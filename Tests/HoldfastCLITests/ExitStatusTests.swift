@@ -73,11 +73,32 @@ import Testing
         #expect(result.error.contains("NETWORK/INTERFACE"), "\(result.error)")
     }
 
-    @Test func `a variable of an option that may be repeated is a list`() {
-        let arguments = Holdfast.fromEnvironment(
+    @Test func `a variable of an option that may be repeated is a list`() throws {
+        let arguments = try Holdfast.fromEnvironment(
             ["store"], repeatable: ["listen"], flags: [], given: [],
             environment: ["HOLDFAST_LISTEN": "127.0.0.1:1, unix:/x", "HOLDFAST_STORE": "a,b"])
         #expect(arguments == ["--store=a,b", "--listen=127.0.0.1:1", "--listen=unix:/x"])
+    }
+
+    @Test(arguments: [
+        ("1", true), ("true", true), ("Yes", true), ("on", true), ("", false), ("0", false), ("FALSE", false),
+        ("no", false), ("off", false),
+    ])
+    func `a variable of a flag says yes or no`(value: String, isOn: Bool) throws {
+        let arguments = try Holdfast.fromEnvironment(
+            [], flags: ["await-restore"], given: [], environment: ["HOLDFAST_AWAIT_RESTORE": value])
+        #expect(arguments == (isOn ? ["--await-restore"] : []))
+    }
+
+    @Test func `a variable of a flag that says neither is refused by its name, unless the flag is given`() throws {
+        let environment = ["HOLDFAST_INSECURE": "maybe"]
+        let error = #expect(throws: ValidationError.self) {
+            try Holdfast.fromEnvironment([], flags: ["insecure"], given: [], environment: environment)
+        }
+        #expect(error?.message == "HOLDFAST_INSECURE=maybe: give 1, true, yes or on; or 0, false, no or off")
+        #expect(
+            try Holdfast.fromEnvironment([], flags: ["insecure"], given: ["--insecure"], environment: environment)
+                == [])
     }
 
     @Test(arguments: [

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from client import Client, addresses, launcher, until_arrived, vm
 from conftest import POOL
-from processes import DEADLINE, Agent, Server, commits_held, environment, run, wait_until
+from processes import DEADLINE, Agent, Server, binaries, commits_held, environment, free_port, run, sample, wait_until
 
 
 def serves(target):
@@ -132,6 +132,27 @@ def test_wrong_usage_is_status_2(arguments):
 
 @pytest.mark.parametrize("program", ["holdfast-server", "holdfast-agent", "holdfast"])
 def test_help_explains(program):
+@pytest.mark.parametrize("address", ["foo", "127.0.0.1", "127.0.0.1:99999", "::1:7440"])
+def test_what_is_no_address_to_listen_on_is_told_so(address):
+    done = run("holdfast-server", "--listen", address)
+    assert done.returncode == 2 and f"--listen {address}: give HOST:PORT" in done.stderr
+
+
+def test_a_flags_variable_that_says_neither_yes_nor_no_is_wrong_usage():
+    done = subprocess.run(
+        [binaries() / "holdfast-server"], env={**environment(), "HOLDFAST_AWAIT_RESTORE": "maybe"},
+        capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 2 and "HOLDFAST_AWAIT_RESTORE=maybe: give 1, true, yes or on" in done.stderr
+
+
+def test_any_number_of_connections_may_be_asked_for(tmp_path):
+    server = Server(tmp_path, "--max-connections", str((1 << 63) - 1)).start()
+    try:
+        assert serves(server.target)
+    finally:
+        server.stop()
+
+
     done = run(program, "--help")
     assert done.returncode == 0 and "USAGE" in done.stdout
 
