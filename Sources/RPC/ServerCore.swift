@@ -85,7 +85,10 @@ import Synchronization
         if let fetcher { fetchers.withLock { $0.append(fetcher) } }
         defer { unsafe grpc_server_credentials_release(credentials) }
         let address = ListenAddress(text: listener.address)
+        // What the core would write of a failure, in several lines, is said in one below.
+        unsafe gpr_set_log_function { _ in }
         let port = unsafe grpc_server_add_http2_port(server, listener.address, credentials)
+        gpr_set_log_function(nil)
         guard port > 0 else {
             throw .bind(address: listener.address, reason: address.reasonOfFailure(listener.credentials))
         }

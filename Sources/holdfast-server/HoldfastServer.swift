@@ -82,6 +82,9 @@ struct HoldfastServer: AsyncParsableCommand {
     @OptionGroup(title: "Logging") var logging: LogOptions
 
     func validate() throws {
+        for address in listen where !address.hasPrefix("unix:") && HostPort(address) == nil {
+            throw ValidationError("--listen \(address): give HOST:PORT (IPv6 as [::1]:PORT), or unix:PATH")
+        }
         if case .etcd = store, advertise == nil, let first = listen.first, HostPort(first)?.isWildcard == true {
             throw ValidationError("--listen \(first) is no address to find this server at: give --advertise HOST:PORT")
         }
