@@ -45,7 +45,7 @@ extension KubernetesClient {
         while true {
             do {
                 let response = try await send(call, through: calls, by: deadline)
-                return try await collect(response.body, upTo: Self.maximumBody)
+                return try await collect(response.body, upTo: Self.maximumBody, by: deadline)
             } catch {
                 guard attempt < Self.maximumAttempts, error.code == .tooManyRequests || error.code == .serverError,
                     let pause = error.retryAfter, pause <= Self.longestPause,
@@ -72,28 +72,39 @@ extension KubernetesClient {
             request.body = .bytes(body.bytes)
         }
         let head = min(patience.head, deadline.map { max(.milliseconds(1), $0 - .now) } ?? patience.head)
-        let response = try await execute(request, through: http, within: head, mayRepeat: call.method == .GET)
+        let response = try await execute(
+            request, through: http, by: .now() + TimeAmount(head), mayRepeat: call.method == .GET)
         guard !(200..<300).contains(response.status.code) else { return response }
-        throw await failure(of: response, call)
+        throw await failure(of: response, call, by: deadline)
     }
 
     private func execute(
-        _ request: HTTPClientRequest, through http: HTTPClient, within patience: Duration, mayRepeat: Bool
+        _ request: HTTPClientRequest, through http: HTTPClient, by deadline: NIODeadline, mayRepeat: Bool
     ) async throws(KubernetesError) -> HTTPClientResponse {
         do {
-            return try await http.execute(request, timeout: TimeAmount(patience))
+            return try await http.execute(request, deadline: deadline)
         } catch let error as HTTPClientError where error == .remoteConnectionClosed && mayRepeat {
-            return try await execute(request, through: http, within: patience, mayRepeat: false)
+            return try await execute(request, through: http, by: deadline, mayRepeat: false)
         } catch {
             throw unreachable(error)
         }
     }
 
+    /// The HTTP client's own deadline is the head's.
     private func collect(
-        _ body: HTTPClientResponse.Body, upTo limit: Int
+        _ body: HTTPClientResponse.Body, upTo limit: Int, by deadline: ContinuousClock.Instant?
     ) async throws(KubernetesError) -> ByteBuffer {
         do {
-            return try await body.collect(upTo: limit)
+            guard let deadline else { return try await body.collect(upTo: limit) }
+            return try await withThrowingTaskGroup(of: ByteBuffer.self) { group in
+                defer { group.cancelAll() }
+                group.addTask { try await body.collect(upTo: limit) }
+                group.addTask {
+                    try await Task.sleep(until: deadline, clock: .continuous)
+                    throw HTTPClientError.deadlineExceeded
+                }
+                return try await group.next() ?? ByteBuffer()
+            }
         } catch {
             throw unreachable(error)
         }
@@ -123,13 +134,15 @@ extension KubernetesClient {
         return base + call.path + "?" + query.joined(separator: "&")
     }
 
-    private func failure(of response: HTTPClientResponse, _ call: Call) async -> KubernetesError {
-        let body = try? await response.body.collect(upTo: 1 << 20)
+    private func failure(
+        of response: HTTPClientResponse, _ call: Call, by deadline: ContinuousClock.Instant?
+    ) async -> KubernetesError {
+        let body = try? await collect(response.body, upTo: 1 << 20, by: deadline)
         let status = body.flatMap { try? JSONDecoder().decode(StatusObject.self, from: $0) }
         var error = KubernetesError(
             status: Int(response.status.code), object: status, server: configuration.server, call: call)
         if let seconds = response.headers.first(name: "Retry-After").flatMap({ Int($0) }), seconds >= 0 {
-            error.retryAfter = .seconds(seconds)
+            error.retryAfter = .retryAfter(seconds)
         }
         return error
     }
@@ -171,8 +184,13 @@ extension KubernetesError {
         case 500...: self.init(.serverError, "\(what) at \(server): error \(status)\(said)")
         default: self.init(.invalid, "\(what) at \(server): status \(status)\(said)")
         }
-        retryAfter = object?.details?.retryAfterSeconds.map { .seconds($0) }
+        retryAfter = object?.details?.retryAfterSeconds.map(Duration.retryAfter)
     }
+}
+
+extension Duration {
+    /// What a server asks for, within reason: a minute at most.
+    fileprivate static func retryAfter(_ seconds: Int) -> Duration { .seconds(min(max(0, seconds), 60)) }
 }
 
 extension TimeAmount {

@@ -79,11 +79,37 @@ struct ClientErrorTests {
             #expect(busy.code == .tooManyRequests && busy.retryAfter == .zero)
             #expect(cluster.requests.count < 10)
             cluster.recover()
-            cluster.fail("get", .pods, status: 503, retryAfter: 3600)
+            cluster.fail("get", .pods, status: 503, retryAfter: 30)
             let away = try await failure { () throws(KubernetesError) in
                 _ = try await client.get(Named.self, .pods, namespace: "default", name: "a")
             }
-            #expect(away.code == .serverError && away.retryAfter == .seconds(3600))
+            #expect(away.code == .serverError && away.retryAfter == .seconds(30))
+        }
+    }
+
+    @Test func `a server that wants to be left alone for ages is not for more than a minute`() async throws {
+        try await withClient { cluster, client in
+            cluster.fail("get", .pods, status: 503, retryAfter: .max)
+            let away = try await failure { () throws(KubernetesError) in
+                _ = try await client.get(Named.self, .pods, namespace: "default", name: "a")
+            }
+            #expect(away.retryAfter == .seconds(60))
+        }
+    }
+
+    @Test(arguments: [200, 503])
+    func `an answer whose body does not come is given up at the call's own deadline`(status: Int) async throws {
+        try await withClient { cluster, client in
+            try cluster.put(pod("a"))
+            cluster.delayBody(.seconds(10))
+            if status != 200 { cluster.fail("get", .pods, status: status) }
+            let start = ContinuousClock.now
+            let late = try await failure { () throws(KubernetesError) in
+                _ = try await client.get(
+                    Named.self, .pods, namespace: "default", name: "a", by: start + .milliseconds(500))
+            }
+            #expect(.now - start < .seconds(5))
+            #expect(late.code == (status == 200 ? .unreachable : .serverError), "\(late)")
         }
     }
 

@@ -46,6 +46,7 @@ struct ClusterState {
     var tokenKeys: (issuer: String, json: String)?
     var keyReads = 0
     var delay = Duration.zero
+    var bodyDelay = Duration.zero
     var tellsGoneAsEvent = false
     var requests: [TestCluster.Request] = []
 

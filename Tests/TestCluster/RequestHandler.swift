@@ -22,6 +22,7 @@ final class RequestHandler: ChannelDuplexHandler {
     private let cluster: TestCluster
     private var head: HTTPRequestHead?
     private var body = ByteBuffer()
+    private var bodyDelay = TimeAmount.zero
 
     init(_ cluster: TestCluster) { self.cluster = cluster }
 
@@ -54,7 +55,8 @@ final class RequestHandler: ChannelDuplexHandler {
         case .end:
             guard let head else { return }
             let (cluster, channel, body) = (cluster, context.channel, Data(body.readableBytesView))
-            let delay = cluster.state.withLock { $0.delay }
+            let (delay, bodyDelay) = cluster.state.withLock { ($0.delay, $0.bodyDelay) }
+            self.bodyDelay = .nanoseconds(Int64(bodyDelay / .nanoseconds(1)))
             context.eventLoop.scheduleTask(in: .nanoseconds(Int64(delay / .nanoseconds(1)))) {
                 cluster.answer(head, body, on: channel)
             }
@@ -72,7 +74,20 @@ final class RequestHandler: ChannelDuplexHandler {
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        switch unwrapOutboundIn(data) {
+        let part = unwrapOutboundIn(data)
+        guard bodyDelay > .zero else { return write(part, promise, context) }
+        if case .head = part {
+            write(part, promise, context)
+            return context.flush()
+        }
+        context.eventLoop.assumeIsolated().scheduleTask(in: bodyDelay) { [self] in
+            write(part, promise, context)
+            context.flush()
+        }
+    }
+
+    private func write(_ part: ResponsePart, _ promise: EventLoopPromise<Void>?, _ context: ChannelHandlerContext) {
+        switch part {
         case .head(let head): context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .body(let data):
             context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: data)))), promise: promise)

@@ -185,6 +185,9 @@ extension TestCluster {
     /// Every answer's head comes this much later.
     package func delay(_ delay: Duration) { state.withLock { $0.delay = delay } }
 
+    /// Every answer's body comes this much later than its head.
+    package func delayBody(_ delay: Duration) { state.withLock { $0.bodyDelay = delay } }
+
     /// Forgets all versions before the present one: who wants to go on from an older one is told 410, as an answer's status
     /// or, where `asEvent`, as an ERROR event of a watch.
     package func compact(asEvent: Bool = false) {
