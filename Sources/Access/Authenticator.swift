@@ -11,13 +11,20 @@ import Synchronization
 /// A token is verified once, and remembered by its hash for as long as that holds: the calls after cost a hash.
 package final class Authenticator: Sendable {
     /// How long a verification holds at most: within that time a withdrawn key, a deleted pod or a changed cluster is noticed.
-    private static let holds = 600.0
+    private static let holds = Duration.seconds(600)
     /// Remembered tokens: more than there are nodes; an attacker's are not remembered.
     private static let capacity = 20_000
 
     private struct Known {
         var caller: Caller
-        var until: Date
+        /// The token's own end, by the wall clock.
+        var expires: Date
+        /// Whatever becomes of that clock.
+        var until: ContinuousClock.Instant
+
+        func holds(at now: (wall: Date, steady: ContinuousClock.Instant)) -> Bool {
+            expires > now.wall && until > now.steady
+        }
     }
 
     private struct State {
@@ -30,11 +37,12 @@ package final class Authenticator: Sendable {
     private let tokens: TokenVerifier?
     private let state: Mutex<State>
     private let log: Logger
-    private let now: @Sendable () -> Date
+    private let now: @Sendable () -> (wall: Date, steady: ContinuousClock.Instant)
 
     /// `tokens` nil: only certificates and sockets tell.
     package init(
-        tokens: TokenVerifier?, policy: Policy, log: Logger, now: @escaping @Sendable () -> Date = { Date() }
+        tokens: TokenVerifier?, policy: Policy, log: Logger,
+        now: @escaping @Sendable () -> (wall: Date, steady: ContinuousClock.Instant) = { (Date(), .now) }
     ) {
         self.tokens = tokens
         state = Mutex(State(policy: policy))
@@ -53,26 +61,29 @@ package final class Authenticator: Sendable {
 
     package func identify(_ call: ServerCall) -> Admission<Caller> {
         // Who shows a token is who it says, and not whose certificate the connection has.
-        if let tokens, let header = call.metadata("authorization") {
-            guard let token = Self.bearer(header) else {
-                return .refused(IPAMError.tokenRefused("the metadata authorization is not \"Bearer TOKEN\"").status)
-            }
-            let hash = SHA256.hash(data: token)
-            let now = now()
-            let known = state.withLock { state -> Caller? in
-                guard let known = state.known[hash], known.until > now else { return nil }
-                return known.caller
-            }
-            if let known { return .admitted(known) }
-            return .pending { () async throws(RPCStatus) in
-                try await self.verify(String(decoding: token, as: UTF8.self), hash, tokens)
-            }
-        }
+        if let tokens, let header = call.metadata("authorization") { return identify(header, tokens) }
         let names = call.identity.names
         if !names.isEmpty { return .admitted(state.withLock { $0.policy }.caller(withCertificate: names)) }
         // Whoever may open the file: its permissions are the policy.
         if call.peer.hasPrefix("unix:") { return .admitted(.localUser) }
         return .refused(IPAMError.noCredentials.status)
+    }
+
+    /// By what the metadata `authorization` says.
+    func identify(_ header: [UInt8], _ tokens: TokenVerifier) -> Admission<Caller> {
+        guard let token = Self.bearer(header) else {
+            return .refused(IPAMError.tokenRefused("the metadata authorization is not \"Bearer TOKEN\"").status)
+        }
+        let hash = SHA256.hash(data: token)
+        let now = now()
+        let known = state.withLock { state -> Caller? in
+            guard let known = state.known[hash], known.holds(at: now) else { return nil }
+            return known.caller
+        }
+        if let known { return .admitted(known) }
+        return .pending { () async throws(RPCStatus) in
+            try await self.verify(String(decoding: token, as: UTF8.self), hash, tokens)
+        }
     }
 
     private func verify(
@@ -90,10 +101,10 @@ package final class Authenticator: Sendable {
         return state.withLock { state in
             let caller = state.policy.caller(with: identity)
             guard state.generation == generation else { return caller }
-            if state.known.count >= Self.capacity { state.known = state.known.filter { $0.value.until > now } }
+            if state.known.count >= Self.capacity { state.known = state.known.filter { $0.value.holds(at: now) } }
             if state.known.count >= Self.capacity { state.known = [:] }
             state.known[hash] = Known(
-                caller: caller, until: min(identity.expires, now.addingTimeInterval(Self.holds)))
+                caller: caller, expires: identity.expires, until: now.steady + Self.holds)
             return caller
         }
     }
