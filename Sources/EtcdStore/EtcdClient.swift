@@ -131,11 +131,12 @@ import Synchronization
     ) throws(RPCStatus) -> Output {
         var mayHaveOldToken = user != nil
         while true {
-            let (index, metadata) = try member(timeout: timeout)
+            let (index, metadata) = try member(by: deadline)
             do throws(RPCStatus) {
+        let deadline = ContinuousClock.now + timeout
                 return unsafe try channels[index].current.waitingUnary(
                     service, (), encode: { _, arena in unsafe request(arena) }, decode: response,
-                    isStreaming: isStreaming, metadata: metadata, timeout: timeout)
+                    isStreaming: isStreaming, metadata: metadata, timeout: deadline - .now)
             } catch {
                 switch error.code {
                 case .unavailable, .deadlineExceeded, .cancelled, .unknown, .internalError: turnAway(from: index)
@@ -149,7 +150,7 @@ import Synchronization
         }
     }
 
-    private func member(timeout: Duration) throws(RPCStatus) -> (index: Int, metadata: RPCMetadata) {
+    private func member(by deadline: ContinuousClock.Instant) throws(RPCStatus) -> (index: Int, metadata: RPCMetadata) {
         var (index, token) = state.withLock { ($0.current, $0.token) }
         var metadata = RPCMetadata()
         guard let user else { return (index, metadata) }
@@ -165,7 +166,7 @@ import Synchronization
                     },
                     decode: { (answer: UnsafePointer<Etcd.AuthenticateResponse>) throws(RPCStatus) in
                         unsafe try text(answer.pointee.token, "token")
-                    }, timeout: timeout)
+                    }, timeout: deadline - .now)
             } catch {
                 if [.unavailable, .deadlineExceeded].contains(error.code) { turnAway(from: index) }
                 throw error

@@ -115,6 +115,34 @@ import Testing
         await client.close()
     }
 
+    /// To be let in is a call of its own.
+    @Test func `a call takes no longer than it may, though it must be let in before`() async throws {
+        let etcd = try EtcdCluster()
+        try makeUsers(etcd)
+        let wire = try Wire(to: etcd.members[0].client)
+        defer { wire.close() }
+        var configuration = etcd.configuration(prefix)
+        configuration.endpoints = [wire.endpoint]
+        let password = Synchronization.Mutex("wrong")
+        configuration.user = ("holdfast", { password.withLock(\.self) })
+        let client = try EtcdClient(configuration)
+        // Connects.
+        #expect(throws: RPCStatus.self) { try client.range(from: prefix, timeout: .seconds(20)) }
+        password.withLock { $0 = "secret" }
+        let before = wire.count(.requests)
+        wire.hold(.requests)
+        Thread.detachNewThread {
+            guard eventually({ wire.has("secret", in: .requests, after: before) }) else { return }
+            // Who calls is let in late, and the call itself never comes.
+            usleep(1_500_000)
+            wire.deliver(.requests, upTo: "secret")
+        }
+        let start = ContinuousClock.now
+        #expect(throws: RPCStatus.self) { try client.range(from: prefix, timeout: .seconds(2)) }
+        #expect(.now - start < .seconds(3))
+        await client.close()
+    }
+
     /// A signed token has in it of which state of users and roles it is: each change of them makes it old.
     @Test func `whose signed tokens grow old is asked for new ones, and no call fails for it`() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }
