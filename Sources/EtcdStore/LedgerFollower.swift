@@ -30,6 +30,9 @@ final class LedgerFollower: Sendable {
         var failure: StoreError?
     }
 
+    private static let shortestPause = Duration.milliseconds(200)
+    private static let longestPause = Duration.seconds(1)
+
     private let client: EtcdClient
     private let keys: EtcdKeys
     private let logger: Logger
@@ -80,21 +83,30 @@ final class LedgerFollower: Sendable {
     var isStopped: Bool { task.withLock { $0?.isCancelled ?? false } }
 
     private func run() async {
+        // What keeps it from following, which is told when it begins, and when it is another.
+        var trouble: String?
+        var pause = Self.shortestPause
         while !Task.isCancelled {
             do {
                 let revision = try await load()
+                if trouble != nil { logger.notice("the ledger in etcd is followed again") }
+                (trouble, pause) = (nil, Self.shortestPause)
                 onChange()
                 try await follow(since: revision + 1)
             } catch {
                 if Task.isCancelled { return }
                 let failure = StoreError(etcd: error)
-                logger.warning("the ledger in etcd cannot be followed", metadata: ["error": "\(failure)"])
+                if trouble != "\(failure)" {
+                    logger.warning("the ledger in etcd cannot be followed", metadata: ["error": "\(failure)"])
+                }
+                trouble = "\(failure)"
                 state.withLock { state in
                     state.failure = failure
                     state.leader = .unknown
                 }
                 onChange()
-                try? await Task.sleep(for: .milliseconds(200))
+                try? await Task.sleep(for: pause)
+                pause = min(pause * 2, Self.longestPause)
             }
         }
     }

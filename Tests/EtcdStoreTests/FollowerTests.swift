@@ -3,6 +3,7 @@ import Ledger
 import LedgerStore
 import RPC
 import StoreConformance
+import Synchronization
 import Testing
 
 @testable import EtcdStore
@@ -36,6 +37,30 @@ import Testing
         #expect(warm.known.held[old.id] == [] && warm.known.held[new.id] == new.assignments.map(\.address))
         await client.close()
         await reader.client.close()
+        tenure.close()
+    }
+
+    @Test func `says once that it cannot follow, and once that it does again`() async throws {
+        let cluster = try EtcdCluster()
+        let wire = try Wire(to: cluster.members[0].client)
+        defer { wire.close() }
+        let tenure = try EtcdTenure.open(cluster.configuration(), as: "test")
+        var configuration = cluster.configuration()
+        configuration.endpoints = [wire.endpoint]
+        let client = try EtcdClient(configuration)
+        let log = RecordedLog()
+        let failures = Atomic(0)
+        let follower = LedgerFollower(client, keys, logger: log.logger) { failures.add(1, ordering: .relaxed) }
+        wire.cut()
+        follower.start()
+        #expect(eventually { failures.load(ordering: .relaxed) >= 4 })
+        // It may be refused at first, and then cut off: each is said.
+        let told = log.lines.filter { $0.contains("cannot be followed") }
+        #expect(!told.isEmpty && Set(told).count == told.count, "\(told)")
+        wire.mend()
+        #expect(eventually { follower.isWhole && log.lines.contains("the ledger in etcd is followed again") })
+        follower.stop()
+        await client.close()
         tenure.close()
     }
 
