@@ -41,7 +41,8 @@ import Synchronization
     }
 
     func range(
-        from key: String, to end: String? = nil, limit: Int = 0, revision: Int64 = 0, timeout: Duration
+        from key: String, to end: String? = nil, limit: Int = 0, revision: Int64 = 0, isNewestFirst: Bool = false,
+        timeout: Duration
     ) throws(RPCStatus) -> EtcdRange {
         unsafe try call(
             cmessages_etcdserverpb_kv(), timeout: timeout,
@@ -51,6 +52,9 @@ import Synchronization
                 if let end { unsafe message.pointee.range_end = unsafe arena.bytes(Array(end.utf8)) }
                 unsafe message.pointee.limit = Int64(limit)
                 unsafe message.pointee.revision = revision
+                if isNewestFirst {
+                    unsafe message.pointee.sort_order = ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND
+                }
                 return unsafe message
             }, { (answer: UnsafePointer<Etcd.RangeResponse>) in unsafe EtcdRange(answer) })
     }
@@ -96,7 +100,7 @@ import Synchronization
     /// Every change of the keys from `key` to `end` since `revision`, itself included. A watch that fails asks for another
     /// member with the next one.
     func watch(from key: String, to end: String, since revision: Int64) throws(RPCStatus) -> EtcdWatch {
-        var (index, metadata) = try member(timeout: .seconds(2))
+        var (index, metadata) = try member(by: .now + .seconds(2))
         // rpctypes.MetadataRequireLeaderKey: a member that is cut off from the others ends the watch, and is not silent.
         metadata.append("hasleader", "true")
         let responses = unsafe channels[index].current.subscription(
@@ -129,11 +133,11 @@ import Synchronization
         _ request: (borrowing MessageArena) -> UnsafeMutablePointer<Request>,
         _ response: (UnsafePointer<Response>) throws(RPCStatus) -> Output
     ) throws(RPCStatus) -> Output {
+        let deadline = ContinuousClock.now + timeout
         var mayHaveOldToken = user != nil
         while true {
             let (index, metadata) = try member(by: deadline)
             do throws(RPCStatus) {
-        let deadline = ContinuousClock.now + timeout
                 return unsafe try channels[index].current.waitingUnary(
                     service, (), encode: { _, arena in unsafe request(arena) }, decode: response,
                     isStreaming: isStreaming, metadata: metadata, timeout: deadline - .now)

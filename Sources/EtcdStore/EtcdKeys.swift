@@ -60,11 +60,16 @@ struct EtcdKeys: Sendable {
         }
     }
 
+    /// Where it is found that ended with `revision`.
+    func historyIndex(_ subject: HistorySubject, _ revision: UInt64) -> String {
+        historyIndex(subject) + Self.sortable(revision)
+    }
+
     /// Where an entry is found: by each of its addresses and by its owner.
     func historyIndex(_ entry: HistoryEntry) -> [String] {
         let owner = HistorySubject.object(namespace: entry.owner.namespace, name: entry.owner.name)
         return (entry.addresses.map(HistorySubject.address) + [owner]).map {
-            historyIndex($0) + Self.sortable(entry.revision)
+            historyIndex($0, entry.revision)
         }
     }
 

@@ -9,6 +9,8 @@ struct EtcdReader {
     private static let pageSize = 4000
     /// Of records that may be as large as a request: a page must fit a message (`EtcdClient`).
     private static let largePageSize = 16
+    /// Of records of the history in one transaction.
+    fileprivate static let mostGets = 100
     fileprivate static let timeout = Duration.seconds(10)
 
     let client: EtcdClient
@@ -106,17 +108,21 @@ struct EtcdReader {
 extension EtcdReader {
     /// Newest first.
     func history(of subject: HistorySubject, before revision: UInt64, limit: Int) throws -> [HistoryEntry] {
-        var revisions: [UInt64] = []
-        // Revision 0 is etcd's newest.
-        try each(keys.historyIndex(subject), at: 0) { entry in
-            if let found = keys.historyRevision(of: entry.key), found < revision { revisions.append(found) }
-        }
+        let newest = try client.range(
+            from: keys.historyIndex(subject), to: keys.historyIndex(subject, revision), limit: limit,
+            isNewestFirst: true, timeout: Self.timeout)
+        var operations = newest.entries.compactMap { entry in
+            keys.historyRevision(of: entry.key).map { EtcdOperation.get(keys.history($0)) }
+        }[...]
         var entries: [HistoryEntry] = []
-        for revision in revisions.suffix(limit).reversed() {
-            let key = keys.history(revision)
+        while !operations.isEmpty {
+            let answer = try client.commit(
+                EtcdTransaction(success: Array(operations.prefix(Self.mostGets))), timeout: Self.timeout)
+            operations = operations.dropFirst(Self.mostGets)
             // One that is not there was trimmed meanwhile.
-            guard let found = try client.range(from: key, timeout: Self.timeout).entries.first else { continue }
-            entries.append(try StoredRecord.entry(found.value, at: key))
+            for found in answer.found.compactMap(\.self) {
+                entries.append(try StoredRecord.entry(found.value, at: found.key))
+            }
         }
         return entries
     }

@@ -1119,7 +1119,37 @@ const ProtobufCMessageDescriptor etcdserverpb__response_header__descriptor =
   (ProtobufCMessageInit) etcdserverpb__response_header__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor etcdserverpb__range_request__field_descriptors[4] =
+static const ProtobufCEnumValue etcdserverpb__range_request__sort_order__enum_values_by_number[3] =
+{
+  { "NONE", "ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__NONE", 0 },
+  { "ASCEND", "ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__ASCEND", 1 },
+  { "DESCEND", "ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND", 2 },
+};
+static const ProtobufCIntRange etcdserverpb__range_request__sort_order__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex etcdserverpb__range_request__sort_order__enum_values_by_name[3] =
+{
+  { "ASCEND", 1 },
+  { "DESCEND", 2 },
+  { "NONE", 0 },
+};
+const ProtobufCEnumDescriptor etcdserverpb__range_request__sort_order__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "etcdserverpb.RangeRequest.SortOrder",
+  "SortOrder",
+  "Etcdserverpb__RangeRequest__SortOrder",
+  "etcdserverpb",
+  3,
+  etcdserverpb__range_request__sort_order__enum_values_by_number,
+  3,
+  etcdserverpb__range_request__sort_order__enum_values_by_name,
+  1,
+  etcdserverpb__range_request__sort_order__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCFieldDescriptor etcdserverpb__range_request__field_descriptors[5] =
 {
   {
     "key",
@@ -1169,17 +1199,30 @@ static const ProtobufCFieldDescriptor etcdserverpb__range_request__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "sort_order",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Etcdserverpb__RangeRequest, sort_order),
+    &etcdserverpb__range_request__sort_order__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned etcdserverpb__range_request__field_indices_by_name[] = {
   0,   /* field[0] = key */
   2,   /* field[2] = limit */
   1,   /* field[1] = range_end */
   3,   /* field[3] = revision */
+  4,   /* field[4] = sort_order */
 };
 static const ProtobufCIntRange etcdserverpb__range_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor etcdserverpb__range_request__descriptor =
 {
@@ -1189,7 +1232,7 @@ const ProtobufCMessageDescriptor etcdserverpb__range_request__descriptor =
   "Etcdserverpb__RangeRequest",
   "etcdserverpb",
   sizeof(Etcdserverpb__RangeRequest),
-  4,
+  5,
   etcdserverpb__range_request__field_descriptors,
   etcdserverpb__range_request__field_indices_by_name,
   1,  etcdserverpb__range_request__number_ranges,

@@ -43,6 +43,12 @@ typedef struct Etcdserverpb__AuthenticateResponse Etcdserverpb__AuthenticateResp
 
 /* --- enums --- */
 
+typedef enum _Etcdserverpb__RangeRequest__SortOrder {
+  ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__NONE = 0,
+  ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__ASCEND = 1,
+  ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__DESCEND = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER)
+} Etcdserverpb__RangeRequest__SortOrder;
 typedef enum _Etcdserverpb__Compare__CompareResult {
   ETCDSERVERPB__COMPARE__COMPARE_RESULT__EQUAL = 0,
   ETCDSERVERPB__COMPARE__COMPARE_RESULT__GREATER = 1,
@@ -81,10 +87,11 @@ struct  Etcdserverpb__RangeRequest
   ProtobufCBinaryData range_end;
   int64_t limit;
   int64_t revision;
+  Etcdserverpb__RangeRequest__SortOrder sort_order;
 };
 #define ETCDSERVERPB__RANGE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&etcdserverpb__range_request__descriptor) \
-    , {0,NULL}, {0,NULL}, 0, 0 }
+    , {0,NULL}, {0,NULL}, 0, 0, ETCDSERVERPB__RANGE_REQUEST__SORT_ORDER__NONE }
 
 
 struct  Etcdserverpb__RangeResponse
@@ -1017,6 +1024,7 @@ void etcdserverpb__auth__authenticate(ProtobufCService *service,
 
 extern const ProtobufCMessageDescriptor etcdserverpb__response_header__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__range_request__descriptor;
+extern const ProtobufCEnumDescriptor    etcdserverpb__range_request__sort_order__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__range_response__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__put_request__descriptor;
 extern const ProtobufCMessageDescriptor etcdserverpb__put_response__descriptor;
