@@ -5,17 +5,32 @@ import Logging
 
 /// Lets go of history that is older than its pool's `history_retention`: in commits of few entries, with a pause between,
 /// so that no change waits long for one.
-struct HistoryKeeper: Sendable {
+struct HistoryKeeper {
     /// Of one commit.
     static let batch = 256
     private static let pause = Duration.milliseconds(100)
     private static let interval = Duration.seconds(60)
 
+    /// What the places in the history were found with.
+    private struct Rules: Equatable {
+        var retentions: [String: Delay]
+        /// The writer's count of ledgers: another has another history.
+        var ledger: UInt64
+    }
+
     let writer: Writer
     let logger: Logger
+    private var rules = Rules(retentions: [:], ledger: 0)
+    /// For each retention, the revision up to which all is older than that, and was looked at.
+    private var places: [Delay: UInt64] = [:]
+
+    init(writer: Writer, logger: Logger) {
+        self.writer = writer
+        self.logger = logger
+    }
 
     /// Returns when its task is cancelled.
-    func run() async {
+    mutating func run() async {
         while !Task.isCancelled {
             do throws(StoreError) {
                 let count = try await trim()
@@ -28,29 +43,37 @@ struct HistoryKeeper: Sendable {
         }
     }
 
-    /// Goes through what is older than the shortest retention once; returns how many entries went.
-    func trim() async throws(StoreError) -> Int {
+    /// Goes on through what is older than each retention; returns how many entries went. So each entry is looked at once for
+    /// each, unless pools have changed theirs since.
+    mutating func trim() async throws(StoreError) -> Int {
+        let ledgerCount = writer.ledgerCount
         let (retentions, now) = writer.read { ledger, now in
             (Dictionary(uniqueKeysWithValues: ledger.pools.map { ($0.name, $0.historyRetention) }), now)
         }
-        func retention(_ entry: HistoryEntry) -> Delay { retentions[entry.pool] ?? Pool.defaultHistoryRetention }
-        let shortest = min(retentions.values.min() ?? Pool.defaultHistoryRetention, Pool.defaultHistoryRetention)
-        var (count, last) = (0, UInt64(0))
+        let rules = Rules(retentions: retentions, ledger: ledgerCount)
+        if rules != self.rules { (self.rules, places) = (rules, [:]) }
+        var count = 0
+        for retention in Set(retentions.values).union([Pool.defaultHistoryRetention]) {
+            count += try await trim(retention, at: now)
+        }
+        return count
+    }
+
+    /// Of pools with that retention; those that are no more have the default's.
+    private mutating func trim(_ retention: Delay, at now: Timestamp) async throws(StoreError) -> Int {
+        var count = 0
         while !Task.isCancelled {
-            let store = writer.currentStore
-            let page = try await blocking { [last] () throws(StoreError) in
-                try store.history(after: last, limit: Self.batch)
-            }
-            let old = page.filter { $0.isOlder(than: retention($0), at: now) }
-            if !old.isEmpty {
-                try await blocking { [writer] () throws(StoreError) in try writer.forget(old) }
-                count += old.count
-            }
+            let (store, last) = (writer.currentStore, places[retention] ?? 0)
+            let page = try await blocking { () throws(StoreError) in try store.history(after: last, limit: Self.batch) }
             // They stand in the order in which they ended.
-            guard page.count == Self.batch, let newest = page.last, newest.isOlder(than: shortest, at: now) else {
-                return count
+            let old = page.prefix { $0.isOlder(than: retention, at: now) }
+            let gone = old.filter { (rules.retentions[$0.pool] ?? Pool.defaultHistoryRetention) == retention }
+            if !gone.isEmpty {
+                try await blocking { [writer] () throws(StoreError) in try writer.forget(gone) }
+                count += gone.count
             }
-            last = newest.revision
+            if let newest = old.last { places[retention] = newest.revision }
+            guard old.count == Self.batch else { return count }
             try? await Task.sleep(for: Self.pause)
         }
         return count

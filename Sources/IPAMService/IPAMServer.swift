@@ -89,7 +89,10 @@ package struct IPAMServer: Service {
         // A server that cannot serve says so to who asks for its health.
         let health = Task { for await failure in writer.storeStates { standing.set(store: failure) } }
         let roles = Task { await followRoles() }
-        let keeper = Task { await HistoryKeeper(writer: writer, logger: logger).run() }
+        let keeper = Task {
+            var keeper = HistoryKeeper(writer: writer, logger: logger)
+            await keeper.run()
+        }
         try? await gracefulShutdown()
         logger.info("shutting down")
         writer.watches.close()

@@ -76,6 +76,9 @@ package final class Writer: Sendable {
     /// Whether an empty ledger waits for a backup: what it would give may be in use.
     private let awaitsRestore: Bool
     private let isAwaitingRestore = Atomic(false)
+    private let ledgers = Atomic<UInt64>(1)
+    /// How many ledgers have been served, this one included. Who reads it before them does not take an old one for a new.
+    var ledgerCount: UInt64 { ledgers.load(ordering: .acquiring) }
     /// Calls that read the history now.
     let historyReads = Atomic(0)
 
@@ -134,6 +137,7 @@ package final class Writer: Sendable {
         lead.withLock { _ in
             begin(handed.take())
             self.store.withLock { $0 = store }
+            ledgers.add(1, ordering: .releasing)
             if isFailing.exchange(false, ordering: .relaxed) { storeState.yield(nil) }
         }
         watches.endAll()
@@ -152,6 +156,7 @@ package final class Writer: Sendable {
                 try commit(changes, next.committedRevision)
             } catch { throw IPAMError(error) }
             let choosesFrom = begin(next) { $0.holdUnknown(at: $1) }
+            ledgers.add(1, ordering: .releasing)
             return (choosesFrom, value)
         }
         watches.endAll()

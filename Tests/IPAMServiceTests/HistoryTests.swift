@@ -21,6 +21,29 @@ private func pod(_ name: String, node: String = "node-a") -> Attachment {
     Attachment(node: node, pod: name, podUID: "uid-\(name)", containerID: "c-\(name)")
 }
 
+/// Counts what of the whole history is read.
+private final class CountedStore: LedgerStore {
+    private let store: SQLiteStore
+    let readEntries = Atomic(0)
+
+    init(_ store: SQLiteStore) { self.store = store }
+
+    func load() throws(StoreError) -> Snapshot { try store.load() }
+    func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        try store.commit(changes, revision: revision)
+    }
+    func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { try store.history(of: subject, before: revision, limit: limit) }
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
+        let entries = try store.history(after: revision, limit: limit)
+        readEntries.add(entries.count, ordering: .relaxed)
+        return entries
+    }
+    var batching: Batching { store.batching }
+    func close() { store.close() }
+}
+
 /// The real server, over a socket.
 @Suite struct `The history as it is asked for` {
     private static let pools = """
@@ -134,7 +157,7 @@ private func pod(_ name: String, node: String = "node-a") -> Attachment {
         let folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-keeper-\(UUID())")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
-        let store = try SQLiteStore(path: folder.appending(path: "ledger.sqlite").path)
+        let store = CountedStore(try SQLiteStore(path: folder.appending(path: "ledger.sqlite").path))
         defer { store.close() }
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let start = Timestamp(seconds: 1_800_000_000)
@@ -164,14 +187,40 @@ private func pod(_ name: String, node: String = "node-a") -> Attachment {
         // More than one step of the keeper's, and the long ones in its way.
         try await fill(first, "long", count: 300)
         try await fill(first, "short", count: 300)
-        #expect(try await HistoryKeeper(writer: first, logger: logger).trim() == 0)
+        func trim(_ writer: Writer) async throws -> Int {
+            var keeper = HistoryKeeper(writer: writer, logger: logger)
+            return try await keeper.trim()
+        }
+        #expect(try await trim(first) == 0)
 
         let later = try writer(daysLater: 3)
         try await fill(later, "short", count: 5)
-        #expect(try await HistoryKeeper(writer: later, logger: logger).trim() == 300)
+        var keeper = HistoryKeeper(writer: later, logger: logger)
+        #expect(try await keeper.trim() == 300)
         let kept = try store.history(after: 0, limit: 10_000)
         #expect(kept.count == 305 && kept.filter { $0.pool == "short" }.count == 5)
-        #expect(try await HistoryKeeper(writer: try writer(daysLater: 31), logger: logger).trim() == 305)
+        // What was looked at is not again, but for what is younger.
+        store.readEntries.store(0, ordering: .relaxed)
+        #expect(try await keeper.trim() == 0)
+        let some = store.readEntries.load(ordering: .relaxed)
+        #expect(some <= 3 * HistoryKeeper.batch && some < 3 * 305, "\(some)")
+        // Unless its pool has another retention now.
+        var long = try #require(later.read { ledger, _ in ledger.pool(named: "long") })
+        long.historyRetention = .seconds(86_400)
+        _ = try await later.submit(.updatePool(long))
+        #expect(try await keeper.trim() == 300)
+        #expect(try await trim(try writer(daysLater: 31)) == 5)
         #expect(try store.loadWithHistory().history.isEmpty)
+
+        // Another ledger has another history.
+        try await fill(later, "long", count: 3)
+        let much = try writer(daysLater: 40)
+        var other = HistoryKeeper(writer: much, logger: logger)
+        #expect(try await other.trim() == 3)
+        let entry = try #require(kept.first { $0.pool == "short" })
+        try store.commit([.putHistory(entry)], revision: much.read { ledger, _ in ledger.committedRevision })
+        #expect(try await other.trim() == 0)
+        much.serve(LedgerInHand(try Ledger(try store.load())), from: store)
+        #expect(try await other.trim() == 1)
     }
 }
