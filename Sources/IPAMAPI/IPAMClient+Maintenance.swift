@@ -3,7 +3,31 @@ package import IPAMModel
 import RPC
 
 extension IPAMClient: MaintenanceCalls {
+    /// How long a server is looked for that begins a backup: another may lead, or be at another backup.
+    private static let patience = Duration.seconds(10)
+
     package func backup(withoutHistory: Bool, _ take: ([UInt8]) async throws -> Void) async throws {
+        let deadline = ContinuousClock.now + Self.patience
+        var wasNamed = false
+        while let refusal = try await begin(withoutHistory: withoutHistory, take) {
+            let pause = refusal.retryDelay ?? Self.pause
+            guard !Task.isCancelled, deadline - .now > pause else { throw refusal.error }
+            // One that was named and does not lead may name the one before.
+            if !refusal.isNamed || wasNamed { try? await Task.sleep(for: pause) }
+            wasNamed = refusal.isNamed
+        }
+    }
+
+    /// Why a server did not begin a backup that it, or another, soon may.
+    private struct Refusal {
+        var error: IPAMError
+        var retryDelay: Duration?
+        /// Whether it named who leads.
+        var isNamed: Bool
+    }
+
+    /// Nil once `take` has had all.
+    private func begin(withoutHistory: Bool, _ take: ([UInt8]) async throws -> Void) async throws -> Refusal? {
         let server = servers.current
         let pieces: RPCResponses<[UInt8]> = unsafe server.channel.serverStreaming(
             cmessages_holdfast_ipam_v1_maintenance(), withoutHistory,
@@ -24,11 +48,12 @@ extension IPAMClient: MaintenanceCalls {
             }
         } catch let status as RPCStatus {
             let failure = IPAMError(status)
-            // Another server leads: the whole from that one, unless some has been taken already.
-            let isElsewhere = servers.mayHelp(with: failure) && failure.reason == .notLeader
-            guard isElsewhere, !hasBegun, servers.turn(from: server.address, because: failure) else { throw failure }
-            try await backup(withoutHistory: withoutHistory, take)
+            let isNamed = servers.turn(from: server.address, because: failure)
+            // The whole from another, unless some has been taken already.
+            guard [.notLeader, .overloaded].contains(failure.reason), !hasBegun else { throw failure }
+            return Refusal(error: failure, retryDelay: status.retryDelay, isNamed: isNamed)
         }
+        return nil
     }
 
     package func restore(_ piece: RestorePiece, timeout: Duration) async throws(IPAMError) -> RestoreOutcome {

@@ -14,7 +14,7 @@ package final class IPAMClient: Sendable {
     /// How long one of several servers has to answer before another is asked.
     private static let patience = Duration.seconds(2)
     /// Before the next attempt, where it is not known who leads.
-    private static let pause = Duration.milliseconds(50)
+    static let pause = Duration.milliseconds(50)
 
     let servers: ServerChannels
     private let token: @Sendable () -> String?

@@ -25,6 +25,8 @@ final class Maintenance: Sendable {
 
     private let writer: Writer
     private let upload = Mutex<Upload?>(nil)
+    /// One at a time, as each has the whole ledger in memory until its last piece is sent.
+    private let isMakingBackup = Atomic(false)
 
     init(_ writer: Writer) { self.writer = writer }
 
@@ -39,6 +41,10 @@ final class Maintenance: Sendable {
                 return unsafe message
             },
             handle: { (withoutHistory, _, responses) async throws(RPCStatus) in
+                guard !self.isMakingBackup.exchange(true, ordering: .relaxed) else {
+                    throw IPAMError.backupUnderWay.status
+                }
+                defer { self.isMakingBackup.store(false, ordering: .relaxed) }
                 let pieces: BackupPieces
                 do throws(IPAMError) {
                     pieces = try await self.writer.backup(withoutHistory: withoutHistory)
@@ -110,6 +116,9 @@ extension IPAMError {
     fileprivate static let brokenUpload = IPAMError(
         .failedPrecondition, .restoreBroken,
         "this server does not have what comes before this piece of the backup: send it again from its beginning")
+
+    fileprivate static let backupUnderWay = IPAMError(
+        .resourceExhausted, .overloaded, "another backup of this server's is under way: try again when that is done")
 
     /// What is wrong with a backup's file.
     fileprivate init(backup error: StoreError) {

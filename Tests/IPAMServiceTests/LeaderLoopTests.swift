@@ -8,7 +8,7 @@ import Testing
 
 @testable import IPAMService
 
-@Suite struct LeaderLoopTests {
+@Suite(.timeLimit(.minutes(1))) struct LeaderLoopTests {
     private func writer(leader: String?) -> Writer {
         Writer(
             Ledger(), store: FollowersStore(leader: leader),
@@ -17,6 +17,31 @@ import Testing
     }
 
     @Test func `two servers that name each other as leader are asked with pauses`() async throws {
+        try await withServersThatNameEachOther { client, calls in
+            let owner = Owner(kind: .pod, namespace: "a", name: "b", uid: "c", network: "n")
+            let error = await #expect(throws: IPAMError.self) {
+                try await client.binding(of: owner, timeout: .seconds(5))
+            }
+            // The last attempt may have had no time left.
+            #expect(error?.reason == .notLeader || error?.reason == .noAnswer)
+            // One in 50 ms, and one more that is followed at once; without a pause there are thousands.
+            #expect((2...120).contains(calls("GetBinding")), "\(calls("GetBinding")) calls in 5 s")
+        }
+    }
+
+    @Test func `also for a backup, and not for ever`() async throws {
+        try await withServersThatNameEachOther { client, calls in
+            let error = await #expect(throws: IPAMError.self) {
+                try await client.backup(withoutHistory: false) { _ in }
+            }
+            #expect(error?.reason == .notLeader)
+            #expect((2...240).contains(calls("Backup")), "\(calls("Backup")) calls in 10 s")
+        }
+    }
+
+    private func withServersThatNameEachOther(
+        _ body: (IPAMClient, _ calls: (String) -> UInt64) async throws -> Void
+    ) async throws {
         let (first, second) = (writer(leader: nil), writer(leader: nil))
         let servers = try [first, second].map { writer in
             try RPCServer(
@@ -27,14 +52,9 @@ import Testing
         first.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: addresses[1]))
         second.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: addresses[0]))
         let client = try IPAMClient(server: addresses.joined(separator: ","))
-        let owner = Owner(kind: .pod, namespace: "a", name: "b", uid: "c", network: "n")
-        let error = await #expect(throws: IPAMError.self) { try await client.binding(of: owner, timeout: .seconds(5)) }
-        // The last attempt may have had no time left.
-        #expect(error?.reason == .notLeader || error?.reason == .noAnswer)
-        let calls = servers.flatMap(\.statistics).filter { $0.method == "GetBinding" }
-            .flatMap(\.ended).reduce(0) { $0 + $1.count }
-        // One in 50 ms, and one more that is followed at once; without a pause there are thousands.
-        #expect((2...120).contains(calls), "\(calls) calls in 5 s")
+        try await body(client) { method in
+            servers.flatMap(\.statistics).filter { $0.method == method }.flatMap(\.ended).reduce(0) { $0 + $1.count }
+        }
         await client.close()
         for server in servers { await server.shutdown(grace: .seconds(1)) }
     }

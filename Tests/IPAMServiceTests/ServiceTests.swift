@@ -19,6 +19,8 @@ private final class MoodyStore: LedgerStore {
         var wasTask = false
         /// Commits that have come to the gate.
         var begun = 0
+        /// Who reads the whole now, and how many did at most.
+        var (loading, mostLoading) = (0, 0)
         var committed: [[Change]] = []
     }
 
@@ -27,7 +29,15 @@ private final class MoodyStore: LedgerStore {
     let gate = DispatchSemaphore(value: 0)
     let isGated = Atomic(false)
 
-    func load() throws(StoreError) -> Snapshot { Snapshot() }
+    func load() throws(StoreError) -> Snapshot {
+        mood.withLock { mood in
+            mood.loading += 1
+            mood.mostLoading = max(mood.mostLoading, mood.loading)
+        }
+        if isGated.load(ordering: .acquiring) { gate.wait() }
+        mood.withLock { $0.loading -= 1 }
+        return Snapshot()
+    }
 
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
         mood.withLock { $0.begun += 1 }
@@ -94,6 +104,29 @@ private final class Replies: Sendable {
         Attachment(
             node: node, pod: name, podUID: "uid-\(name)", containerID: "c-\(name)",
             createdAt: Timestamp(seconds: 1_800_000_000 + second))
+    }
+
+    @Test func `backups are made one after the other`() async throws {
+        let calls = Atomic(0)
+        let gate = Gate { call in
+            if call.method.hasSuffix("/Backup") { calls.add(1, ordering: .relaxed) }
+            return .admitted(.anyone)
+        }
+        try await withServer(gate: gate) { client, store, _ in
+            store.isGated.store(true, ordering: .releasing)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<2 { group.addTask { try await client.backup(withoutHistory: true) { _ in } } }
+                // One was refused, and asks again.
+                let deadline = ContinuousClock.now + Self.timeout
+                while calls.load(ordering: .relaxed) < 3, ContinuousClock.now < deadline {
+                    try await Task.sleep(for: .milliseconds(5))
+                }
+                store.isGated.store(false, ordering: .releasing)
+                for _ in 0..<2 { store.gate.signal() }
+                try await group.waitForAll()
+            }
+            #expect(calls.load(ordering: .relaxed) >= 3 && store.mood.withLock(\.mostLoading) == 1)
+        }
     }
 
     @Test func `a client waits as long as an overloaded server says, and calls again within its time`() async throws {
