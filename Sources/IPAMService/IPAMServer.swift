@@ -82,6 +82,7 @@ package struct IPAMServer: Service {
             standing.set(role: "no server leads yet")
             ledger.start(advertising: address ?? addresses.first ?? "")
         } else {
+            tellWhatIsAwaited()
             standing.set(role: nil)
             leads.yield(true)
         }
@@ -115,6 +116,7 @@ package struct IPAMServer: Service {
             switch role {
             case .leading(let ledger, let store):
                 writer.serve(ledger, from: store)
+                tellWhatIsAwaited()
                 await pools?.applyAgain()
                 standing.set(role: nil)
                 leads.yield(true)
@@ -129,5 +131,10 @@ package struct IPAMServer: Service {
                 writer.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: nil))
             }
         }
+    }
+
+    private func tellWhatIsAwaited() {
+        guard writer.isAwaitingRestore else { return }
+        logger.warning("the ledger is empty: nobody is given an address until `holdfast restore` (--await-restore)")
     }
 }

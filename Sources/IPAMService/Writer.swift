@@ -75,7 +75,7 @@ package final class Writer: Sendable {
     private let isFailing = Atomic(false)
     /// Whether an empty ledger waits for a backup: what it would give may be in use.
     private let awaitsRestore: Bool
-    private let isAwaitingRestore = Atomic(false)
+    private let awaitsRestoreNow = Atomic(false)
     private let ledgers = Atomic<UInt64>(1)
     /// How many ledgers have been served, this one included. Who reads it before them does not take an old one for a new.
     var ledgerCount: UInt64 { ledgers.load(ordering: .acquiring) }
@@ -87,7 +87,7 @@ package final class Writer: Sendable {
         awaitsRestore: Bool = false
     ) {
         self.awaitsRestore = awaitsRestore
-        isAwaitingRestore.store(awaitsRestore && ledger.hasNoBindings, ordering: .relaxed)
+        awaitsRestoreNow.store(awaitsRestore && ledger.hasNoBindings, ordering: .relaxed)
         self.ledger = Mutex(ledger)
         self.store = Mutex(store)
         self.clock = Mutex(clock)
@@ -99,7 +99,7 @@ package final class Writer: Sendable {
     /// Answers through `complete`, on whatever thread leads then, once the command's changes are durable or it is refused.
     /// May run other callers' commands as well: it blocks for as long as commits take.
     package func submit(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
-        if isAwaitingRestore.load(ordering: .relaxed), command.isOfBindings {
+        if isAwaitingRestore, command.isOfBindings {
             do throws(IPAMError) {
                 // A server that follows says first who leads.
                 try checkIsCurrent()
@@ -173,7 +173,7 @@ package final class Writer: Sendable {
         ledger.start(at: now)
         let value = hold(&ledger, now)
         self.clock.withLock { $0 = clock }
-        isAwaitingRestore.store(awaitsRestore && ledger.hasNoBindings, ordering: .relaxed)
+        awaitsRestoreNow.store(awaitsRestore && ledger.hasNoBindings, ordering: .relaxed)
         // What was is let go of once others may read.
         self.ledger.withLock { swap(&$0, &ledger) }
         return value
@@ -185,6 +185,9 @@ package final class Writer: Sendable {
             try store.withLock { $0 }.checkIsCurrent()
         } catch { throw IPAMError(error) }
     }
+
+    /// Whether it refuses all but pools until a backup is restored.
+    var isAwaitingRestore: Bool { awaitsRestoreNow.load(ordering: .relaxed) }
 
     /// Where the ledger is durable now.
     var currentStore: any LedgerStore { store.withLock { $0 } }
@@ -393,7 +396,7 @@ extension IPAMError {
 
     static let awaitsRestore = IPAMError(
         .unavailable, .awaitsRestore,
-        "the ledger is empty and waits for `holdfast restore` (--await-restore): nothing was changed, try again")
+        "the ledger is empty and waits for `holdfast restore` (--await-restore): nothing was changed")
 
     static let shuttingDown = IPAMError(.unavailable, .shuttingDown, "the server is shutting down: try again")
 }

@@ -79,6 +79,16 @@ extension IPAMError {
             metadata: metadata)
     }
 
+    /// After a restore.
+    static func poolHeld(_ pool: String, _ family: AddressFamily, until time: Timestamp) -> IPAMError {
+        let kind = family == .ipv4 ? "IPv4" : "IPv6"
+        return IPAMError(
+            .resourceExhausted, .poolExhausted,
+            "pool \(pool) chooses no \(kind) address until \(time): the ledger was restored from a backup, and what was given "
+                + "after that was made may be in use (docs/backup.md); ask for an address by name, or again then",
+            metadata: ["pool": pool, "family": kind, "availableAt": "\(time)", "cause": "restore"])
+    }
+
     static func quotaExceeded(_ namespace: String, _ pool: Pool) -> IPAMError {
         IPAMError(
             .resourceExhausted, .quotaExceeded,

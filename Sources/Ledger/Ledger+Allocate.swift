@@ -160,7 +160,10 @@ extension Ledger {
                 chosen.append(address)
             } else if keeping.isEmpty {
                 guard let address = space.propose(family, for: owner, at: now) else {
-                    throw .poolExhausted(space.pool.name, family, nextReady: space.nextReady(family, at: now))
+                    if let choosesFrom = space.choosesFrom, now < choosesFrom {
+                        throw .poolHeld(space.pool.name, family, until: choosesFrom)
+                    }
+                    throw .poolExhausted(space.pool.name, family, nextReady: space.nextReady(family))
                 }
                 chosen.append(address)
             }

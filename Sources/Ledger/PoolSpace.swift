@@ -56,9 +56,8 @@ struct PoolSpace: Sendable {
     }
 
     /// When the next quarantined address of `family` becomes free, if one is.
-    func nextReady(_ family: AddressFamily, at now: Timestamp) -> Timestamp? {
-        if let choosesFrom, now < choosesFrom { return choosesFrom }
-        return prefixes.lazy.filter { $0.family == family }.compactMap { $0.nextReady(reuseDelay: pool.reuseDelay) }
+    func nextReady(_ family: AddressFamily) -> Timestamp? {
+        prefixes.lazy.filter { $0.family == family }.compactMap { $0.nextReady(reuseDelay: pool.reuseDelay) }
             .min()
     }
 

@@ -62,6 +62,8 @@ extension Failure {
         case .poolNotFound: return "`holdfast pool list` shows what there is"
         case .noDefaultPool:
             return "name one with --pool, or make one the default: is_default in `holdfast pool update`"
+        case .poolExhausted where metadata["cause"] == "restore":
+            return "give a VM the address that it had with `holdfast reserve`, or wait till then"
         case .poolExhausted: return "add a prefix with `holdfast pool update -f FILE`, or release what is not used"
         case .poolInUse:
             if let time = metadata["availableAt"] { return "it can be done from \(time) on" }
@@ -72,6 +74,8 @@ extension Failure {
                 leave `revision` out of the file
                 """
         case .poolExists: return "change it with `holdfast pool update -f FILE`"
+        case .awaitsRestore:
+            return "run `holdfast restore FILE`; where there is no backup, start the server without --await-restore"
         case .migrationUnknown, .migrationEnded:
             return "`holdfast binding show NAMESPACE/NAME` shows the open migration, if there is one"
         default:

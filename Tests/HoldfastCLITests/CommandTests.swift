@@ -333,6 +333,10 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
         let refusal = IPAMError(
             .invalidArgument, .addressExcluded, "10.0.0.1 is never given", metadata: ["pool": "vm-net"])
         #expect(Failure(refusal, server: "a:1").hint == "`holdfast pool show vm-net` shows what is never given")
+        let awaited = IPAMError(.unavailable, .awaitsRestore, "")
+        #expect(Failure(awaited, server: "a:1").hint?.contains("`holdfast restore FILE`") == true)
+        let held = IPAMError(.resourceExhausted, .poolExhausted, "", metadata: ["cause": "restore"])
+        #expect(Failure(held, server: "a:1").hint?.contains("add a prefix") == false)
     }
 
     @Test func `a watch that gets no answer prints no head`() async throws {

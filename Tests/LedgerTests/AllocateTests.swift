@@ -314,7 +314,9 @@ import Testing
         bench.ledger = try Ledger(bench.ledger.snapshot)
         let until = bench.ledger.holdUnknown(at: bench.now)
         #expect(until == bench.now.advanced(by: .seconds(60)))
-        #expect(bench.refusal { try $0.allocate(vm("a"), pool: "net") }?.reason == .poolExhausted)
+        let refusal = bench.refusal { try $0.allocate(vm("a"), pool: "net") }
+        #expect(refusal?.reason == .poolExhausted && refusal?.metadata["availableAt"] == "\(until)")
+        #expect(refusal?.metadata["cause"] == "restore" && refusal?.message.contains("restored from a backup") == true)
         bench.seconds += 59
         // Also one that the backup has not, and pods may have addresses of.
         try bench.run(.createPool(pool("later", poolPrefix("10.1.0.0/29"), reuseDelay: .seconds(60))))

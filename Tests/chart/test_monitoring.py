@@ -177,6 +177,11 @@ CASES = {
         # It was mended at once.
         ([("holdfast_pools_file_refused", {}, "0x40 1 1 0x20")], []),
     ],
+    "HoldfastAwaitsRestore": [
+        ([("holdfast_awaits_restore", {}, "1x60")], [{}]),
+        # It was restored at once.
+        ([("holdfast_awaits_restore", {}, "1x2 0x58")], []),
+    ],
     "HoldfastMigrationOpen": [
         ([("holdfast_migration_oldest_seconds", {}, "0+60x60")], [{}]),
         # One after the other, each of ten minutes.

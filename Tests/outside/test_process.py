@@ -132,8 +132,6 @@ def test_wrong_usage_is_status_2(arguments):
     assert done.returncode == 2 and done.stderr.strip()
 
 
-@pytest.mark.parametrize("program", ["holdfast-server", "holdfast-agent", "holdfast"])
-def test_help_explains(program):
 @pytest.mark.parametrize("address", ["foo", "127.0.0.1", "127.0.0.1:99999", "::1:7440"])
 def test_what_is_no_address_to_listen_on_is_told_so(address):
     done = run("holdfast-server", "--listen", address)
@@ -155,6 +153,8 @@ def test_any_number_of_connections_may_be_asked_for(tmp_path):
         server.stop()
 
 
+@pytest.mark.parametrize("program", ["holdfast-server", "holdfast-agent", "holdfast"])
+def test_help_explains(program):
     done = run(program, "--help")
     assert done.returncode == 0 and "USAGE" in done.stdout
 
@@ -217,15 +217,22 @@ def test_an_empty_ledger_that_awaits_a_backup_gives_nothing_before(server, clien
     saved = str(tmp_path / "saved.backup")
     assert run("holdfast", "backup", saved, "--server", server.target).returncode == 0
 
-    other = Server(tmp_path, "--await-restore", store="new.sqlite").start()
+    probes = f"127.0.0.1:{free_port()}"
+    other = Server(tmp_path, "--await-restore", "--http", probes, store="new.sqlite")
+    other.log = tmp_path / "other.log"
+    other.start()
     late = Client(other.target)
     try:
         late.call("Pools.CreatePool", {"pool": POOL})
         for change in (lambda: late.allocate(vm("quick")), lambda: late.free(vm("held"))):
-            with refused("UNAVAILABLE", "AWAITS_RESTORE"):
+            with refused("UNAVAILABLE", "AWAITS_RESTORE") as error:
                 change()
+            assert "try again" not in error.value.message
+        assert "nobody is given an address until `holdfast restore`" in other.log.read_text()
+        assert sample(probes, "holdfast_awaits_restore") == 1
         done = run("holdfast", "restore", saved, "--server", other.target)
         assert done.returncode == 0, done.stderr
+        assert sample(probes, "holdfast_awaits_restore") == 0
         assert addresses(late.allocate(vm("held"))["binding"]) == held
         late.close()
         # It has bindings now: the flag is nothing to it.
