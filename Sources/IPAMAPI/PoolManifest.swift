@@ -17,7 +17,10 @@ package enum PoolManifest {
         let document: Document
         do {
             guard let text = String(bytes: content, encoding: .utf8) else { throw invalid("is not UTF-8 text") }
-            document = try YAMLDecoder().decode(Document.self, from: try compose(yaml: text)?.withProtoNames ?? "")
+            guard let root = try compose(yaml: text) else { throw invalid("is empty: \(DecodingError.wantedAtRoot)") }
+            document = try YAMLDecoder().decode(Document.self, from: root.withProtoNames)
+        } catch let error as IPAMError {
+            throw error
         } catch let error as DecodingError {
             throw invalid(error.placeAndReason)
         } catch {
@@ -88,19 +91,32 @@ extension Decoder {
 }
 
 extension DecodingError {
+    fileprivate static let wantedAtRoot = "a list of pools is wanted, or one pool"
+
     fileprivate var placeAndReason: String {
-        let context: Context
+        let (path, reason): ([any CodingKey], String)
         switch self {
-        case .typeMismatch(_, let found), .valueNotFound(_, let found), .keyNotFound(_, let found),
-            .dataCorrupted(let found):
-            context = found
+        case .keyNotFound(let key, let context): (path, reason) = (context.codingPath + [key], "is missing")
+        case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
+            (path, reason) = (context.codingPath, context.codingPath.isEmpty ? Self.wantedAtRoot : Self.wanted(type))
+        case .dataCorrupted(let context):
+            (path, reason) = (context.codingPath, context.underlyingError.map { "\($0)" } ?? context.debugDescription)
         @unknown default: return "\(self)"
         }
-        let place = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
-        return [
-            place.drop { $0 == "." }.description, context.underlyingError.map { "\($0)" } ?? context.debugDescription,
-        ].filter { !$0.isEmpty }.joined(
-            separator: ": ")
+        let place = path.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined(separator: "")
+            .drop { $0 == "." }
+        return place.isEmpty ? reason : "\(place): \(reason)"
+    }
+
+    /// Of the types that a manifest is made of, and the YAML decoder's.
+    private static func wanted(_ type: any Any.Type) -> String {
+        switch type {
+        case is Bool.Type: "true or false is wanted"
+        case is String.Type, is Node.Scalar.Type: "a text is wanted"
+        case is UInt32.Type: "a whole number is wanted"
+        case is Node.Mapping.Type: "fields and their values are wanted"
+        default: "a list is wanted"
+        }
     }
 }
 

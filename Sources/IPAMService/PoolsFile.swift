@@ -37,11 +37,7 @@ package final class PoolsFile: Service {
         self.path = path
         self.writer = writer
         self.logger = logger
-        guard let content = FileManager.default.contents(atPath: path) else {
-            throw IPAMError(
-                .invalidArgument, .invalidField, "\(path): cannot be read; --pools needs a YAML list of pools",
-                metadata: ["field": "--pools"])
-        }
+        let content = try Self.read(path)
         let hasPools = writer.read { ledger, _ in !ledger.pools.isEmpty }
         do throws(IPAMError) {
             try await apply(content)
@@ -66,17 +62,31 @@ package final class PoolsFile: Service {
     }
 
     private func apply(unless known: Data?) async {
-        guard let content = FileManager.default.contents(atPath: path), content != known else { return }
+        var content: Data?
         do throws(IPAMError) {
-            try await apply(content)
-            note(content, refusal: nil)
+            let found = try Self.read(path)
+            content = found
+            guard found != known else { return }
+            try await apply(found)
+            note(found, refusal: nil)
         } catch {
             note(content, refusal: error)
         }
     }
 
-    /// A refusal is said once; but what may be taken later is tried again.
-    private func note(_ content: Data, refusal: IPAMError?) {
+    private static func read(_ path: String) throws(IPAMError) -> Data {
+        do {
+            return try Data(contentsOf: URL(filePath: path))
+        } catch {
+            throw IPAMError(
+                .invalidArgument, .invalidField,
+                "\(path) cannot be read: \(error.localizedDescription) --pools needs a YAML list of pools",
+                metadata: ["field": "--pools"])
+        }
+    }
+
+    /// A refusal is said once; but what may be taken later is tried again. `content` nil: it could not be read.
+    private func note(_ content: Data?, refusal: IPAMError?) {
         if refusal?.reason == .shuttingDown { return }
         let isOthers = refusal?.reason == .notLeader
         let isNews = state.withLock { state in

@@ -64,7 +64,18 @@ import Testing
     @Test(
         "what is wrong is named with its place",
         arguments: [
-            ("- name: a", "prefixes"),
+            ("- name: a", "pools.yaml: [0].prefixes: is missing"),
+            ("", "pools.yaml: is empty: a list of pools is wanted, or one pool"),
+            ("# none yet", "pools.yaml: is empty"),
+            ("hello", "pools.yaml: a list of pools is wanted, or one pool"),
+            ("pools:", "pools.yaml: pools: a list is wanted"),
+            ("- a", "pools.yaml: [0]: fields and their values are wanted"),
+            ("- {name: a, prefixes: 10.0.0.0/24}", "pools.yaml: [0].prefixes: a list is wanted"),
+            ("- {name: [a], prefixes: [{prefix: 10.0.0.0/24}]}", "pools.yaml: [0].name: a text is wanted"),
+            (
+                "- {name: a, prefixes: [{prefix: 10.0.0.0/24}], is_default: perhaps}",
+                "pools.yaml: [0].is_default: true or false is wanted"
+            ),
             ("- {name: a, prefixes: []}", "pools[0].prefixes: at least one is needed"),
             (
                 "- {name: a, prefixes: [{prefix: 10.0.0.1/24}]}",
@@ -84,7 +95,10 @@ import Testing
                 "pools[0].reuse_delay: 'soon' is no duration"
             ),
             ("- {name: a b, prefixes: [{prefix: 10.0.0.0/24}]}", "pools[0].name: 'a b' may hold"),
-            ("- {name: a, prefixes: [{prefix: 10.0.0.0/24}], namespace_quota: -1}", "namespace_quota"),
+            (
+                "- {name: a, prefixes: [{prefix: 10.0.0.0/24}], namespace_quota: -1}",
+                "[0].namespace_quota: a whole number is wanted"
+            ),
             ("- {name: a, prefixes: [{prefix: 10.0.0.0/24}], revision: x}", "pools[0].revision: 'x' is no number"),
             ("name: [", "line"),
         ])

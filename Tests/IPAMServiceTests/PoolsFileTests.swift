@@ -71,6 +71,22 @@ import Testing
         #expect(server.kill(SIGTERM) == 0)
     }
 
+    @Test func `a file that is taken away is told once, and comes back`() async throws {
+        let content = entry("a", "10.1.0.0/24")
+        let server = try ServerProcess(pools: content)
+        try server.start()
+        let client = try IPAMClient(server: server.socket)
+        let file = server.folder.appending(path: "pools.yaml")
+        try FileManager.default.removeItem(at: file)
+        #expect(try await eventually { server.logText.contains("cannot be read") })
+        try Data((content + entry("b", "10.2.0.0/24")).utf8).write(to: file)
+        #expect(try await eventually { try await client.pools(timeout: Self.timeout).count == 2 })
+        #expect(server.logText.split(separator: "pools file refused").count == 2, "\(server.logText)")
+        #expect(server.logText.contains("doesn’t exist"), "\(server.logText)")
+        await client.close()
+        #expect(server.kill(SIGTERM) == 0)
+    }
+
     /// A start begins each quarantine anew.
     @Test func `a prefix leaves its pool after a start, once its quarantine is over`() async throws {
         let slow = "- {name: a, is_default: true, reuse_delay: 2s, prefixes: [{prefix: 10.1.0.0/24}]}\n"
