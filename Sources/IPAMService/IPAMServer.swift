@@ -101,11 +101,13 @@ package struct IPAMServer: Service {
             logger.error("calls that were never answered end with the process")
         }
         // Before the writer: a commit that etcd does not take ends with the lease only.
-        if case .shared(let ledger, _) = source { ledger.close() }
+        if case .shared(let ledger, _) = source { await blocking { ledger.close() } }
         keeper.cancel()
         await keeper.value
-        writer.close()
-        if case .store(let store) = source { store.close() }
+        await blocking { [writer, source] in
+            writer.close()
+            if case .store(let store) = source { store.close() }
+        }
         health.cancel()
         roles.cancel()
     }
@@ -115,7 +117,7 @@ package struct IPAMServer: Service {
         for await role in ledger.roles {
             switch role {
             case .leading(let ledger, let store):
-                writer.serve(ledger, from: store)
+                await serve(ledger, from: store)
                 tellWhatIsAwaited()
                 await pools?.applyAgain()
                 standing.set(role: nil)
@@ -124,13 +126,17 @@ package struct IPAMServer: Service {
                 leads.yield(false)
                 standing.set(
                     role: leader.map { "the server at \($0) leads" } ?? "no server leads yet", standsBy: leader != nil)
-                writer.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: leader))
+                await serve(LedgerInHand(Ledger()), from: FollowersStore(leader: leader))
             case .failing(let reason):
                 leads.yield(false)
                 standing.set(role: reason)
-                writer.serve(LedgerInHand(Ledger()), from: FollowersStore(leader: nil))
+                await serve(LedgerInHand(Ledger()), from: FollowersStore(leader: nil))
             }
         }
+    }
+
+    private func serve(_ ledger: LedgerInHand, from store: any LedgerStore) async {
+        await blocking { [writer] in writer.serve(ledger, from: store) }
     }
 
     private func tellWhatIsAwaited() {
