@@ -16,10 +16,10 @@ extension JSONObject {
     func addresses(of interface: String) -> [InterfaceAddress] {
         let interfaces = self["interfaces"]?.array ?? []
         return (self["ips"]?.array ?? []).compactMap { ip in
-            if let index = ip["interface"]?.integer, !interfaces.indices.contains(index)
-                || interfaces[index]["name"]?.string != interface
-            {
-                return nil
+            if let index = ip["interface"]?.integer {
+                guard interfaces.indices.contains(index), interfaces[index]["name"]?.string == interface else {
+                    return nil
+                }
             }
             return ip["address"]?.string.flatMap(InterfaceAddress.init)
         }

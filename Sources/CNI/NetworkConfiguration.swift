@@ -76,8 +76,8 @@ package struct NetworkConfiguration: Hashable, Sendable {
         guard delegate != nil, let ipam = json["ipam"]?.object, !ipam.members.isEmpty else { return }
         throw CNIError(
             .invalidConfiguration, "network \"\(name)\" has \"ipam\" beside \"type\": \"\(Self.pluginType)\"",
-            details: "\(Self.pluginType) gives the addresses itself: take \"ipam\" out, and write \"pool\", or what is in it "
-                + "of ranges, beside \"delegate\" or into the delegate's \"ipam\"")
+            details: "\(Self.pluginType) gives the addresses itself: take \"ipam\" out, and write \"pool\", or what is "
+                + "in it of ranges, beside \"delegate\" or into the delegate's \"ipam\"")
     }
 
     private static func known(_ version: String) throws(CNIError) -> CNIVersion {

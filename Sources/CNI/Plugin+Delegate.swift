@@ -16,9 +16,9 @@ extension Plugin {
             throw CNIError(
                 .delegateFailure,
                 "\(Self.name(configuration)) gave \(invocation.interface) the MAC \(actual), not \(mac)",
-                details: "if it has the capability \"mac\", declare it in \"delegate\": \"capabilities\": {\"mac\": true}; ptp, "
-                    + "vlan and ipvlan cannot set a MAC: take bridge (with its \"vlan\") or macvlan (on a VLAN device), or "
-                    + "holdfast-cni as \"ipam\" of that plugin, which gives addresses only")
+                details: "if it has the capability \"mac\", declare it in \"delegate\": \"capabilities\": "
+                    + "{\"mac\": true}; ptp, vlan and ipvlan cannot set a MAC: take bridge (with its \"vlan\") or macvlan (on a VLAN "
+                    + "device), or holdfast-cni as \"ipam\" of that plugin, which gives addresses only")
         }
         let found = made.addresses(of: invocation.interface)
         let missing = given.addresses(of: invocation.interface).filter { !found.contains($0) }
@@ -27,8 +27,8 @@ extension Plugin {
                 .delegateFailure,
                 "\(Self.name(configuration)) did not give \(invocation.interface) "
                     + missing.map { $0.description }.joined(separator: ", "),
-                details: "a delegate asks its \"ipam\" for addresses, which is holdfast-cni, and its result has them: one that "
-                    + "does not use \"ipam\", or is told not to, cannot be the delegate")
+                details: "a delegate asks its \"ipam\" for addresses, which is holdfast-cni, and its result has them: "
+                    + "one that does not use \"ipam\", or is told not to, cannot be the delegate")
         }
         return made
     }

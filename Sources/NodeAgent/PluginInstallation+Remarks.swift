@@ -4,8 +4,8 @@ import Foundation
 extension PluginInstallation {
     /// Keys that mean something beside `"type": "holdfast-cni"`, as `ipam` or as main plugin.
     private static let keys: Set<String> = [
-        "type", "pool", "socket", "dhcp", "range", "range_start", "range_end", "exclude", "ipRanges", "gateway", "subnet",
-        "ranges", "rangeStart", "rangeEnd", "routes", "dns", "network_name", "addresses",
+        "type", "pool", "socket", "dhcp", "range", "range_start", "range_end", "exclude", "ipRanges", "gateway",
+        "subnet", "ranges", "rangeStart", "rangeEnd", "routes", "dns", "network_name", "addresses",
     ]
     /// A plugin's own in a network (CNI 1.1, section 1), Multus', and the main plugin's.
     private static let mainKeys: Set<String> = [
@@ -34,7 +34,8 @@ extension PluginInstallation {
         for other in others.sorted() where other != name && Self.isNetwork(other) {
             let path = "\(configurations)/\(other)"
             if let content = try? InstallationError.content(of: path), !Self.plugins(in: content).isEmpty {
-                remarks.append("\(path) names holdfast-cni, too, and stays: remove it if it is an older name of this network")
+                remarks.append(
+                    "\(path) names holdfast-cni, too, and stays: remove it if it is an older name of this network")
             }
         }
         return remarks
