@@ -3,6 +3,16 @@ package enum DomainNames {
     /// Names that cannot be written so (an empty label or one of more than 63 bytes, more than 255 in all) are left out.
     package static func bytes(of names: [String]) -> [UInt8] { names.flatMap { bytes(of: $0) ?? [] } }
 
+    /// As many of the first as can be written in so many bytes.
+    static func first(of names: [String], within limit: Int) -> [String] {
+        var left = limit
+        return Array(
+            names.prefix { name in
+                left -= bytes(of: name)?.count ?? 0
+                return left >= 0
+            })
+    }
+
     private static func bytes(of name: String) -> [UInt8]? {
         var bytes: [UInt8] = []
         let labels = (name.hasSuffix(".") ? name.dropLast() : name[...]).utf8

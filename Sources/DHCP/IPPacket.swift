@@ -4,6 +4,8 @@ package import Addresses
 package struct IPPacket: Hashable, Sendable {
     package static let udp: UInt8 = 17
     package static let icmpv6: UInt8 = 58
+    /// What gets through any link (RFC 8200, section 5).
+    static let smallestIPv6MTU = 1280
 
     package var source: IPAddress
     package var destination: IPAddress

@@ -81,10 +81,10 @@ package struct NeighborDiscoveryOption: Hashable, Sendable {
         return options
     }
 
-    /// Filled up to whole units of eight bytes.
+    /// Filled up to whole units of eight bytes, of which there are 255 at most.
     package var bytes: [UInt8] {
-        let units = (value.count + 2 + 7) / 8
-        return [type, UInt8(clamping: units)] + value.padded(to: units * 8 - 2)
+        let units = min((value.count + 2 + 7) / 8, 255)
+        return [type, UInt8(units)] + value.padded(to: units * 8 - 2)
     }
 }
 

@@ -55,8 +55,9 @@ extension Responder {
         if kind == .advertise { options.append(DHCPv6Option(.preference, [255])) }
         if kind == .reply, message.kind == .solicit { options.append(DHCPv6Option(.rapidCommit, [])) }
         options += body
-        let requested = message.requestedOptions
-        options += lease.options().filter { requested.contains($0.code) }
+        // The headers of IPv6, UDP and the message are taken off.
+        let room = IPPacket.smallestIPv6MTU - 40 - 8 - 4 - options.reduce(0) { $0 + $1.bytes.count }
+        options += lease.options(message.requestedOptions, within: room)
         let answer = UDPDatagram(
             source: lease.serverMAC.linkLocalAddress, destination: datagram.source,
             sourcePort: DHCPv6Message.serverPort, destinationPort: DHCPv6Message.clientPort,
@@ -105,25 +106,26 @@ extension DHCPv6Lease {
         }
     }
 
-    /// All that there is to tell, none of it empty.
-    fileprivate func options() -> [DHCPv6Option] {
+    /// What is asked for of all that there is to tell, none of it empty: of each list what so many bytes have room for.
+    fileprivate func options(_ requested: [DHCPv6Option.Code], within limit: Int) -> [DHCPv6Option] {
         var options: [DHCPv6Option] = []
-        func add(_ code: DHCPv6Option.Code, _ value: [UInt8]) {
-            if !value.isEmpty { options.append(DHCPv6Option(code, value)) }
+        var room = limit
+        func add(_ code: DHCPv6Option.Code, _ read: (_ room: Int) -> [UInt8]) {
+            guard requested.contains(code), room > 4 else { return }
+            let value = read(room - 4)
+            guard !value.isEmpty, value.count <= room - 4 else { return }
+            options.append(DHCPv6Option(code, value))
+            room -= 4 + value.count
         }
-        add(.nameservers, nameservers.flatMap(\.bytes))
-        add(.searchList, DomainNames.bytes(of: search))
+        add(.informationRefreshTime) { _ in
+            var bytes: [UInt8] = []
+            bytes.append(bigEndian: max(600, leaseTime))
+            return bytes
+        }
+        add(.nameservers) { nameservers.prefix($0 / 16).flatMap(\.bytes) }
         // Suboption 1, a server's address (RFC 5908, section 4.1).
-        add(.ntpServers, ntpServers.flatMap { [0, 1, 0, 16] + $0.bytes })
-        options.append(.number(.informationRefreshTime, max(600, leaseTime)))
+        add(.ntpServers) { ntpServers.prefix($0 / 20).flatMap { [0, 1, 0, 16] + $0.bytes } }
+        add(.searchList) { DomainNames.bytes(of: DomainNames.first(of: search, within: $0)) }
         return options
-    }
-}
-
-extension DHCPv6Option {
-    fileprivate static func number(_ code: Code, _ value: UInt32) -> Self {
-        var bytes: [UInt8] = []
-        bytes.append(bigEndian: value)
-        return Self(code, bytes)
     }
 }

@@ -23,8 +23,15 @@ extension Responder {
             options.append(.onLinkPrefix(prefix))
         }
         if let mtu = lease.mtu, mtu >= 1280 { options.append(.mtu(mtu)) }
-        if !lease.nameservers.isEmpty { options.append(.nameservers(lease.nameservers)) }
-        if !lease.search.isEmpty { options.append(.searchList(lease.search)) }
+        // The packet's header, the advertisement's own, and the options' are taken off.
+        var room = IPPacket.smallestIPv6MTU - 40 - 16 - options.reduce(0) { $0 + $1.bytes.count }
+        let nameservers = lease.nameservers.prefix((room - 8) / 16)
+        if !nameservers.isEmpty {
+            options.append(.nameservers(Array(nameservers)))
+            room -= 8 + 16 * nameservers.count
+        }
+        let search = DomainNames.first(of: lease.search, within: room / 8 * 8 - 8)
+        if !search.isEmpty { options.append(.searchList(search)) }
         let advertisement = RouterAdvertisement(
             isManaged: true, hasOtherConfiguration: true, routerLifetime: lease.router == nil ? 0 : Self.routerLifetime,
             options: options)

@@ -83,6 +83,33 @@ struct DHCPv6ResponderTests {
             try answer(.confirm, [Client.id, Client.association]) == Responder.Answer(), "RFC 8415, section 18.3.3")
     }
 
+    @Test func `of long lists as much is told as gets through any link`() throws {
+        var configuration = client.configuration
+        configuration.ipv6?.nameservers = try (1...200).map { try address("fd00:16::\($0)") }
+        let search = (1...400).map { "\($0).vm.example" }
+        configuration.ipv6?.search = search
+        var responder = Responder(configuration)
+        func packet(_ bytes: [UInt8]) throws -> IPPacket {
+            let frame = try #require(responder.answer(to: bytes, at: now).frames.first)
+            #expect(frame.bytes.count - 14 <= 1280)
+            return try #require(IPPacket(parsing: frame))
+        }
+        let options = [Client.id, Client.association, DHCPv6Option(.optionRequest, [0, 23, 0, 24])]
+        let solicit = try client.ipv6(.solicit, options: options)
+        func message() throws -> DHCPv6Message {
+            try #require(DHCPv6Message(parsing: UDPDatagram(parsing: packet(solicit))?.payload ?? []))
+        }
+        let servers = try #require(try message()[.nameservers])
+        #expect(servers.count > 1000 && servers.count % 16 == 0)
+        configuration.ipv6?.nameservers.removeLast(190)
+        responder = Responder(configuration)
+        let second = try message()
+        let names = try #require(second[.searchList].flatMap(DomainNames.names(in:)))
+        #expect(second[.nameservers]?.count == 160 && names.count > 50 && names == Array(search.prefix(names.count)))
+        let answer = try #require(NeighborDiscoveryMessage(parsing: packet(client.solicitation())))
+        #expect(try #require(RouterAdvertisement(parsing: answer)).options.map(\.type) == [3, 25, 31])
+    }
+
     @Test func `release and decline are acknowledged, and an information request is answered`() throws {
         let options = [Client.id, client.serverID, Client.association(of: own)]
         #expect(try status(answer(.release, options).ipv6?.options) == 0)
