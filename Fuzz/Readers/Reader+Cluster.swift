@@ -35,7 +35,8 @@ extension Reader {
                 let nic = PodInterface(name: name, network: "vm-net", pod: pod, machineNetworks: [])
                 if let wishes = try? Wish.wishes(in: annotations, for: nic) { _ = try? AddressRequest(wishes) }
                 if let network = try? NetworkConfiguration(parsing: Array(text.utf8)) {
-                    _ = try? GuestOptions(isDefault: true, network: network, annotations: annotations, nic: nic)
+                    _ = try? GuestOptions(
+                        isDefault: true, network: network, annotations: annotations, nic: nic, hostName: "web")
                 }
             }
         },

@@ -2,7 +2,7 @@ package import Addresses
 
 /// What the guest on one port is told: its binding's addresses and what its pool and its VM add to them.
 package struct GuestConfiguration: Hashable, Sendable, Codable {
-    /// The binding's: who else asks on this port gets no answer.
+    /// The guest's, else the binding's: who else asks on this port gets no answer.
     package var mac: MACAddress
     package var ipv4: DHCPv4Lease?
     package var ipv6: DHCPv6Lease?

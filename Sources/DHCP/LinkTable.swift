@@ -1,3 +1,5 @@
+package import Addresses
+
 /// The interfaces of a network namespace, as the kernel tells of them (rtnetlink(7)).
 package struct LinkTable: Hashable, Sendable {
     package struct Link: Hashable, Sendable {
@@ -5,11 +7,13 @@ package struct LinkTable: Hashable, Sendable {
         /// The bridge that it is a port of; 0: none.
         package var master: Int32
         package var mtu: UInt32
+        package var mac: MACAddress?
 
-        package init(name: String, master: Int32 = 0, mtu: UInt32 = 0) {
+        package init(name: String, master: Int32 = 0, mtu: UInt32 = 0, mac: MACAddress? = nil) {
             self.name = name
             self.master = master
             self.mtu = mtu
+            self.mac = mac
         }
     }
 
@@ -49,6 +53,7 @@ package struct LinkTable: Hashable, Sendable {
         {
             var value = HostReader(value)
             switch kind {
+            case 1: link.mac = value.mac()  // IFLA_ADDRESS
             case 3: link.name = String(decoding: value.remainder.prefix { $0 != 0 }, as: UTF8.self)  // IFLA_IFNAME
             case 4: link.mtu = value.integer(UInt32.self) ?? 0  // IFLA_MTU
             case 10: link.master = Int32(truncatingIfNeeded: value.integer(UInt32.self) ?? 0)  // IFLA_MASTER
@@ -70,6 +75,8 @@ private struct HostReader {
     mutating func integer<Value: FixedWidthInteger & UnsignedInteger>(_: Value.Type) -> Value? {
         reader.integer(Value.self).map { Value(littleEndian: $0.byteSwapped) }
     }
+
+    mutating func mac() -> MACAddress? { reader.mac() }
 
     mutating func skip(_ count: Int) -> Bool { reader.bytes(count) != nil }
 

@@ -73,7 +73,6 @@ package final class PacketSocket: Sendable {
     }
 
     /// False where the kernel does not take it now: the interface is down, or its queue full.
-    @discardableResult
     package func send(_ frame: EthernetFrame) -> Bool {
         let bytes = frame.bytes
         return unsafe bytes.withUnsafeBytes { unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, 0) }

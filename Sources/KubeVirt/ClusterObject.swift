@@ -41,23 +41,32 @@ package struct VirtualMachineInstance: Hashable, Sendable {
     package var nodeName: String?
     package var migration: MigrationState?
     package var networks: [MachineNetwork]
+    /// `spec.hostname`.
+    package var hostNameWish: String?
     /// When it had its pod, ready on a node: its phase became `Scheduled`.
     package var scheduledAt: Timestamp?
 
     package init(
         metadata: ObjectMeta, nodeName: String? = nil, migration: MigrationState? = nil,
-        networks: [MachineNetwork] = [], scheduledAt: Timestamp? = nil
+        networks: [MachineNetwork] = [], hostNameWish: String? = nil, scheduledAt: Timestamp? = nil
     ) {
         self.metadata = metadata
         self.nodeName = nodeName
         self.migration = migration
         self.networks = networks
+        self.hostNameWish = hostNameWish
         self.scheduledAt = scheduledAt
     }
 
     /// The VirtualMachine that it is a run of; nil for one that stands alone.
     package var virtualMachine: OwnerReference? {
         metadata.controller.flatMap { $0.isKubeVirt("VirtualMachine") ? $0 : nil }
+    }
+
+    /// The guest's host name, as KubeVirt gives it by cloud-init and DHCP (pkg/util/net/dns/sanitize.go).
+    package var hostName: String {
+        if let hostNameWish, !hostNameWish.isEmpty { return hostNameWish }
+        return String(metadata.name.prefix { $0 != "." }.prefix(63))
     }
 
     /// Whether it says that it runs in this pod: the one that its last migration brought it to, or took it from in vain.
@@ -194,21 +203,28 @@ extension VirtualMachineInstance: Decodable {
         struct Interface: Decodable {
             struct Method: Decodable { var name: String? }
             var name: String
+            var macAddress: String?
             var bridge: Method?
             var binding: Method?
 
             var isBridged: Bool { bridge != nil || binding?.name?.lowercased() == "managedtap" }
         }
         var networks: [MachineNetwork]?
+        var hostname: String?
         var domain: Domain?
     }
     private struct Status: Decodable {
+        struct Interface: Decodable {
+            var name: String?
+            var mac: String?
+        }
         struct Transition: Decodable {
             var phase: String?
             var phaseTransitionTimestamp: String?
         }
         var nodeName: String?
         var migrationState: MigrationState?
+        var interfaces: [Interface]?
         var phaseTransitionTimestamps: [Transition]?
     }
     private enum CodingKeys: String, CodingKey { case metadata, spec, status }
@@ -220,11 +236,15 @@ extension VirtualMachineInstance: Decodable {
         nodeName = status?.nodeName ?? metadata.labels[KubeVirtName.nodeName]
         migration = status?.migrationState
         let spec = try values.decodeIfPresent(Spec.self, forKey: .spec)
-        let interfaces = spec?.domain?.devices?.interfaces ?? []
-        networks = (spec?.networks ?? []).map { network in
-            var network = network
-            network.isBridged = interfaces.contains { $0.name == network.name && $0.isBridged }
-            return network
+        networks = spec?.networks ?? []
+        hostNameWish = spec?.hostname
+        for index in networks.indices {
+            let name = networks[index].name
+            let interface = spec?.domain?.devices?.interfaces?.first { $0.name == name }
+            networks[index].isBridged = interface?.isBridged == true
+            let found = status?.interfaces?.first { $0.name == name }?.mac
+            networks[index].mac =
+                [interface?.macAddress, found].lazy.compactMap { $0.flatMap(MACAddress.init) }.first
         }
         scheduledAt = status?.phaseTransitionTimestamps?.first { $0.phase == "Scheduled" }?.phaseTransitionTimestamp
             .flatMap(Timestamp.init(rfc3339:))

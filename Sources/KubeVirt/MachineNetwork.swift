@@ -1,3 +1,4 @@
+package import Addresses
 import Crypto
 
 /// One of a VM's networks (`spec.networks`), as far as it tells the NIC's name in the pod.
@@ -10,11 +11,14 @@ package struct MachineNetwork: Hashable, Sendable {
     /// The guest has the NIC's address, and not the pod: the VM's interface of this name (`spec.domain.devices.interfaces`)
     /// has the binding `bridge`, or the plugin `managedtap`.
     package var isBridged: Bool
+    /// The guest's, as the VM asks for it or as its domain has it; nil where neither says so.
+    package var mac: MACAddress?
 
-    package init(name: String, isPrimary: Bool = false, isBridged: Bool = false) {
+    package init(name: String, isPrimary: Bool = false, isBridged: Bool = false, mac: MACAddress? = nil) {
         self.name = name
         self.isPrimary = isPrimary
         self.isBridged = isBridged
+        self.mac = mac
     }
 
     /// The NIC's name in the pod: "pod" and the first 11 hexadecimal digits of the name's SHA-256, but for the primary

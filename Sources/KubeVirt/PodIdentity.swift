@@ -15,6 +15,8 @@ package struct PodIdentity: Hashable, Sendable {
     package var migration: Migration?
     /// The VM's; none of another pod.
     package var networks: [MachineNetwork] = []
+    /// The guest's; empty for another pod.
+    package var hostName = ""
 
     /// A migration as a target pod's label names it. The label stays, also after the migration's end.
     package struct Migration: Hashable, Sendable {
@@ -85,7 +87,8 @@ extension ClusterObjects {
         return PodIdentity(
             pod: pod, kind: .virtualMachine, name: controller.name,
             uid: instance.virtualMachine?.uid ?? instance.metadata.uid, instanceNode: instance.nodeName,
-            isCarrier: instance.runs(in: pod), migration: migration, networks: instance.networks)
+            isCarrier: instance.runs(in: pod), migration: migration, networks: instance.networks,
+            hostName: instance.hostName)
     }
 
     private func standing(

@@ -152,7 +152,7 @@ package struct AttachmentHandler: Sendable {
                             owner: owner, attachment: attachment, keepsCopy: keepsCopies(of: owner), nic: nic,
                             annotations: metadata.annotations, network: network, invocation: invocation), by: deadline)
                 }
-            try guests?.attach(described, to: nic, network, invocation, annotations: metadata.annotations)
+            try guests?.attach(described, to: nic, network, invocation, identity)
             let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
             var facts: Logger.Metadata = [
                 "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",

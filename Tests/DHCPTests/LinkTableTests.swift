@@ -13,18 +13,18 @@ struct LinkTableTests {
         }
         var body = [family, 0, 0, 0] + number(index) + number(0) + number(0)
         if let name { body += attribute(3, Array(name.utf8) + [0]) }
-        body += attribute(4, number(1450))
+        body += attribute(1, [2, 0, 0, 0, 0, UInt8(index)]) + attribute(4, number(1450))
         if let master { body += attribute(10, number(master)) }
         return number(UInt32(16 + body.count)) + half(type) + half(0) + number(0) + number(0) + body
     }
 
-    @Test func `links come, change and go`() {
+    @Test func `links come, change and go`() throws {
         var table = LinkTable()
         table.take(
             message(16, index: 2, name: "eth0") + message(16, index: 7, name: "k6t-eth0")
                 + message(16, index: 9, name: "tap0", master: 7))
         #expect(table.index(named: "k6t-eth0") == 7)
-        #expect(table.links[9] == LinkTable.Link(name: "tap0", master: 7, mtu: 1450))
+        #expect(table.links[9] == LinkTable.Link(name: "tap0", master: 7, mtu: 1450, mac: try mac("02:00:00:00:00:09")))
         table.take(message(16, index: 2, name: "eth0-nic", master: 7))
         #expect(table.index(named: "eth0") == nil && table.links[2]?.master == 7)
         // A port that leaves its bridge is not gone.

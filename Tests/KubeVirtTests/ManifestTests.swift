@@ -103,4 +103,28 @@ struct ManifestTests {
         }
         #expect(kinds.isSuperset(of: ["Pod", "VirtualMachine", "VirtualMachineInstance"]))
     }
+
+    @Test func `the guest's MAC is the VM's word, else its domain's, and its name what KubeVirt makes of it`() throws {
+        func instance(_ name: String, _ spec: String) throws -> VirtualMachineInstance {
+            guard
+                case .instance(let instance) = try object(
+                    """
+                    {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","metadata":{"name":"\(name)","uid":"x"},
+                    "spec":{\(spec)"networks":[{"name":"default","pod":{}},{"name":"blue","multus":{"networkName":"b"}}]},
+                    "status":{"interfaces":[{"mac":"02:00:00:00:00:07","interfaceName":"docker0"},
+                    {"name":"blue","mac":"02:00:00:00:00:08"},{"name":"default","mac":"02:00:00:00:00:09"}]}}
+                    """)
+            else { throw CocoaError(.coderInvalidValue) }
+            return instance
+        }
+        let plain = try instance("db.prod", "")
+        #expect(plain.networks.map(\.mac?.description) == ["02:00:00:00:00:09", "02:00:00:00:00:08"])
+        #expect(plain.hostName == "db")
+        let interfaces = #"{"name":"default","macAddress":"02-00-00-00-00-01","masquerade":{}},{"name":"blue"}"#
+        let asked = try instance(
+            "db", #""hostname":"one","domain":{"devices":{"interfaces":[\#(interfaces)]}},"#)
+        #expect(asked.networks.map(\.mac?.description) == ["02:00:00:00:00:01", "02:00:00:00:00:08"])
+        #expect(asked.hostName == "one")
+        #expect(try instance(String(repeating: "a", count: 100), "").hostName == String(repeating: "a", count: 63))
+    }
 }

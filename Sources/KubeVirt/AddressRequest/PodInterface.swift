@@ -1,3 +1,5 @@
+package import Addresses
+
 /// One NIC of a pod, with every name that an annotation may use for it.
 package struct PodInterface: Hashable, Sendable {
     /// A NetworkAttachmentDefinition.
@@ -18,6 +20,8 @@ package struct PodInterface: Hashable, Sendable {
     package var machineNetwork: String?
     /// The VM's guest has its address, and the pod is to have none.
     package var isBridged: Bool
+    /// What the VM says of its guest's MAC there.
+    package var guestMAC: MACAddress?
 
     /// The one NIC whose gateway is the pod's way to everywhere else: the VM's first network's, another pod's primary one.
     /// A second default route would take the first one's place, as the plugins' last route goes before the others.
@@ -33,9 +37,9 @@ package struct PodInterface: Hashable, Sendable {
         self.network = network
         let selections = NetworkSelection.list(pod.annotations[NetworkSelection.networksAnnotation] ?? "") ?? []
         definition = Self.definition(of: name, network: network, pod: pod, selections)
-        let its = machineNetworks.first { $0.interface == name }
-        machineNetwork = its?.name
-        isBridged = its?.isBridged == true
+        let own = machineNetworks.first { $0.interface == name }
+        (machineNetwork, guestMAC) = (own?.name, own?.mac)
+        isBridged = own?.isBridged == true
         let first = machineNetworks.first(where: \.isPrimary) ?? machineNetworks.first
         hasDefaultRoute = name == first?.interface ?? MachineNetwork.primaryInterface
         isKnown =

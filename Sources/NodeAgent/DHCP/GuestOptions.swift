@@ -17,6 +17,9 @@ struct GuestOptions: Hashable, Sendable {
 
     /// A day: a guest renews in the middle of it, so an agent may be away for hours.
     static let defaultLeaseTime: UInt32 = 86_400
+    private static let shortestLease: UInt32 = 60
+    /// What every IPv4 host takes (RFC 791).
+    private static let smallestMTU: UInt16 = 576
 
     private(set) var isOn: Bool
     private var leaseTime = defaultLeaseTime
@@ -24,15 +27,19 @@ struct GuestOptions: Hashable, Sendable {
     private var mtu: UInt16?
     private var ipv6Router: IPAddress?
     private let hasDefaultRoute: Bool
+    private let hostName: String
+    private let guestMAC: MACAddress?
     private var ipv4 = OptionReader()
     private var ipv6 = OptionReader()
 
     /// Throws code 7 for the network's `"dhcp"`, 107 for an annotation.
     init(
-        isDefault: Bool, network: NetworkConfiguration, annotations: [String: String], nic: PodInterface
+        isDefault: Bool, network: NetworkConfiguration, annotations: [String: String], nic: PodInterface,
+        hostName: String
     ) throws(CNIError) {
         isOn = isDefault
-        hasDefaultRoute = nic.hasDefaultRoute
+        (hasDefaultRoute, guestMAC) = (nic.hasDefaultRoute, nic.guestMAC)
+        self.hostName = hostName
         let isIPAM = network.json["ipam"]?["type"]?.string == NetworkConfiguration.pluginType
         try read(isIPAM ? network.json["ipam"]?["dhcp"] : network.json["dhcp"])
         for (prefix, suffix) in nic.ownForms {
@@ -74,13 +81,13 @@ struct GuestOptions: Hashable, Sendable {
     private mutating func read(_ key: String, _ value: JSON) throws(CNIError) {
         switch key {
         case "leaseTime":
-            guard let seconds = value.integer.flatMap({ UInt32(exactly: $0) }), seconds >= 60 else {
-                throw .badKey(key, value, "seconds, 60 or more")
+            guard let seconds = value.integer.flatMap({ UInt32(exactly: $0) }), seconds >= Self.shortestLease else {
+                throw .badKey(key, value, "seconds, \(Self.shortestLease) or more")
             }
             leaseTime = seconds
         case "mtu":
-            guard let bytes = value.integer.flatMap({ UInt16(exactly: $0) }), bytes >= 576 else {
-                throw .badKey(key, value, "bytes, 576 or more")
+            guard let bytes = value.integer.flatMap({ UInt16(exactly: $0) }), bytes >= Self.smallestMTU else {
+                throw .badKey(key, value, "bytes, \(Self.smallestMTU) or more")
             }
             mtu = bytes
         case "ntpServers":
@@ -111,7 +118,7 @@ extension GuestOptions {
 
     /// What the binding's guest is told. Throws code 107 for an option whose value is malformed.
     func configuration(of described: DescribedBinding) throws(CNIError) -> GuestConfiguration {
-        var guest = GuestConfiguration(mac: described.binding.mac)
+        var guest = GuestConfiguration(mac: guestMAC ?? described.binding.mac)
         for assignment in described.binding.assignments {
             switch assignment.address.family {
             case .ipv4: guest.ipv4 = try lease(assignment, described)
@@ -130,18 +137,18 @@ extension GuestOptions {
         lease.search = described.dns?.search ?? []
         lease.ntpServers = ntpServers.filter { $0.family == .ipv4 }
         lease.mtu = mtu
-        lease.hostName = described.binding.owner.name
+        lease.hostName = hostName
         for route in described.routes where route.destination.family == .ipv4 {
             guard let router = route.gateway ?? assignment.gateway else { continue }
             lease.routes.append(DHCPRoute(destination: route.destination, router: router))
         }
-        if let time = try ipv4.number("lease_time", UInt32.self) { lease.leaseTime = time }
+        if let time = try ipv4.number("lease_time", atLeast: Self.shortestLease) { lease.leaseTime = time }
         if let router = try ipv4.addresses("router", .ipv4)?.first { lease.router = router }
         if let addresses = try ipv4.addresses("dns_server", .ipv4) { lease.nameservers = addresses }
         if let name = ipv4.text("domain_name") { lease.domain = name }
         if let names = ipv4.list("domain_search_list") { lease.search = names }
         if let name = ipv4.text("hostname") { lease.hostName = name }
-        if let mtu = try ipv4.number("mtu", UInt16.self) { lease.mtu = mtu }
+        if let mtu = try ipv4.number("mtu", atLeast: Self.smallestMTU) { lease.mtu = mtu }
         if let addresses = try ipv4.addresses("ntp_server", .ipv4) { lease.ntpServers = addresses }
         if let address = try ipv4.addresses("server_id", .ipv4)?.first { lease.server = address }
         if let mac = try ipv4.mac("server_mac") { lease.serverMAC = mac }
@@ -181,9 +188,11 @@ private struct OptionReader: Hashable, Sendable {
         options[key]?.flatMap { $0.split(separator: ",").map { String($0.drop { $0 == " " }) } }
     }
 
-    func number<Number: FixedWidthInteger>(_ key: String, _: Number.Type) throws(CNIError) -> Number? {
+    func number<Number: FixedWidthInteger>(_ key: String, atLeast least: Number) throws(CNIError) -> Number? {
         guard let text = text(key) else { return nil }
-        guard let number = Number(text) else { throw refusal(key, "a number up to \(Number.max)") }
+        guard let number = Number(text), number >= least else {
+            throw refusal(key, "a number from \(least) to \(Number.max)")
+        }
         return number
     }
 

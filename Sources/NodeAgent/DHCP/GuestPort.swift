@@ -55,8 +55,9 @@ struct GuestPort: Sendable {
                 guard let frame = listeners[index]?.socket.receive() else { break }
                 if isLaunchers(frame, listeners[index]?.socket) { continue }
                 guard let answer = listeners[index]?.responder.answer(to: frame, at: now) else { break }
-                for frame in answer.frames { listeners[index]?.socket.send(frame) }
-                if let event = answer.event { events.append(event) }
+                let sent = answer.frames.filter { listeners[index]?.socket.send($0) == true }
+                // What the kernel did not take, the guest asks for again.
+                if let event = answer.event, sent.count == answer.frames.count { events.append(event) }
             }
         }
         return events
@@ -65,18 +66,22 @@ struct GuestPort: Sendable {
     /// What guests are told without asking.
     func advertise() {
         for listener in listeners.values {
-            if let frame = listener.responder.periodicAdvertisement { listener.socket.send(frame) }
+            if let frame = listener.responder.periodicAdvertisement { _ = listener.socket.send(frame) }
         }
     }
 
-    /// Tells the network, and not the guest, that the addresses are here.
-    func announce() throws(SystemError) {
-        guard let index = table.index(named: record.key.nic) ?? table.index(named: record.key.interface) else { return }
+    /// Tells the network, and not the guest, that the addresses are here: at the guest's MAC; where no bridge is between, at the
+    /// interface's own, which all frames come from. False where the guest's is not known.
+    func announce() throws(SystemError) -> Bool {
+        let bridged = table.index(named: record.key.nic)
+        guard let index = bridged ?? table.index(named: record.key.interface) else { return true }
+        guard let mac = bridged == nil ? table.links[index]?.mac : record.guestMAC else { return false }
         let socket = try NetworkNamespace.inside(record.namespace) { () throws(SystemError) in try PacketSocket() }
         try socket.speak(on: index)
         for address in [record.guest.ipv4?.address, record.guest.ipv6?.address].compactMap(\.self) {
-            socket.send(Announcement.frame(of: address, at: record.guest.mac))
+            _ = socket.send(Announcement.frame(of: address, at: mac))
         }
+        return true
     }
 
     /// Whether virt-launcher answers it: not known before the guest asks, as the bridge gets its address after its ports.

@@ -7,7 +7,7 @@ package import Syscalls
 package final class GuestPorts: Sendable {
     /// How often it is looked whether pods' namespaces are still there, and what could not be opened is tried again.
     private static let inspection = Duration.seconds(10)
-    /// How often guests are told what they would else forget: RFC 4861's longest interval.
+    /// How often guests are told what they would else forget: RFC 4861's interval by default; its longest is 1800 s.
     private static let advertisement = Duration.seconds(600)
 
     fileprivate struct State: Sendable {
@@ -155,7 +155,10 @@ package final class GuestPorts: Sendable {
             while let key = state.announcements.next(at: now) {
                 guard let port = state.ports[key] else { continue }
                 do {
-                    try port.announce()
+                    if try port.announce() { continue }
+                    log.notice(
+                        "not announced: the guest's MAC is not known", metadata: ["owner": "\(port.record.owner)"])
+                    state.announcements.remove(key)
                 } catch {
                     log.warning("not announced", metadata: ["owner": "\(port.record.owner)", "error": "\(error)"])
                 }
@@ -191,7 +194,7 @@ package final class GuestPorts: Sendable {
             message = "a guest asks for an address that is not its own; refused"
         case .foreign(let mac):
             metadata["mac"] = "\(mac)"
-            message = "a guest asks with a MAC that is not its binding's; not answered"
+            message = "a guest asks with a MAC that is neither its VM's nor its binding's; not answered"
         case .declined(let address):
             metadata["addresses"] = "\(address)"
             message = "a guest declines its address: somebody else seems to use it"

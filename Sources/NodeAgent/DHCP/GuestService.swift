@@ -36,12 +36,13 @@ package struct GuestService: Service {
     /// where its DHCP cannot be answered this throws.
     func attach(
         _ described: DescribedBinding, to nic: PodInterface, _ network: NetworkConfiguration,
-        _ invocation: Invocation, annotations: [String: String]
+        _ invocation: Invocation, _ identity: PodIdentity
     ) throws(CNIError) {
         let owner = described.binding.owner
         guard owner.kind == .virtualMachine else { return }
         let options = try GuestOptions(
-            isDefault: answersByDefault, network: network, annotations: annotations, nic: nic)
+            isDefault: answersByDefault, network: network, annotations: identity.pod.metadata.annotations, nic: nic,
+            hostName: identity.hostName)
         guard options.isOn || announces else { return }
         if options.isOn, !options.unknown.isEmpty {
             log.warning(
@@ -51,7 +52,9 @@ package struct GuestService: Service {
         let record = PortRecord(
             key: PortRecord.Key(containerID: invocation.containerID, interface: invocation.interface),
             namespace: invocation.netns, namespaceID: NetworkNamespace.identity(at: invocation.netns) ?? 0,
-            owner: "\(owner.key)", guest: try options.configuration(of: described), answersDHCP: options.isOn)
+            owner: "\(owner.key)", guest: try options.configuration(of: described),
+            guestMAC: nic.guestMAC ?? (network.pins(described.binding.mac) ? described.binding.mac : nil),
+            answersDHCP: options.isOn)
         do {
             try ports.attach(record)
         } catch {
@@ -75,5 +78,13 @@ package struct GuestService: Service {
         guard announces, let slash = owner.network.lastIndex(of: "/") else { return }
         let interface = String(owner.network[owner.network.index(after: slash)...])
         ports.announce(PortRecord.Key(containerID: attachment.containerID, interface: interface))
+    }
+}
+
+extension NetworkConfiguration {
+    /// Whether this plugin is the main plugin, or the address plugin of the one that it delegates to: then the pod's interface
+    /// has the binding's MAC, and KubeVirt gives it to a guest whose VM names none.
+    fileprivate func pins(_ mac: MACAddress) -> Bool {
+        delegate != nil || json["args"]?["cni"]?["mac"]?.string == mac.description
     }
 }

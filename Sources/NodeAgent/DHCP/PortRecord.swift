@@ -1,4 +1,4 @@
-import Addresses
+package import Addresses
 package import DHCP
 import FoundationEssentials
 
@@ -23,17 +23,21 @@ package struct PortRecord: Hashable, Sendable, Codable {
     /// "vm default/testvm (vm-net/eth0)", for people.
     package var owner: String
     package var guest: GuestConfiguration
+    /// What the guest's frames come from; nil where that is not known.
+    package var guestMAC: MACAddress?
     /// Whether the guest's questions are answered; else the port is known for announcements alone.
     package var answersDHCP: Bool
 
     package init(
-        key: Key, namespace: String, namespaceID: UInt64, owner: String, guest: GuestConfiguration, answersDHCP: Bool
+        key: Key, namespace: String, namespaceID: UInt64, owner: String, guest: GuestConfiguration,
+        guestMAC: MACAddress? = nil, answersDHCP: Bool
     ) {
         self.key = key
         self.namespace = namespace
         self.namespaceID = namespaceID
         self.owner = owner
         self.guest = guest
+        self.guestMAC = guestMAC
         self.answersDHCP = answersDHCP
     }
 

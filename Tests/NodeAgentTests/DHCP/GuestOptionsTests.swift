@@ -32,16 +32,18 @@ struct GuestOptionsTests {
             dns: DNS(nameservers: [try address("10.16.0.2"), try address("fd00::2")], domain: "d", search: ["s"]))
     }
 
-    private func nic(_ interface: String, network: String, _ annotations: [String: String]) -> PodInterface {
+    private func nic(
+        _ interface: String, network: String, _ annotations: [String: String], mac: MACAddress? = nil
+    ) -> PodInterface {
         PodInterface(
             name: interface, network: network,
             pod: ObjectMeta(namespace: "ns1", name: "launcher", uid: "u", annotations: annotations),
-            machineNetworks: [])
+            machineNetworks: mac.map { [MachineNetwork(name: "default", isPrimary: true, mac: $0)] } ?? [])
     }
 
     private func options(
         dhcp: JSON = .null, isDefault: Bool = true, _ annotations: [String: String] = [:], interface: String = "eth0",
-        network: String = "vm-net", asIPAM: Bool = false
+        network: String = "vm-net", asIPAM: Bool = false, mac: MACAddress? = nil
     ) throws -> GuestOptions {
         let plugin: JSON = ["type": "holdfast-cni", "dhcp": dhcp, "delegate": ["type": "bridge"]]
         var json: JSON = ["type": "bridge", "ipam": plugin]
@@ -51,7 +53,7 @@ struct GuestOptionsTests {
         object["name"] = .string(network)
         return try GuestOptions(
             isDefault: isDefault, network: NetworkConfiguration(object), annotations: annotations,
-            nic: nic(interface, network: network, annotations))
+            nic: nic(interface, network: network, annotations, mac: mac), hostName: "testvm")
     }
 
     @Test func `the VM's word goes before the network's, the network's before the agent's`() throws {
@@ -65,6 +67,12 @@ struct GuestOptionsTests {
         #expect(try !options(dhcp: true, [GuestOptions.annotation: "false"]).isOn)
     }
 
+    @Test func `whose VM has another MAC than the binding is answered by that`() throws {
+        let mac = MACAddress(bits: 0x0200_0000_0066)
+        #expect(try options(mac: mac).configuration(of: described()).mac == mac)
+        #expect(try options().configuration(of: described()).mac == described().binding.mac)
+    }
+
     @Test func `a delegate's own call to its IPAM plugin says the same as the network`() throws {
         let network: JSONObject = [
             "cniVersion": "1.0.0", "name": "n", "type": "holdfast-cni", "dhcp": ["leaseTime": 77],
@@ -73,7 +81,7 @@ struct GuestOptionsTests {
         let delegate = try #require(try NetworkConfiguration(network).delegateConfiguration(mac: nil))
         let options = try GuestOptions(
             isDefault: false, network: NetworkConfiguration(delegate), annotations: [:],
-            nic: nic("eth0", network: "n", [:]))
+            nic: nic("eth0", network: "n", [:]), hostName: "")
         #expect(options.isOn)
         #expect(try options.configuration(of: described()).ipv4?.leaseTime == 77)
     }
@@ -135,7 +143,8 @@ struct GuestOptionsTests {
     }
 
     @Test(arguments: [
-        "lease_time", "lease_time=x", "lease_time=-1", "router=10.16.0.300", "router=fd00::1", "dns_server={1.1.1.1,x}",
+        "lease_time", "lease_time=x", "lease_time=0", "mtu=1", "lease_time=-1", "router=10.16.0.300", "router=fd00::1",
+        "dns_server={1.1.1.1,x}",
         "dns_server={1.1.1.1", "server_mac=01:00:5e:00:00:01", "classless_static_route={10.0.0.0/8}", "=1", "mtu=70000",
     ])
     func `an option that cannot be honoured is refused with its annotation`(text: String) throws {

@@ -3,6 +3,7 @@ import DHCP
 import Foundation
 import IPAMModel
 import Logging
+import Syscalls
 import Testing
 
 @testable import NodeAgent
@@ -53,17 +54,39 @@ struct GuestPortTests {
         var link: String { scratch + "/netns" }
 
         func show() throws {
+            try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
             try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: "/run/netns")
         }
         func hide() throws { try FileManager.default.removeItem(atPath: link) }
 
-        func record(answersDHCP: Bool = true) throws -> PortRecord {
+        func link(_ commands: String...) throws {
+            for command in commands {
+                try Executable.run(["ip", "-n", name, "link"] + command.split(separator: " ").map(String.init))
+                    .requireSuccess()
+            }
+        }
+
+        /// A socket on an interface there, as `use` leaves it.
+        func socket(
+            on interface: String, _ use: @escaping @Sendable (PacketSocket, Int32) throws(SystemError) -> Void
+        ) throws -> PacketSocket {
+            try NetworkNamespace.inside("/run/netns/\(name)") { () throws(SystemError) in
+                let (links, socket) = (try LinkSocket(), try PacketSocket())
+                var table = LinkTable()
+                try links.requestAll()
+                while table.index(named: interface) == nil { links.read(into: &table) }
+                try use(socket, table.index(named: interface) ?? 0)
+                return socket
+            }
+        }
+
+        func record(answersDHCP: Bool = true, guestMAC: MACAddress? = nil) throws -> PortRecord {
             var guest = GuestConfiguration(mac: MACAddress(bits: 0x0200_0a10_000f))
             guest.ipv4 = DHCPv4Lease(address: try #require(IPAddress("10.16.0.15")), prefixLength: 16, leaseTime: 60)
             return PortRecord(
                 key: PortRecord.Key(containerID: "c1", interface: "eth0"), namespace: "\(link)/\(name)",
                 namespaceID: try #require(NetworkNamespace.identity(at: "/run/netns/\(name)")),
-                owner: "vm default/testvm (vm-net/eth0)", guest: guest, answersDHCP: answersDHCP)
+                owner: "vm default/testvm (vm-net/eth0)", guest: guest, guestMAC: guestMAC, answersDHCP: answersDHCP)
         }
     }
 
@@ -105,19 +128,97 @@ struct GuestPortTests {
         ports.pass(at: .now + .seconds(22))
         #expect(log.lines.count == 2 && log.lines[1].hasPrefix("a guest's port is served now"), "\(log.lines)")
         try place.hide()
-        for command in [
+        try place.link(
             "add k6t-eth0 type bridge", "add eth0-nic type veth peer name p0", "add tap0 type veth peer name p1",
-            "set eth0-nic master k6t-eth0", "set tap0 master k6t-eth0",
-        ] {
-            try Executable.run(["ip", "-n", place.name, "link"] + command.split(separator: " ").map(String.init))
-                .requireSuccess()
-        }
+            "set eth0-nic master k6t-eth0", "set tap0 master k6t-eth0")
         ports.pass(at: .now)
         ports.pass(at: .now + .seconds(33))
         #expect(log.lines.count == 3 && log.lines[2].hasPrefix("a guest's tap cannot be listened to"), "\(log.lines)")
         try place.show()
         ports.pass(at: .now + .seconds(44))
         #expect(log.lines.count == 4 && log.lines[3].hasPrefix("a guest's port is served now"), "\(log.lines)")
+    }
+
+    /// KubeVirt gives a bridged guest the MAC of its VM, and puts another one on the pod's interface.
+    @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
+    func `an address is announced at the guest's MAC, if that is known, and without a bridge at the interface's`()
+        throws
+    {
+        let place = try Place()
+        try place.show()
+        let own = try #require(MACAddress("02:00:00:00:00:01"))
+        try place.link("add eth0 address \(own) type veth peer name p0", "set eth0 up", "set p0 up")
+        let log = RecordedLog()
+        var logger = log.logger
+        logger.logLevel = .notice
+        let ports = try GuestPorts(folder: place.folder, log: logger)
+        let filter = PacketFilter(server: IPAddress("10.16.0.15"))
+        let wire = try place.socket(on: "p0") { (socket, index) throws(SystemError) in
+            try socket.listen(on: index, filter: filter)
+        }
+        func announced(guestMAC: MACAddress?) throws -> MACAddress? {
+            let record = try place.record(answersDHCP: false, guestMAC: guestMAC)
+            try ports.attach(record)
+            ports.pass(at: .now)
+            ports.announce(record.key)
+            let deadline = ContinuousClock.now + .seconds(10)
+            while log.lines.isEmpty, .now < deadline {
+                ports.pass(at: .now)
+                if let frame = wire.receive() { return EthernetFrame(parsing: frame)?.source }
+            }
+            return nil
+        }
+        let guest = try #require(MACAddress("02:00:00:00:00:66"))
+        #expect(try announced(guestMAC: nil) == own)
+        #expect(try announced(guestMAC: guest) == own)
+        try place.link(
+            "add k6t-eth0 type bridge", "set eth0 down", "set eth0 name eth0-nic",
+            "set eth0-nic master k6t-eth0 up", "add eth0 type veth peer name p2")
+        #expect(try announced(guestMAC: guest) == guest)
+        #expect(try announced(guestMAC: nil) == nil && log.lines.count == 1, "\(log.lines)")
+        #expect(log.lines.first?.hasPrefix("not announced: the guest's MAC is not known") == true)
+        ports.pass(at: .now + .seconds(5))
+        #expect(log.lines.count == 1)
+    }
+
+    @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
+    func `of an address that the kernel did not take the frame with, nobody is told`() throws {
+        let place = try Place()
+        try place.show()
+        // A question fits through, and the answer to it does not.
+        try place.link(
+            "add k6t-eth0 type bridge", "add eth0-nic type veth peer name p0",
+            "add tap0 mtu 400 type veth peer name p1", "set eth0-nic master k6t-eth0", "set tap0 master k6t-eth0",
+            "set tap0 up", "set p1 up")
+        let log = RecordedLog()
+        var logger = log.logger
+        logger.logLevel = .debug
+        let ports = try GuestPorts(folder: place.folder, log: logger)
+        var record = try place.record()
+        record.guest.ipv4?.search = (1...20).map { "\($0).department.example" }
+        try ports.attach(record)
+        ports.pass(at: .now)
+        let guest = try place.socket(on: "p1") { (socket, index) throws(SystemError) in try socket.speak(on: index) }
+        let message = DHCPv4Message(
+            operation: .request, transactionID: 7, hardwareAddress: record.guest.mac.bytes,
+            options: [
+                DHCPv4Option(.messageType, [3]), DHCPv4Option(.requestedAddress, [10, 16, 0, 15]),
+            ])
+        func ask() throws {
+            let question = UDPDatagram(
+                source: try #require(IPAddress("0.0.0.0")), destination: try #require(IPAddress("255.255.255.255")),
+                sourcePort: 68, destinationPort: 67, payload: message.bytes)
+            let everybody = MACAddress(bits: 0xffff_ffff_ffff)
+            #expect(guest.send(question.frame(from: record.guest.mac, to: everybody)))
+        }
+        try ask()
+        ports.pass(at: .now)
+        try place.link("set tap0 mtu 1500")
+        try ask()
+        let deadline = ContinuousClock.now + .seconds(10)
+        func told() -> Int { log.lines.count { $0.hasPrefix("guest has its address by DHCP") } }
+        while told() == 0, .now < deadline { ports.pass(at: .now) }
+        #expect(told() == 1, "\(log.lines)")
     }
 
     @Test(arguments: [
