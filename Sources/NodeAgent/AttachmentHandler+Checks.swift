@@ -72,10 +72,16 @@ extension AttachmentHandler {
     /// Whether there is a pool that may be an ADD's, or one is made at the first ADD. Throws where the one that is named is
     /// not there.
     private func hasPool(_ pool: NetworkPool?) async throws(IPAMError) -> Bool {
+        let deadline = ContinuousClock.now + Self.shortTry
+        // A binding has one, and one of this node's is found at once: with a pool comes how full it is, which is counted.
+        let page = try await ipam.bindings(
+            matching: BindingFilter(pool: pool?.name, node: node), pageSize: 1, pageToken: nil,
+            timeout: deadline.remaining)
+        if !page.bindings.isEmpty { return true }
         // Without one it depends on the namespace of the ADD's pod.
-        guard let pool else { return try await !ipam.pools(timeout: Self.shortTry).isEmpty }
+        guard let pool else { return try await !ipam.pools(timeout: deadline.remaining).isEmpty }
         do {
-            _ = try await ipam.pool(named: pool.name, timeout: Self.shortTry)
+            _ = try await ipam.pool(named: pool.name, timeout: deadline.remaining)
         } catch {
             guard case .inline = pool, error.code == .notFound else { throw error }
         }

@@ -11,18 +11,21 @@ package final class ServerQuestion: Sendable {
     private static let patience = Duration.seconds(3)
     private static let validity = Duration.seconds(1)
 
-    private let ipam: any PoolCalls
+    private let ipam: any IPAMCalls
+    private let node: String
     private let asked = Mutex<(at: ContinuousClock.Instant, task: Task<String?, Never>)?>(nil)
 
-    package init(_ ipam: any PoolCalls) { self.ipam = ipam }
+    package init(_ ipam: any IPAMCalls, node: String) { (self.ipam, self.node) = (ipam, node) }
 
     /// Why it does not; nil where it does.
     package func problem() async -> String? {
         let task = asked.withLock { asked in
             if let asked, .now - asked.at < Self.validity { return asked.task }
-            let task = Task { [ipam] () -> String? in
+            let task = Task { [ipam, node] () -> String? in
                 do throws(IPAMError) {
-                    _ = try await ipam.pools(timeout: Self.patience)
+                    // As little as the server can be asked for, however many nodes and addresses there are.
+                    _ = try await ipam.bindings(
+                        matching: BindingFilter(node: node), pageSize: 1, pageToken: nil, timeout: Self.patience)
                     return nil
                 } catch { return "the server does not answer: \(error.message)" }
             }

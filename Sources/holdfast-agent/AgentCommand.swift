@@ -118,7 +118,7 @@ struct AgentCommand: AsyncParsableCommand {
             metrics: metrics)
         let exposition = AgentExposition(
             version: ProgramVersion.current, metrics: metrics, outage: outage, source: sight.source)
-        let question = ServerQuestion(ipam)
+        let question = ServerQuestion(ipam, node: node)
         let probes = http.map {
             ProbeServer(
                 host: $0.host, port: Int($0.port), logger: log, problem: { await question.problem() },

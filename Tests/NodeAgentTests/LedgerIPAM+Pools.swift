@@ -19,6 +19,7 @@ extension LedgerIPAM: PoolCalls {
     }
 
     func pool(named name: String, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+        notePoolRead()
         guard let pool = try read({ ledger, _ in ledger.pool(named: name) }) else {
             throw IPAMError(.notFound, .poolNotFound, "there is no pool \(name)")
         }
@@ -26,7 +27,8 @@ extension LedgerIPAM: PoolCalls {
     }
 
     func pools(timeout: Duration) async throws(IPAMError) -> [DescribedPool] {
-        try read { ledger, now in
+        notePoolRead()
+        return try read { ledger, now in
             ledger.pools.map { DescribedPool(pool: $0, usage: ledger.usage(ofPool: $0.name, at: now)) }
         }
     }

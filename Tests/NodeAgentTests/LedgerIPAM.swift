@@ -25,6 +25,7 @@ final class LedgerIPAM: IPAMCalls, CopyCalls {
         var calls: [Call] = []
         /// How long each call about one owner was given.
         var timeouts: [Duration] = []
+        var poolReads = 0
         /// Thrown by every call while it is set.
         var failure: IPAMError?
         /// Transfers and allocations of owners of this name are refused.
@@ -58,6 +59,9 @@ final class LedgerIPAM: IPAMCalls, CopyCalls {
     }
 
     var timeouts: [Duration] { state.withLock { $0.timeouts } }
+    /// How often pools were asked for, with their usage.
+    var poolReads: Int { state.withLock { $0.poolReads } }
+    func notePoolRead() { state.withLock { $0.poolReads += 1 } }
     var calls: [Call] { state.withLock { $0.calls } }
     var bindings: [Binding] {
         state.withLock { (try? $0.ledger.bindings(matching: BindingFilter(), after: nil, limit: 100).bindings) ?? [] }

@@ -41,6 +41,14 @@ struct StatusTests {
         #expect(await status() == nil)
     }
 
+    /// Every node asks again and again, and what a pool's usage costs grows with its addresses.
+    @Test func `section 2, STATUS: pools are not asked for where the node has a binding of theirs`() async throws {
+        #expect(await status() == nil && fixture.ipam.poolReads == 1)
+        try await fixture.add()
+        for pool in [nil, "vms"] { #expect(await status(pool: pool) == nil && fixture.ipam.poolReads == 1) }
+        #expect(await status(pool: "other") == nil && fixture.ipam.poolReads == 2)
+    }
+
     @Test func `section 2, STATUS: a pool that is missing is 50, and so is a server without pools`() async throws {
         let missing = await status(pool: "none")
         #expect(missing?.code == .notAvailable && missing?.message == "there is no pool none")
