@@ -33,8 +33,15 @@ package struct MachineNetwork: Hashable, Sendable {
     }
 
     /// Whether an interface has such a name.
-    static func isSecondaryInterface(_ name: String) -> Bool {
+    package static func isSecondaryInterface(_ name: String) -> Bool {
         name.utf8.count == 14 && name.hasPrefix("pod") && name.dropFirst(3).allSatisfy(\.isHexDigit)
+    }
+
+    /// Of a name like "net1", which Multus gives and KubeVirt gave before 1.0 to all of a VM's networks but the primary one, in
+    /// their order: which of them it is, from 1. Nil for another name.
+    package static func ordinal(ofInterface name: String) -> Int? {
+        guard name.hasPrefix("net"), name.dropFirst(3).allSatisfy({ $0.isASCII && $0.isNumber }) else { return nil }
+        return Int(name.dropFirst(3))
     }
 }
 

@@ -230,6 +230,13 @@ package struct AttachmentHandler: Sendable {
                         return try await prepare(migration, to: target, of: former, by: deadline)
                     }
                     if instance.isNew(nic, in: identity.pod) { return nil }
+                    if let former = instance.formerName(of: nic, in: identity.pod) {
+                        throw CNIError(
+                            .conflict,
+                            "the NIC \(nic) of \(owner.key.object) is \(former) in the pod that it migrates from",
+                            details: "KubeVirt named it so before 1.0, and the guest's address is not known by its new "
+                                + "name: reserve it (`holdfast import`, `holdfast reserve`), or restart the VM")
+                    }
                 }
                 guard error.reason == .migrationEnded else { throw error }
                 refusal = error

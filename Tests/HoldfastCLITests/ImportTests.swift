@@ -3,6 +3,7 @@ import ArgumentParser
 import Foundation
 import IPAMAPI
 import IPAMModel
+import KubeVirt
 import Program
 import Testing
 
@@ -194,6 +195,35 @@ import Testing
             ])
         let ownNetwork = try findings(besides: machine("idle"), networks: [:])[0]
         #expect(ownNetwork.hasPrefix("unclear: it is of Kube-OVN's own network"), "\(ownNetwork)")
+    }
+
+    @Test func `a VM's NIC of before KubeVirt 1 is known by the name that its next pod gives it`() throws {
+        func claim(_ status: String) throws -> ImportClaim {
+            var objects = ForeignObjects()
+            try objects.read(
+                """
+                {apiVersion: whereabouts.cni.cncf.io/v1alpha1, kind: IPPool, metadata: {name: 10.20.0.0-24}, \
+                spec: {range: 10.20.0.0/24, allocations: {"5": {podref: prod/launcher, ifname: net2}}}}
+                ---
+                {apiVersion: v1, kind: Pod, metadata: {name: launcher, namespace: prod, uid: p, ownerReferences: \
+                [{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, name: old, uid: x, controller: true}], \
+                annotations: {k8s.v1.cni.cncf.io/network-status: '\(status)'}}}
+                ---
+                {apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: old, namespace: prod, uid: vm-old}, \
+                spec: {template: {spec: {networks: [{name: blue, multus: {networkName: a}}, {name: default, pod: {}}, \
+                {name: red, multus: {networkName: b}}]}}}}
+                """, from: "x")
+            let reader = ImportReader(objects: objects, hostLocal: [], networks: ["10.20.0.0-24": "storage"])
+            guard case .claim(let claim)? = reader.findings.first else { throw Failure("no claim") }
+            return claim
+        }
+        let old = try claim(#"[{"name":"a","interface":"net1"},{"name":"b","interface":"net2"}]"#)
+        #expect(old.owner.network == "storage/" + MachineNetwork(name: "red").interface)
+        #expect(old.note?.hasSuffix("(net2): restart the VM before it migrates") == true)
+        // A network binding plugin's NIC of a newer VM.
+        let blue = MachineNetwork(name: "blue").interface
+        let new = try claim(#"[{"name":"a","interface":"\#(blue)"},{"name":"b","interface":"net2"}]"#)
+        #expect(new.owner.network == "storage/net2" && new.note == nil)
     }
 
     @Test func `objects of other kinds, empty lists and empty files are passed over`() throws {

@@ -102,6 +102,29 @@ struct HotplugTests {
         #expect(binding("eth0")?.state == .migrating)
     }
 
+    /// Its guest has an address that nobody here knows by this name.
+    @Test func `one that the source has by the name of before KubeVirt 1 is not new, and it is said why`() async throws
+    {
+        let (first, second) = try await migrating()
+        func refusal(_ former: String?) async throws -> String? {
+            var (source, target) = (first, second)
+            source.interfaces?["net1"] = []
+            source.definitions["net1"] = former
+            target.metadata.annotations["k8s.v1.cni.cncf.io/networks"] =
+                #"[{"name":"b","namespace":"default","interface":"\#(Self.plugged)"}]"#
+            self.source.state(cluster(source, target))
+            do { try await add(Self.plugged, to: "two", on: "node-b") } catch let error as CNIError {
+                return error.message
+            }
+            return nil
+        }
+        for former in [nil, "default/b"] {
+            #expect(try await refusal(former)?.hasSuffix("is net1 in the pod that it migrates from") == true)
+        }
+        // A network binding plugin's own.
+        #expect(try await refusal("default/other") == nil)
+    }
+
     @Test func `one that is plugged into a pod that came by a migration gets addresses, also once it was pulled out`()
         async throws
     {
@@ -130,7 +153,7 @@ struct HotplugTests {
     }
 
     /// Holdfast serves none of its other NICs: what it carries says nothing.
-    @Test func `the first one that is Holdfast's is given addresses where its instance says that the pod is where it runs`()
+    @Test func `the first one that is Holdfast's is given addresses where its instance says that it runs in the pod`()
         async throws
     {
         var objects = cluster(launcher("two", node: "node-b", migration: "vmim-1"), phase: "Succeeded")

@@ -10,6 +10,8 @@ struct ImportClaim {
     var pool: String
     /// The record.
     var source: String
+    /// What is to be done beside.
+    var note: String?
 }
 
 /// What came of one record.
@@ -177,15 +179,28 @@ struct ImportReader {
                         why: "its network is not known: give the network definition with that range, or --network "
                             + "\(pool.name)=NAME")
                 }
+                let present = presentName(of: interface, owner, pod)
                 guard network.contains("/") || !interface.isEmpty else {
                     throw Obstacle(why: "its NIC is not known: --network \(pool.name)=\(network)/INTERFACE tells")
                 }
-                owner.network = network.contains("/") ? network : "\(network)/\(interface)"
+                owner.network = network.contains("/") ? network : "\(network)/\(present)"
                 return ImportClaim(
                     owner: owner, addresses: [record.address], mac: shown?.mac.flatMap { MACAddress($0) },
-                    pool: definition?.pool?.name ?? pool.name, source: source)
+                    pool: definition?.pool?.name ?? pool.name, source: source,
+                    note: present == interface
+                        ? nil : "its pod is from before KubeVirt 1.0 (\(interface)): restart the VM before it migrates")
             }
         }
+    }
+
+    /// The NIC's name in the owner's next pod. Before KubeVirt 1.0 a VM's were net1, net2, … in the order of its networks.
+    private func presentName(of interface: String, _ owner: Owner, _ pod: ForeignObjects.Pod) -> String {
+        guard owner.kind == .virtualMachine, let ordinal = MachineNetwork.ordinal(ofInterface: interface),
+            !pod.interfaces.contains(where: { MachineNetwork.isSecondaryInterface($0.interface ?? "") })
+        else { return interface }
+        let machine = objects.machines[ForeignObjects.Name(owner.namespace, owner.name)]
+        let further = machine?.interfaces.map(\.interface).filter(MachineNetwork.isSecondaryInterface) ?? []
+        return further.indices.contains(ordinal - 1) ? further[ordinal - 1] : interface
     }
 
     /// The network whose ranges have this one.

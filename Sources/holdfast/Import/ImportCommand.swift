@@ -139,7 +139,7 @@ extension ImportPlan {
         for row in rows {
             table.append([
                 row.owner.map { "\($0.key)" } ?? "", row.addresses.map(\.description).joined(separator: ","),
-                row.mac?.description ?? "", row.pool, row.sources.joined(separator: ","), row.verdict.text,
+                row.mac?.description ?? "", row.pool, row.sources.joined(separator: ","), row.action,
             ])
         }
         parts.append(rows.isEmpty ? "no addresses to import" : table.text)
@@ -154,7 +154,7 @@ extension ImportPlan {
                     .fields([
                         "owner": row.owner?.document, "addresses": .nonEmpty(row.addresses.map(\.description)),
                         "mac": row.mac.map { .string($0.description) }, "pool": .string(row.pool),
-                        "from": .nonEmpty(row.sources), "action": .string(row.verdict.text),
+                        "from": .nonEmpty(row.sources), "action": .string(row.action),
                     ])
                 }),
             "refusedPools": .nonEmpty(

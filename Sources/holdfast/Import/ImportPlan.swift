@@ -33,6 +33,10 @@ struct ImportPlan {
         var pool = ""
         var sources: [String]
         var verdict: Verdict
+        /// What is to be done beside.
+        var note: String?
+
+        var action: String { verdict.text + (note.map { "; \($0)" } ?? "") }
     }
 
     /// Those that the server lacks, by name.
@@ -91,7 +95,7 @@ struct ImportPlan {
             var row = Row(
                 owner: all.first { !$0.owner.uid.isEmpty }?.owner ?? all[0].owner, addresses: addresses,
                 mac: macs.first, pool: pools.sorted().joined(separator: ","), sources: Set(all.map(\.source)).sorted(),
-                verdict: .reserve)
+                verdict: .reserve, note: all.lazy.compactMap(\.note).first)
             let texts = addresses.map(\.description).joined(separator: ", ")
             if Set(addresses.map(\.family)).count < addresses.count {
                 row.verdict = .conflict(
