@@ -70,6 +70,14 @@ final class JournalFileTests {
         #expect(try open().lines == ["b", "c"])
     }
 
+    /// A file that no folder has would not be there after a power cut.
+    @Test func `nothing is said to be on disk before the folder is`() throws {
+        let file = try open().file
+        try FileManager.default.removeItem(atPath: scratch)
+        #expect(throws: JournalError.self) { try file.append(Array("a".utf8), isDurable: true) }
+        try file.append(Array("b".utf8), isDurable: false)
+    }
+
     @Test func `an error names the file and the reason`() throws {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         #expect {

@@ -23,6 +23,8 @@ package final class JournalFile: Sendable {
         /// Below zero where there is no file yet.
         var descriptor: CInt
         var length: Int64
+        /// Whether the folder is known to have the file after a power cut.
+        var isInFolder = false
         /// Whether the disk takes what is appended, and nothing stands behind `length`, as far as is known.
         var isWritable = true
 
@@ -84,7 +86,10 @@ package final class JournalFile: Sendable {
             if !state.isWritable { try Self.reopen(&state, path) }
             do throws(JournalError) {
                 try Self.write(line, to: state.descriptor, path)
-                if isDurable, fdatasync(state.descriptor) != 0 { throw JournalError("cannot be made durable", path) }
+                if isDurable {
+                    guard fdatasync(state.descriptor) == 0 else { throw JournalError("cannot be made durable", path) }
+                    try Self.synchronizeFolder(&state, path)
+                }
                 state.length += Int64(line.count)
             } catch {
                 // Half a line would damage the next one.
@@ -113,7 +118,8 @@ package final class JournalFile: Sendable {
             }
             close(state.descriptor)
             (state.descriptor, state.length, state.isWritable) = (descriptor, Int64(content.count), true)
-            if isDurable { Self.synchronizeFolder(of: path) }
+            state.isInFolder = false
+            if isDurable { try Self.synchronizeFolder(&state, path) }
         }
     }
 
@@ -127,7 +133,7 @@ package final class JournalFile: Sendable {
             throw failure
         }
         close(state.descriptor)
-        (state.descriptor, state.isWritable) = (descriptor, true)
+        (state.descriptor, state.isWritable, state.isInFolder) = (descriptor, true, false)
     }
 
     private static func content(
@@ -164,12 +170,14 @@ package final class JournalFile: Sendable {
         }
     }
 
-    private static func synchronizeFolder(of path: String) {
+    private static func synchronizeFolder(_ state: inout State, _ path: String) throws(JournalError) {
+        if state.isInFolder { return }
         let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
         let descriptor = unsafe Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { return }
-        fsync(descriptor)
-        close(descriptor)
+        guard descriptor >= 0 else { throw JournalError("cannot be opened", folder) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw JournalError("cannot be made durable", folder) }
+        state.isInFolder = true
     }
 
     /// "<sixteen hexadecimal digits> <payload>\n". The payload has no line break: JSON on one line.
