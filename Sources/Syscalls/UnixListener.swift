@@ -27,9 +27,10 @@ package struct UnixListener: ~Copyable, Sendable {
             }
             switch errorNumber {
             case EINTR, ECONNABORTED: continue
-            // Out of descriptors or memory: whoever connects waits until some are given back.
-            case EMFILE, ENFILE, ENOBUFS, ENOMEM: usleep(100_000)
-            default: return nil
+            case EINVAL, EBADF: return nil
+            // Out of descriptors or memory: whoever connects waits until some are given back. Of what else may be nobody knows
+            // better.
+            default: usleep(100_000)
             }
         }
     }

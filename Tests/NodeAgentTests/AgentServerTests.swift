@@ -107,6 +107,27 @@ struct AgentServerTests {
         }
     }
 
+    @Test func `Threads that end without being asked to are told from those that were`() async throws {
+        for isAsked in [true, false] {
+            let path = "/tmp/holdfast-test-\(UUID().uuidString)"
+            defer { try? FileManager.default.removeItem(atPath: path) }
+            let threads = ConnectionThreads(try UnixListener(path: path)) { _ in }
+            try threads.start()
+            if isAsked { threads.close() } else { try Self.shutDownListener(at: path) }
+            #expect(await threads.finish() == isAsked)
+        }
+    }
+
+    /// From behind: by the number under which the kernel knows the socket.
+    private static func shutDownListener(at path: String) throws {
+        let sockets = try String(contentsOfFile: "/proc/net/unix", encoding: .utf8).split(separator: "\n")
+        let line = try #require(sockets.first { $0.hasSuffix(" \(path)") }?.split(separator: " "))
+        for name in try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd") {
+            let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(name)")
+            if target == "socket:[\(line[6])]", let number = Int32(name) { shutdown(number, Int32(SHUT_RDWR)) }
+        }
+    }
+
     private final class Silent: Sendable {
         let stream: UnixStream
         init(_ stream: consuming UnixStream) { self.stream = stream }

@@ -46,13 +46,23 @@ package struct AgentServer: Service {
         self.verbs = verbs
     }
 
-    /// Serves until graceful shutdown, and then what was asked before. Throws where the socket cannot be had.
+    /// That no thread takes connections any more, and nobody has asked for that: an agent that goes on would be deaf.
+    private struct Deaf: Error, CustomStringConvertible {
+        let socket: String
+        var description: String { "no connection is taken on \(socket) any more" }
+    }
+
+    /// Serves until graceful shutdown, and then what was asked before. Throws where the socket cannot be had, or kept.
     package func run() async throws {
         let threads = ConnectionThreads(try UnixListener(path: socket), serve: serve)
         try threads.start()
         onListening()
-        try? await gracefulShutdown()
-        await threads.finish()
+        let isClosed = await withTaskCancellationOrGracefulShutdownHandler {
+            await threads.finish()
+        } onCancelOrGracefulShutdown: {
+            threads.close()
+        }
+        if !isClosed { throw Deaf(socket: socket) }
     }
 
     private func serve(_ connection: borrowing UnixStream) {

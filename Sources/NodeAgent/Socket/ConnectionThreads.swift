@@ -29,10 +29,14 @@ final class ConnectionThreads: Sendable {
     /// Throws where there is not even one thread to be had.
     func start() throws(SystemError) { try addThread() }
 
-    /// Takes no more connections, and returns once those it has are served.
-    func finish() async {
+    /// Takes no more connections.
+    func close() {
         state.withLock { $0.isClosed = true }
         listener.close()
+    }
+
+    /// Returns once no thread is left, and the connections that they had are served; false where nobody has called `close`.
+    func finish() async -> Bool {
         await withCheckedContinuation { continuation in
             let isDone = state.withLock { state in
                 if state.all > 0 { state.whenDone = continuation }
@@ -40,6 +44,7 @@ final class ConnectionThreads: Sendable {
             }
             if isDone { continuation.resume() }
         }
+        return state.withLock { $0.isClosed }
     }
 
     private func addThread() throws(SystemError) {
