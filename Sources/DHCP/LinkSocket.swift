@@ -1,10 +1,13 @@
 import CLinux
 import Glibc
+import Synchronization
 package import Syscalls
 
 /// Tells of the interfaces in the network namespace of the thread that made it, and of every change. Never blocks.
 package final class LinkSocket: Sendable {
     package let descriptor: CInt
+    /// Whether the kernel has lost messages, and has not taken the question for all since.
+    private let lacksSome = Mutex(false)
 
     package init() throws(SystemError) {
         descriptor = socket(AF_NETLINK, CInt(SOCK_RAW.rawValue) | O_CLOEXEC | O_NONBLOCK, 0)
@@ -30,8 +33,10 @@ package final class LinkSocket: Sendable {
         guard sent == 32 else { throw SystemError("ask for the network's links") }
     }
 
-    /// What waits to be read, into `table`. Where the kernel has lost messages all is asked for anew.
+    /// What waits to be read, into `table`. Where the kernel has lost messages all is asked for anew, at the next look where it
+    /// does not take the question now.
     package func read(into table: inout LinkTable) {
+        if lacksSome.withLock({ $0 }) { askAnew() }
         while true {
             var count = 0
             let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 1 << 15) { buffer, initialized in
@@ -39,14 +44,22 @@ package final class LinkSocket: Sendable {
                 initialized = max(0, count)
             }
             if count > 0 {
-                table.take(bytes)
+                // Its answer to an earlier question was under way.
+                if !table.take(bytes) { lacksSome.withLock { $0 = true } }
             } else if count < 0, errno == ENOBUFS {
                 table = LinkTable()
-                try? requestAll()
+                askAnew()
             } else if count == 0 || errno != EINTR {
                 return
             }
         }
+    }
+}
+
+extension LinkSocket {
+    private func askAnew() {
+        let isAsked = (try? requestAll()) != nil
+        lacksSome.withLock { $0 = !isAsked }
     }
 }
 

@@ -25,14 +25,18 @@ package struct LinkTable: Hashable, Sendable {
     package func index(named name: String) -> Int32? { links.first { $0.value.name == name }?.key }
 
     /// Takes messages as one read of the socket gives them: new and changed links, and links that are gone. Others, and
-    /// what is malformed, are passed over.
-    package mutating func take(_ bytes: [UInt8]) {
+    /// what is malformed, are passed over. False where the kernel says that it does not answer a question (NLMSG_ERROR).
+    @discardableResult
+    package mutating func take(_ bytes: [UInt8]) -> Bool {
         var reader = HostReader(bytes)
+        var isAnswered = true
         while let length = reader.integer(UInt32.self), length >= 16, let type = reader.integer(UInt16.self),
             reader.skip(10), let body = reader.take(Int(length) - 16)
         {
+            if type == 2 { isAnswered = false }
             take(body, type: type)
         }
+        return isAnswered
     }
 
     private mutating func take(_ body: [UInt8], type: UInt16) {

@@ -34,6 +34,14 @@ struct LinkTableTests {
         #expect(table.links[9] == nil)
     }
 
+    @Test func `that a question is not answered is noticed among what is told`() {
+        var table = LinkTable()
+        let told = message(16, index: 2, name: "eth0")
+        let refusal: [UInt8] = [36, 0, 0, 0, 2, 0] + [UInt8](repeating: 0, count: 30)
+        #expect(table.take(told) && !table.take(refusal + told))
+        #expect(table.index(named: "eth0") == 2)
+    }
+
     @Test func `cut and senseless messages change nothing`() {
         var table = LinkTable()
         let whole = message(16, index: 2, name: "eth0")
