@@ -36,10 +36,43 @@ package final class Spool: Sendable {
     }
 
     private struct State {
-        var items: [Item] = []
+        private(set) var items: [Item] = []
+        /// Of each subject, the number of the last item that speaks of it.
+        private var last: [String: UInt64] = [:]
+        private(set) var attachments: [OwnerKey: Int] = [:]
+        /// By the container's ID.
+        private(set) var detachments: [String: Int] = [:]
         var lastNumber: UInt64 = 0
         /// Lines that say no more than what is known.
         var stale = 0
+
+        /// What was said last of those that this entry speaks of.
+        func last(before entry: Entry) -> Entry? {
+            guard let number = entry.subjects.compactMap({ last[$0] }).max() else { return nil }
+            return items.last { $0.number == number }?.entry
+        }
+
+        mutating func append(_ item: Item) {
+            items.append(item)
+            lastNumber = max(lastNumber, item.number)
+            for subject in item.entry.subjects { last[subject] = item.number }
+            count(item.entry, 1)
+        }
+
+        mutating func remove(_ number: UInt64) {
+            guard let index = items.firstIndex(where: { $0.number == number }) else { return }
+            let entry = items.remove(at: index).entry
+            for subject in entry.subjects where last[subject] == number { last[subject] = nil }
+            count(entry, -1)
+        }
+
+        private mutating func count(_ entry: Entry, _ change: Int) {
+            func changed(_ count: Int?) -> Int? { (count ?? 0) + change == 0 ? nil : (count ?? 0) + change }
+            switch entry {
+            case .attach(let request): attachments[request.owner.key] = changed(attachments[request.owner.key])
+            case .detach(let id, _): detachments[id.containerID] = changed(detachments[id.containerID])
+            }
+        }
     }
 
     /// Stale lines that the file is written anew for; it is emptied whenever nothing is left to tell.
@@ -67,10 +100,9 @@ package final class Spool: Sendable {
             switch try? JSONDecoder().decode(Line.self, from: Data(line)) {
             case .added(var item):
                 item.addedAt = item.addedAt ?? wallClock()
-                state.items.append(item)
-                state.lastNumber = max(state.lastNumber, item.number)
+                state.append(item)
             case .done(let number):
-                state.items.removeAll { $0.number == number }
+                state.remove(number)
                 state.stale += 2
             case nil:
                 log.error("a line of the spool is of another version and has no effect", metadata: ["file": "\(path)"])
@@ -97,31 +129,21 @@ package final class Spool: Sendable {
 
     /// Whether a pod of this owner was attached of which the server does not know yet.
     package func hasAttachment(of owner: OwnerKey) -> Bool {
-        state.withLock { state in
-            state.items.contains {
-                if case .attach(let request) = $0.entry { request.owner.key == owner } else { false }
-            }
-        }
+        state.withLock { $0.attachments[owner] != nil }
     }
 
     /// Whether the server does not know yet that this sandbox is gone.
     package func hasDetachment(of containerID: String) -> Bool {
-        state.withLock { state in
-            state.items.contains {
-                if case .detach(let id, _) = $0.entry { id.containerID == containerID } else { false }
-            }
-        }
+        state.withLock { $0.detachments[containerID] != nil }
     }
 
     /// On disk when this returns. The same entry once more, with nothing about the same pod in between, is kept once.
     package func add(_ entry: Entry) throws(JournalError) {
         try state.withLock { state throws(JournalError) in
-            let subjects = entry.subjects
-            if state.items.last(where: { !$0.entry.subjects.isDisjoint(with: subjects) })?.entry == entry { return }
+            if state.last(before: entry) == entry { return }
             let item = Item(number: state.lastNumber + 1, entry: entry, addedAt: wallClock())
             try file.append(Self.encode(.added(item)), isDurable: true)
-            state.lastNumber = item.number
-            state.items.append(item)
+            state.append(item)
         }
         wake.yield()
     }
@@ -129,7 +151,7 @@ package final class Spool: Sendable {
     /// The server knows. A crash before this is on disk tells it again, which changes nothing (promises 4 and 5).
     package func finish(_ item: Item) {
         state.withLock { state in
-            state.items.removeAll { $0.number == item.number }
+            state.remove(item.number)
             state.stale += 2
             do throws(JournalError) {
                 if state.items.isEmpty || state.stale > Self.staleLimit {
