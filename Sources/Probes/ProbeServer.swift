@@ -3,6 +3,7 @@ import Hummingbird
 package import Logging
 import NIOCore
 import ServiceLifecycle
+import Telemetry
 
 /// What probes and Prometheus ask of a program over HTTP: /healthz, /readyz and /metrics.
 ///
@@ -16,7 +17,7 @@ package struct ProbeServer: Service {
     private let isOptional: Bool
     private let logger: Logger
     private let problem: @Sendable () async -> String?
-    private let metrics: @Sendable () -> String
+    private let metrics: SharedText
 
     /// `problem` says in words why the program is not ready, nil where it is; `metrics` makes what /metrics answers. Where it
     /// `isOptional`, the program goes on without it when the address cannot be had.
@@ -29,7 +30,7 @@ package struct ProbeServer: Service {
         self.isOptional = isOptional
         self.logger = logger
         self.problem = problem
-        self.metrics = metrics
+        self.metrics = SharedText(metrics)
     }
 
     /// Serves until graceful shutdown. Throws `ProbeServerError` where the address cannot be had.
@@ -42,7 +43,7 @@ package struct ProbeServer: Service {
             router: router,
             server: .http1(
                 configuration: .init(
-                    additionalChannelHandlers: [connections.handler()], idleTimeout: Self.idleTimeout)),
+                    additionalChannelHandlers: [connections.handler(), OneRequest()], idleTimeout: Self.idleTimeout)),
             configuration: .init(address: .hostname(host, port: port)),
             onServerRunning: { [logger, host, port] channel in
                 logger.info(
@@ -66,7 +67,7 @@ package struct ProbeServer: Service {
             return Self.response(.ok, "ok\n")
         }
         router.get("/metrics") { [metrics] _, _ in
-            Self.response(.ok, metrics(), format: "; version=0.0.4")
+            Self.response(.ok, await metrics.text(), format: "; version=0.0.4")
         }
         return router
     }

@@ -8,6 +8,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -470,6 +471,40 @@ class TestHTTP:
             peer.close()
         wait_until("all are closed", lambda: descriptors(server.process) <= before[0] + 2)
         assert resident(server.process) - before[1] < SLACK
+
+    @pytest.mark.parametrize("path", ["/healthz", "/metrics", "/nothing"])
+    def test_a_connection_has_one_request(self, http, path):
+        _, address = http
+        with Connection(address, greet=False) as peer:
+            peer.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 3)
+            answer = peer.until_closed()
+        assert answer.count(b"HTTP/1.1 ") == 1 and b"\r\nconnection: close\r\n" in answer.lower()
+
+    def test_probes_come_through_while_others_ask_without_end(self, http):
+        """At 0.1 MB/s, on ten connections."""
+        _, address = http
+        requests, isOver = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100, threading.Event()
+
+        def ask(_):
+            while not isOver.is_set():
+                with Connection(address, greet=False) as peer:
+                    peer.socket.settimeout(0.5)
+                    while peer.send(requests) and not isOver.wait(0.4):
+                        pass
+            return True
+
+        with ThreadPoolExecutor(10) as pool:
+            attackers = pool.map(ask, range(10))
+            try:
+                end = time.monotonic() + 5
+                while time.monotonic() < end:
+                    # The kubelet's patience with readiness in the chart.
+                    assert get(address, "/readyz", timeout=3)[0] == 200
+                    assert get(address, "/healthz", timeout=3)[0] == 200
+                    time.sleep(0.1)
+            finally:
+                isOver.set()
+            assert all(attackers)
 
     def test_garbage_and_large_requests(self, http):
         server, address = http
