@@ -13,6 +13,9 @@ extension IPAMError {
             metadata: ["why": why])
     }
 
+    static let tooManyUnknown = IPAMError(
+        .resourceExhausted, .overloaded, "too many callers wait until the API server tells who they are: try again")
+
     static func keysUnavailable(_ why: String) -> IPAMError {
         IPAMError(.unavailable, .tokenKeysUnavailable, "nobody can be verified: \(why); try again")
     }

@@ -14,6 +14,8 @@ package actor TokenVerifier: Service {
     private static let interval = Duration.seconds(600)
     /// Clocks differ; as much as the API server allows.
     private static let leeway = 60.0
+    /// Calls that wait for the API server at a time: nobody knows whose they are, and it may hang.
+    private static let mostWaiting = 64
 
     private struct Keys: Sendable {
         var issuer: String
@@ -28,6 +30,7 @@ package actor TokenVerifier: Service {
     private var keys: Keys?
     private var fetchedAt: ContinuousClock.Instant?
     private var fetching: Task<Void, Never>?
+    private var waiting = 0
     /// Why the last fetch brought none; nil where it did.
     private var failure: String? = "they were not fetched yet"
 
@@ -51,7 +54,8 @@ package actor TokenVerifier: Service {
         (try? await Task.sleep(for: keys == nil ? Self.pause : Self.interval)) != nil
     }
 
-    /// Throws UNAUTHENTICATED with what is wrong with the token, and UNAVAILABLE where there are no keys to tell by.
+    /// Throws UNAUTHENTICATED with what is wrong with the token, UNAVAILABLE where there are no keys to tell by, and
+    /// OVERLOADED where too many wait for them already.
     package func identity(of token: String) async throws(IPAMError) -> TokenIdentity {
         let parsed: (header: JWTHeader, payload: TokenClaims, signature: Data)
         do {
@@ -95,6 +99,8 @@ package actor TokenVerifier: Service {
         guard let namespace = claims.kubernetes?.namespace, let pod = claims.kubernetes?.pod, let uid = pod.uid else {
             return nil
         }
+        try beginToWait()
+        defer { waiting -= 1 }
         do {
             return try await source.node(ofPod: pod.name, uid: uid, namespace: namespace)
         } catch {
@@ -106,13 +112,22 @@ package actor TokenVerifier: Service {
 
     private func keys(with id: String) async throws(IPAMError) -> Keys {
         if let keys, keys.ids.contains(id) { return keys }
-        if fetching != nil || fetchedAt.map({ .now - $0 >= Self.pause }) ?? true { await fetch() }
+        if fetching != nil || fetchedAt.map({ .now - $0 >= Self.pause }) ?? true {
+            try beginToWait()
+            await fetch()
+            waiting -= 1
+        }
         // A key that is not among older ones may be among those that cannot be had.
         guard failure == nil, let keys else {
             throw .keysUnavailable("the keys of tokens cannot be had: \(failure ?? "")")
         }
         guard keys.ids.contains(id) else { throw .tokenRefused("its key \(id) is none of \(keys.issuer)'s") }
         return keys
+    }
+
+    private func beginToWait() throws(IPAMError) {
+        guard waiting < Self.mostWaiting else { throw .tooManyUnknown }
+        waiting += 1
     }
 
     /// One at a time: who comes meanwhile waits for the same.

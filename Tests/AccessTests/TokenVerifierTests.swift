@@ -130,6 +130,32 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         }
     }
 
+    @Test func `few callers who are not known wait for an API server that hangs, and others are refused at once`()
+        async throws
+    {
+        try await withVerifier { cluster, issuer, verifier in
+            // The issuer and its keys.
+            cluster.delay(.seconds(1))
+            let token = try await issuer.sign(.on("node-a"))
+            let outcomes = await withTaskGroup(of: IPAMError.Reason?.self) { group in
+                for _ in 0..<200 {
+                    group.addTask {
+                        do throws(IPAMError) {
+                            _ = try await verifier.identity(of: token)
+                            return nil
+                        } catch {
+                            return error.reason
+                        }
+                    }
+                }
+                return await group.reduce(into: [:]) { $0[$1, default: 0] += 1 }
+            }
+            #expect(outcomes == [nil: 64, .overloaded: 136])
+            #expect(cluster.keyReads == 1)
+            _ = try await verifier.identity(of: token)
+        }
+    }
+
     /// Numbers that fit no Int have ended the process, for whoever sent them.
     @Test(arguments: [
         #""nbf": -1e300"#, #""n": 1e19"#, #""n": 1"#, #""n": "a", "n": 1e300"#, #""n": 1e300, "n": "a""#,
