@@ -108,6 +108,19 @@ struct AddressRequestTests {
         #expect(addresses(request) == choices && request.pool == nil)
     }
 
+    @Test func `a list in ip_pool has 64 elements at most`() throws {
+        func list(_ count: Int) -> [String: String] {
+            ["ovn.kubernetes.io/ip_pool": (1...count).map { "10.16.0.\($0)" }.joined(separator: ",")]
+        }
+        #expect(try Machine.request(list(64)).choices.count == 64)
+        #expect {
+            try Machine.request(list(65))
+        } throws: { error in
+            guard case .unreadable(_, let value, let expected)? = error as? WishError else { return false }
+            return value.hasSuffix("…") && expected.contains("at most 64") && expected.contains("has 65")
+        }
+    }
+
     @Test func `a name in ip_pool is a pool, and goes before the subnet that it is a part of`() throws {
         #expect(try Machine.request(["ovn.kubernetes.io/ip_pool": "web.1"]).pool == "web.1")
         let both = ["ovn.kubernetes.io/ip_pool": "web", "ovn.kubernetes.io/logical_switch": "vms"]

@@ -3,6 +3,9 @@ import FoundationEssentials
 
 // The values that users write. Each reader gives nil for an empty value, which asks for nothing.
 extension Wish {
+    /// Of a list: each may cost a question to the server.
+    private static let mostChoices = 64
+
     /// "10.16.0.15", "10.16.0.15,fd00::15" or "10.16.0.15/24".
     package static func addresses(_ text: String, _ source: Source) throws(WishError) -> Wish? {
         guard !text.isEmpty else { return nil }
@@ -66,6 +69,11 @@ extension Wish {
                 source, value: text,
                 expected: "addresses like 10.16.0.15,10.16.0.16, pairs like "
                     + "10.16.0.15,fd00::15;10.16.0.16,fd00::16, or one pool's name")
+        }
+        guard choices.count <= mostChoices else {
+            throw .unreadable(
+                source, value: text.prefix(100) + "…",
+                expected: "a list of at most \(mostChoices) addresses or pairs; this one has \(choices.count)")
         }
         return Wish(source: source, text: text, content: .choices(choices.withoutRepetitions))
     }
