@@ -97,6 +97,8 @@ extension IPAMError {
         let words = refusals.prefix(3).map(\.message).joined(separator: "; ") + (refusals.count > 3 ? "; …" : "")
         var metadata: [String: String] = [:]
         metadata["availableAt"] = refusals.compactMap { $0.metadata["availableAt"] }.min()
+        let named = refusals.prefix(3).compactMap { $0.metadata["holder"] ?? $0.metadata["lastOwner"] }
+        if !named.isEmpty { metadata["holder"] = named.joined(separator: ", ") }
         return IPAMError(
             .resourceExhausted, .poolExhausted, "none of the \(refusals.count) listed addresses is free: \(words)",
             metadata: metadata)

@@ -173,13 +173,13 @@ package struct AttachmentHandler: Sendable {
                     result: result, mac: described.binding.mac, isSilent: nic.isBridged && comesLater),
                 owner: described.binding.owner)
         } catch {
-            let refusal = Self.cniError(error)
             log.warning(
                 "ADD refused",
                 metadata: [
                     "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
-                    "error": "\(refusal.message)",
+                    "error": "\(Self.cniError(error).message)",
                 ])
+            let refusal = Self.cniError((error as? IPAMError)?.told(to: owner.namespace) ?? error)
             cluster?.refused(identity, owner.network, refusal)
             throw refusal
         }

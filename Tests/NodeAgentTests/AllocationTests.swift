@@ -140,6 +140,49 @@ struct AllocationTests {
         #expect(refusal?.message.contains("vm-a") == true && refusal?.message.contains("vm-b") == true)
     }
 
+    @Test func `who has an address is told within its namespace, and to nobody else but the log`() async throws {
+        let log = RecordedLog()
+        let handler = AttachmentHandler(node: "node-a", ipam: ipam, source: source, log: log.logger)
+        func told(_ annotations: [String: String]) async throws -> String {
+            await pod(annotations: annotations)
+            let error = await refusal { () throws(CNIError) in
+                _ = try await handler.add(
+                    AgentRequest(
+                        environment: [
+                            "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c", "CNI_NETNS": "/run/netns/x",
+                            "CNI_IFNAME": "eth0", "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
+                        ], configuration: HandlerFixture.ipamNetwork))
+                return []
+            }
+            let refusal = try #require(error)
+            return "\(refusal.message) (\(refusal.details))"
+        }
+        let addresses = ["10.16.0.15", "10.16.0.16", "10.16.0.17"]
+        for (index, (namespace, address)) in zip(["default", "secret", "secret"], addresses).enumerated() {
+            let owner = Owner(kind: .virtualMachine, namespace: namespace, name: "vm-\(index)", network: "vm-net/eth0")
+            try ipam.apply(
+                .allocate(
+                    AllocateRequest(
+                        owner: owner, addresses: [#require(IPAddress(address))],
+                        mac: MACAddress("02:00:00:00:00:0\(index)"))))
+            if index == 2 { try ipam.apply(.release(.binding(owner))) }
+        }
+        let own = try await told(["holdfast.dev/addresses": addresses[0]])
+        #expect(own.contains("is held by vm default/vm-0 (vm-net/eth0)") && own.contains("holder=vm default/vm-0"))
+        for wish in [
+            ["holdfast.dev/addresses": addresses[1]], ["holdfast.dev/addresses": addresses[2]],
+            ["holdfast.dev/mac": "02:00:00:00:00:01"],
+        ] {
+            let others = try await told(wish)
+            #expect(others.contains("by an owner in another namespace") && !others.contains("secret"), "\(others)")
+        }
+        let list = try await told(["ovn.kubernetes.io/ip_pool": addresses.joined(separator: ",")])
+        #expect(list.contains("vm-0") && !list.contains("secret"), "\(list)")
+        #expect(list.contains("10.16.0.16 is held by an owner in another namespace;"), "\(list)")
+        #expect(log.lines.count { $0.contains("vm secret/vm-1 (vm-net/eth0)") } == 3)
+        #expect(log.lines.count { $0.contains("vm secret/vm-2 (vm-net/eth0)") } == 2)
+    }
+
     @Test func `a listed address that waits in quarantine is passed over, and one that no pool has is not`()
         async throws
     {
