@@ -23,7 +23,7 @@ package struct LogOptions: ParsableArguments {
     package func logger(_ label: String) -> Logger {
         var logger = Logger(label: label) { label in
             switch logFormat {
-            case .text: StreamLogHandler.standardError(label: label, metadataProvider: .trace)
+            case .text: TextLogHandler(.standardError(label: label, metadataProvider: .trace))
             case .json: JSONLogHandler(metadataProvider: .trace)
             }
         }

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from client import Client, vm
 from conftest import POOL
 from processes import Agent, Server, binaries, environment, wait_until
@@ -30,6 +31,23 @@ def add(agent, container, **variables):
 
 def lines(log, message):
     return [line for line in map(json.loads, log.read_text().splitlines()) if line["message"] == message]
+
+
+def test_no_annotation_begins_a_line_of_the_log(tmp_path):
+    agent = Agent(tmp_path, f"unix:{tmp_path}/nobody.sock")
+    forged = "2026-01-01T00:00:00Z critical: forged"
+    (agent.manifests / "web.yaml").write_text(json.dumps({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {
+            "namespace": "default", "name": "web", "uid": "u1",
+            "annotations": {"holdfast.dev/mac": f"x\n{forged}\r\x1b[2J\x7f\x9b"}}, "spec": {"nodeName": "node-a"}}))
+    try:
+        agent.start()
+        with pytest.raises(AssertionError):
+            add(agent, "c1")
+        [line] = [line for line in agent.log.read_text().split("\n") if forged in line]
+        assert "ADD refused" in line and f"x\\u000a{forged}\\u000d\\u001b[2J\\u007f\\u009b" in line
+    finally:
+        agent.stop()
 
 
 def test_one_request_is_followed_by_owner_and_trace(tmp_path):
