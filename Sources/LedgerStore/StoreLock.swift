@@ -11,8 +11,10 @@ final class StoreLock: Sendable {
     /// Throws `.inUse` with the holder's process, or `.unwritable`.
     init(forStoreAt path: String) throws(StoreError) {
         let lockPath = path + ".lock"
-        let descriptor = unsafe open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        let descriptor = unsafe open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw .unwritable(path, found: Self.reason("open \(lockPath)")) }
+        // Who may open it may hold it, and so keep every server out.
+        fchmod(descriptor, 0o600)
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             let isHeld = errno == EWOULDBLOCK
             let reason = Self.reason("lock \(lockPath)")

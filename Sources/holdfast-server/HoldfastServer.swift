@@ -119,6 +119,8 @@ struct HoldfastServer: AsyncParsableCommand {
     }
 
     func run() async throws {
+        // The ledger is nobody else's to read.
+        umask(0o077)
         let logger = logging.logger("holdfast-server")
         do {
             let tlsFiles = try tls.files(log: logger)

@@ -201,12 +201,34 @@ import Testing
         #expect(failure.log.contains("--listen \(listen) can be reached from outside"))
     }
 
-    @Test func `the store's folder is made, for its user alone`() throws {
+    private func permissions(_ path: String) throws -> Int? {
+        try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    }
+
+    @Test func `the store's folder is made, for its user alone, and so are its files`() throws {
         let server = try ServerProcess()
         server.storeFolder = "deep/er"
         try server.start()
-        let attributes = try FileManager.default.attributesOfItem(atPath: "\(server.folder.path)/deep/er")
-        #expect(attributes[.posixPermissions] as? Int == 0o700)
+        let folder = "\(server.folder.path)/deep/er"
+        #expect(try permissions(folder) == 0o700)
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder)
+        #expect(files.count >= 2, "the ledger and its lock")
+        for file in files { #expect(try permissions("\(folder)/\(file)") == 0o600, "\(file)") }
+    }
+
+    @Test func `the lock of an older version is taken from others`() throws {
+        let server = try ServerProcess()
+        server.storeFolder = "here"
+        let folder = server.folder.appending(path: "here")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
+        try server.start()
+        #expect(server.kill(SIGTERM) == 0)
+        let file = try #require(
+            try FileManager.default.contentsOfDirectory(atPath: folder.path).first { $0.hasSuffix(".lock") })
+        let lock = "\(folder.path)/\(file)"
+        try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: lock)
+        try server.start()
+        #expect(try permissions(lock) == 0o600)
     }
 
     @Test func `a folder that cannot be made is named, with what to do`() throws {
