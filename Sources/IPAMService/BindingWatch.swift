@@ -17,15 +17,17 @@ struct BindingWatch: ~Copyable {
 
     /// Throws RESOURCE_EXHAUSTED where there are too many.
     init(
-        _ filter: BindingFilter, writer: Writer, cutOff: @escaping @Sendable (IPAMError) -> Void
+        _ filter: BindingFilter, by caller: Caller, writer: Writer, cutOff: @escaping @Sendable (IPAMError) -> Void
     ) throws(IPAMError) {
         // Subscribed before the first page is read: a change is in a page, or among the events, or in both.
         let begun = writer.read { [watches = writer.watches] ledger, _ in
-            watches.subscribe { cutOff(.watchTooSlow) }.map { ($0.id, $0.events, ledger.committedRevision) }
+            watches.subscribe(by: caller) { cutOff(.watchTooSlow) }.map { ($0.id, $0.events, ledger.committedRevision) }
         }
         guard let begun else {
             throw IPAMError(
-                .resourceExhausted, .overloaded, "\(WatchHub.mostWatchers) watches are open on this server: try again")
+                .resourceExhausted, .overloaded,
+                "\(WatchHub.mostWatchers) watches are open on this server, or \(WatchHub.mostOfCaller) of this caller: try again"
+            )
         }
         (id, events, revision) = begun
         self.writer = writer

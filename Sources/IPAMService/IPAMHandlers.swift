@@ -102,9 +102,9 @@ extension Writer {
                 try status { () throws(IPAMError) in try unsafe BindingFilter(message.pointee) }
             },
             encode: { (event: BindingEvent, arena) in unsafe event.wire(in: arena) },
-            handle: { (filter, _, responses) async throws(RPCStatus) in
+            handle: { (filter, caller, responses) async throws(RPCStatus) in
                 var watch = try status { () throws(IPAMError) in
-                    try BindingWatch(filter, writer: self) { responses.abort($0.status) }
+                    try BindingWatch(filter, by: caller, writer: self) { responses.abort($0.status) }
                 }
                 try await watch.run(failure: \.status) { event async throws(RPCStatus) in
                     try await responses.send(event)

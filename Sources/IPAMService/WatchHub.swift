@@ -1,4 +1,5 @@
 package import IPAMAPI
+package import IPAMModel
 import Ledger
 import Synchronization
 
@@ -25,10 +26,13 @@ package final class WatchHub: Sendable {
     package static let bufferedEvents = 16_384
     /// Each remembers the bindings that it was sent.
     package static let mostWatchers = 256
+    /// Of one caller that may not do everything anyway.
+    static let mostOfCaller = 32
 
     private struct Watcher: Sendable {
         let events: AsyncStream<LedgerEvent>.Continuation
         let cutOff: @Sendable () -> Void
+        let caller: Caller
     }
 
     private struct State: Sendable {
@@ -41,17 +45,23 @@ package final class WatchHub: Sendable {
 
     /// Every event published after this call, in order. The stream ends when the watcher is too slow or leaves, and when
     /// the hub is closed. `cutOff` is called for one that is too slow, which may be stuck in sending to its client. Nil
-    /// where there are too many already.
-    package func subscribe(cutOff: @escaping @Sendable () -> Void) -> (id: Int, events: AsyncStream<LedgerEvent>)? {
+    /// where there are too many already, or too many of the caller's.
+    package func subscribe(
+        by caller: Caller, cutOff: @escaping @Sendable () -> Void
+    ) -> (id: Int, events: AsyncStream<LedgerEvent>)? {
         let (events, continuation) = AsyncStream.makeStream(
             of: LedgerEvent.self, bufferingPolicy: .bufferingOldest(Self.bufferedEvents))
         let id = state.withLock { state -> Int? in
             if state.watchers.count >= Self.mostWatchers { return nil }
+            if caller.roles != .any {
+                let own = state.watchers.values.count { $0.caller.name == caller.name && $0.caller.node == caller.node }
+                if own >= Self.mostOfCaller { return nil }
+            }
             state.nextID += 1
             if state.isClosed {
                 continuation.finish()
             } else {
-                state.watchers[state.nextID] = Watcher(events: continuation, cutOff: cutOff)
+                state.watchers[state.nextID] = Watcher(events: continuation, cutOff: cutOff, caller: caller)
             }
             return state.nextID
         }
