@@ -93,6 +93,9 @@ final class MigrationLookups: Sendable {
 }
 
 extension Pod {
-    /// Of a target pod: the migration that it was made for.
-    fileprivate var migrationUID: String? { metadata.labels[KubeVirtName.migrationJobUID] }
+    /// Of a target pod: the migration that it was made for. Anybody may write the label; only an instance's pod is a target.
+    fileprivate var migrationUID: String? {
+        metadata.controller?.isKubeVirt("VirtualMachineInstance") == true
+            ? metadata.labels[KubeVirtName.migrationJobUID] : nil
+    }
 }

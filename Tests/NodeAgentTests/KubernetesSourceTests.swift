@@ -303,6 +303,21 @@ struct KubernetesSourceTests {
         }
     }
 
+    @Test func `no pod but an instance's makes the agent ask after a migration`() async throws {
+        try await NodeOnCluster.run { node in
+            func asked(_ name: String) -> Int {
+                node.gets.count { $0 == "virtualmachineinstancemigrations/\(name)" }
+            }
+            try node.cluster.put(Manifest.pod("anybodys", migration: (uid: "vmim-0", name: "label-alone")))
+            try node.cluster.put(Manifest.migration())
+            try node.cluster.put(
+                Manifest.pod("target", instance: "testvm", migration: (uid: "vmim-1", name: "m")))
+            // All are asked after in turn.
+            await node.wait { asked("m") > 1 }
+            #expect(asked("label-alone") == 0)
+        }
+    }
+
     @Test func `an ADD does not wait for a silent API server longer than the plugin does`() async throws {
         try await NodeOnCluster.run(watching: false, patience: { $0.head = .seconds(3600) }) { node in
             node.cluster.delay(.seconds(3600))
