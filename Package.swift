@@ -236,8 +236,10 @@ let package = Package(
             ], path: "Tests/TestCluster", swiftSettings: testSettings),
         .testTarget(
             name: "KubernetesAPITests",
-            dependencies: ["KubernetesAPI", "TestCluster", .product(name: "Logging", package: "swift-log")],
-            swiftSettings: testSettings),
+            dependencies: [
+                "KubernetesAPI", "TestCluster", .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ], swiftSettings: testSettings),
         .testTarget(
             name: "LifecycleTests",
             dependencies: [

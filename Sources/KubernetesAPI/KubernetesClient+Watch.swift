@@ -52,7 +52,7 @@ extension KubernetesClient {
     ) async throws(KubernetesError) {
         let decoded: WatchLine<Object>
         do {
-            decoded = try JSONDecoder().decode(WatchLine<Object>.self, from: line)
+            decoded = try JSONDecoder.decode(WatchLine<Object>.self, nestedIn: line)
         } catch {
             throw KubernetesError(.malformed, "the watch of \(call.resource) sent what is no event: \(error)")
         }

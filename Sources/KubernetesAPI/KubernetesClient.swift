@@ -133,7 +133,7 @@ package final class KubernetesClient: Sendable {
         _ type: Value.Type, _ buffer: ByteBuffer
     ) throws(KubernetesError) -> Value {
         do {
-            return try JSONDecoder().decode(type, from: buffer)
+            return try JSONDecoder.decode(type, nestedIn: buffer)
         } catch {
             throw KubernetesError(
                 .malformed, "\(configuration.server) answered with what is no \(type): \(error)")
