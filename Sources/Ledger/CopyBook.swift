@@ -11,6 +11,7 @@ struct CopyBook: Sendable {
     }
 
     struct Entry: Sendable {
+        /// By node; one without name stands for copies of before the process began.
         var words: [String: Word] = [:]
         /// A move of the binding is wanted: until then nobody may keep a copy.
         var closedUntil: Timestamp?
@@ -23,8 +24,8 @@ struct CopyBook: Sendable {
     private var entries: [OwnerKey: Entry] = [:]
     private var lastTicket: UInt64 = 0
     private var nextSweep = Timestamp(nanoseconds: 0)
-    /// When this process began, if there can have been copies before.
-    var startedAt: Timestamp?
+    /// When this process began, and the ledger's revision then, if there can have been copies before.
+    var start: (at: Timestamp, revision: UInt64)?
 
     func isClosed(_ owner: OwnerKey, at now: Timestamp) -> Bool {
         entries[owner]?.closedUntil.map { now < $0 } ?? false

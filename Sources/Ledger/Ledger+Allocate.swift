@@ -21,7 +21,7 @@ extension Ledger {
         if let attachment = request.attachment { binding.activate(attachment) }
         let revision = nextRevision()
         binding.id = revision
-        take(binding.assignments.lazy.map(\.address), in: index)
+        take(binding.assignments.map(\.address), in: index, for: &binding, at: now)
         noteCopy(of: &binding, keptBy: request.copyKeeper, at: now)
         return add(binding, revision: revision, at: now)
     }
@@ -60,6 +60,7 @@ extension Ledger {
         if binding.assignments != old.assignments || binding.mac != old.mac {
             try awaitCopies(of: old, exceptOf: request.attachment?.node, at: now)
         }
+        let lastUse = vacated.isEmpty ? nil : lastUse(ofLost: old, at: now)
         noteCopy(of: &binding, keptBy: request.copyKeeper, at: now)
         if let attachment = request.attachment {
             if binding.active?.id.matches(attachment.id) == true {
@@ -74,13 +75,15 @@ extension Ledger {
         if !vacated.isEmpty || binding.assignments != old.assignments {
             let kept = Set(old.assignments.map(\.address))
             guard let index = spaceIndexes[binding.pool] else { throw .poolNotFound(binding.pool) }
-            take(binding.assignments.lazy.map(\.address).filter { !kept.contains($0) }, in: index)
+            let taken = binding.assignments.map(\.address).filter { !kept.contains($0) }
+            take(taken, in: index, for: &binding, at: now)
         }
         binding = put(binding, in: slot, revision: revision, at: now)
         for address in vacated {
             putFreed(
                 FreedAddress(
-                    address: address, pool: old.pool, lastOwner: old.owner, freedAt: now, revision: revision))
+                    address: address, pool: old.pool, lastOwner: old.owner, freedAt: now, revision: revision,
+                    notBefore: lastUse))
         }
         return binding
     }
@@ -171,10 +174,14 @@ extension Ledger {
         return chosen
     }
 
-    /// Addresses that were freed are so no longer.
-    private mutating func take(_ addresses: some Sequence<IPAddress>, in index: Int) {
+    /// Addresses that were freed are so no longer, but `binding`'s.
+    private mutating func take(
+        _ addresses: [IPAddress], in index: Int, for binding: inout Binding, at now: Timestamp
+    ) {
         for address in addresses {
-            if let freed = spaces[index]?.freed(address) { removeFreed(freed) }
+            guard let freed = spaces[index]?.freed(address) else { continue }
+            inheritCopies(of: freed, to: &binding, at: now)
+            removeFreed(freed)
         }
     }
 

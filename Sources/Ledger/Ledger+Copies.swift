@@ -46,15 +46,35 @@ extension Ledger {
     mutating func awaitCopies(of binding: Binding, exceptOf node: String? = nil, at now: Timestamp) throws(IPAMError) {
         guard binding.isCopied else { return }
         copies.close(binding.owner.key, at: now)
-        let open = copies.open(binding.owner.key, exceptOf: node, at: now)
+        var open = copies.open(binding.owner.key, exceptOf: node, at: now)
+        if open.isEmpty, let until = unknownUse(of: binding), now < until { open = [("", until)] }
         if !open.isEmpty { throw .copiesOutstanding(binding, open, now: now) }
-        if let started = copies.startedAt,
-            let delay = spaceIndexes[binding.pool].flatMap({ spaces[$0]?.pool.reuseDelay })
-        {
-            let until = started.advanced(by: delay)
-            if now < until { throw .copiesOutstanding(binding, [("", until)], now: now) }
-        }
         copies.reopen(binding.owner.key)
+    }
+
+    /// Until when copies of which this process knows nothing may be in use; nil: of this binding there are none.
+    private func unknownUse(of binding: Binding) -> Timestamp? {
+        guard binding.isCopied, let start = copies.start, binding.id <= start.revision,
+            let delay = spaceIndexes[binding.pool].flatMap({ spaces[$0]?.longestDelay })
+        else { return nil }
+        return start.at.advanced(by: delay)
+    }
+
+    /// Until when copies of the addresses that `binding` loses now may be in use.
+    mutating func lastUse(ofLost binding: Binding, at now: Timestamp) -> Timestamp? {
+        if let until = unknownUse(of: binding), now < until { copies.grant(binding.owner.key, to: "", until: until) }
+        return copies.lastUse(of: binding.owner.key)
+    }
+
+    /// Its last owner may have a freed address at once, and with it come the copies of it that may be in use: else they
+    /// would be forgotten once it goes on to another.
+    mutating func inheritCopies(of freed: FreedAddress, to binding: inout Binding, at now: Timestamp) {
+        let key = binding.owner.key
+        guard freed.lastOwner.key == key, key.kind == .virtualMachine else { return }
+        if let start = copies.start, freed.revision <= start.revision, let until = freed.notBefore, now < until {
+            copies.grant(key, to: "", until: until)
+        }
+        if let last = copies.lastUse(of: key), now < last { binding.isCopied = true }
     }
 }
 

@@ -56,7 +56,7 @@ extension Ledger {
         noteUndo(ofSlot: slot)
         set(slot, to: nil)
         vacantSlots.append(slot)
-        let notBefore = copies.lastUse(of: owner.key)
+        let notBefore = lastUse(ofLost: binding, at: now)
         for assignment in assignments {
             putFreed(
                 FreedAddress(

@@ -63,11 +63,12 @@ extension Ledger {
     /// It is served from `now` on, by a process that knows nothing of copies granted before and whose clock may be another
     /// than its predecessor's: what was freed before waits its whole time again.
     package mutating func start(at now: Timestamp) {
-        copies.startedAt = now
+        copies.start = (now, committedRevision)
         for index in spaces.indices {
             guard let delay = spaces[index]?.pool.reuseDelay, let count = spaces[index]?.prefixes.count else {
                 continue
             }
+            spaces[index]?.longestDelay = delay
             for prefix in 0..<count { spaces[index]?.prefixes[prefix].holdFreed(until: now.advanced(by: delay)) }
         }
     }

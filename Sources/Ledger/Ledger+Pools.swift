@@ -41,6 +41,7 @@ extension Ledger {
         let revision = nextRevision()
         space.pool.revision = revision
         space.choosesFrom = old.choosesFrom
+        let longestDelay = max(old.longestDelay, pool.reuseDelay)
         for address in leaving + arriving { removeFreed(address) }
         if old.pool.prefixes == pool.prefixes, var kept = spaces[index] {
             kept.pool = space.pool
@@ -51,6 +52,7 @@ extension Ledger {
                 if let binding = slots[slot] { space.place(binding, slot) }
             }
         }
+        space.longestDelay = longestDelay
         put(space, at: index)
         // Who watches or has copies knows a binding with its pool's routes and DNS.
         let isToldOtherwise = old.pool.routes != pool.routes || old.pool.dns != pool.dns

@@ -8,7 +8,7 @@ extension Ledger {
     /// `started`: when, where copies of its bindings may be in use of which this process knows nothing.
     package init(_ snapshot: Snapshot, startedAt started: Timestamp? = nil) throws(IPAMError) {
         self.init(startingAt: snapshot.revision)
-        copies.startedAt = started
+        copies.start = started.map { ($0, snapshot.revision) }
         for pool in snapshot.pools {
             if spaceIndexes[pool.name] != nil { throw .inconsistent("pool \(pool.name) is there twice") }
             do { try check(pool) } catch { throw .inconsistent("pool \(pool.name): \(error.message)") }

@@ -12,9 +12,12 @@ struct PoolSpace: Sendable {
     var bindingsOfNamespace: [String: Int] = [:]
     /// Before then no address is chosen for anybody: nobody knows who may still use one.
     var choosesFrom: Timestamp?
+    /// The longest reuse delay that the pool has had since the process began: copies of before may be as old.
+    var longestDelay: Delay
 
     init(_ pool: Pool) {
         self.pool = pool
+        longestDelay = pool.reuseDelay
         prefixes = pool.prefixes.map(PrefixSpace.init)
         families = AddressFamily.allCases.filter { family in
             pool.prefixes.contains { $0.prefix.family == family }

@@ -166,4 +166,94 @@ struct CopyTests {
         #expect(try bench.allocate(vm("other"), addresses: [freed]).addresses == [freed])
         #expect(try bench.allocate(owner, addresses: ["10.0.0.77"]).addresses == ["10.0.0.77"])
     }
+
+    /// Another process goes on with what the store has.
+    private mutating func restart() throws {
+        bench.ledger = try Ledger(bench.ledger.snapshot, startedAt: bench.now)
+    }
+
+    private mutating func setReuseDelay(_ seconds: Int64) throws {
+        let changed = pool("net", poolPrefix("10.0.0.0/24"), isDefault: true, reuseDelay: .seconds(seconds))
+        try bench.run(.updatePool(changed))
+    }
+
+    /// Tries to give the binding of `owner` to another VM; the reason why not.
+    private mutating func refusalToPass(_ owner: Owner) throws -> IPAMError? {
+        let there = sandbox("web-9", at: 900, node: "node-b")
+        try bench.transfer(owner, "m", .prepare(target: there))
+        return bench.refusal { try $0.transfer(owner, "m", .commit(targetOwner: vm("other", uid: "o"))) }
+    }
+
+    private mutating func expectItPasses(_ owner: Owner, with addresses: [String]) throws {
+        let given = try bench.transfer(owner, "m", .commit(targetOwner: vm("other", uid: "o")))
+        #expect(given.owner.name == "other" && given.addresses == addresses)
+    }
+
+    @Test(arguments: ["at once", "after another address", "after a restart", "before a restart", "between restarts"])
+    mutating func `what a name gets back passes to nobody while a node has a copy of before`(when: String) throws {
+        let addresses = try copy(vm("web", uid: "u1"), here).addresses
+        if when == "between restarts" { try restart() }
+        try bench.release(vm("web", uid: "u1"))
+        let again = vm("web", uid: "u2")
+        if when == "after another address" { try bench.allocate(again, addresses: ["10.0.0.77"]) }
+        if when == "after a restart" { try restart() }
+        #expect(try bench.allocate(again, addresses: addresses).addresses == addresses)
+        if when == "before a restart" || when == "between restarts" { try restart() }
+        bench.seconds += 59
+        #expect(try refusalToPass(again)?.reason == .copiesOutstanding)
+        bench.seconds += 1
+        try expectItPasses(again, with: addresses)
+    }
+
+    @Test mutating func `what a name gets back passes on once the copies of before are dropped`() throws {
+        let addresses = try copy(vm("web", uid: "u1"), here).addresses
+        try bench.release(vm("web", uid: "u1"))
+        let again = vm("web", uid: "u2")
+        try bench.allocate(again)
+        #expect(try refusalToPass(again)?.metadata["nodes"] == "node-a")
+        let gone = try #require(try renew("node-a", vm("web", uid: "u1")).first)
+        #expect(gone.validFor == nil)
+        _ = try renew("node-a", dropped: [DroppedCopy(owner: again, ticket: gone.ticket)])
+        try expectItPasses(again, with: addresses)
+    }
+
+    @Test mutating func `what a name gets back, and nobody has a copy of, passes on at once`() throws {
+        let addresses = try bench.allocate(vm("web", uid: "u1"), here).addresses
+        try bench.release(vm("web", uid: "u1"))
+        let again = vm("web", uid: "u2")
+        try bench.allocate(again)
+        try bench.transfer(again, "m", .prepare(target: sandbox("web-9", at: 900, node: "node-b")))
+        try expectItPasses(again, with: addresses)
+    }
+
+    @Test mutating func `a reuse delay shortened after a restart takes nothing back that was granted before`() throws {
+        let freed = try #require(try copy(vm("web", uid: "u1"), here).addresses.first)
+        let addresses = try copy(vm("passed", uid: "u1"), sandbox("passed-1", at: 100, node: "node-a")).addresses
+        try restart()
+        try setReuseDelay(0)
+        try bench.release(vm("web", uid: "u1"))
+        #expect(try refusalToPass(vm("passed", uid: "u1"))?.reason == .copiesOutstanding)
+        try expectNobodyElse(has: freed, for: 60)
+        try bench.release(vm("other"))
+        try expectItPasses(vm("passed", uid: "u1"), with: addresses)
+    }
+
+    @Test mutating func `what a VM moved away from waits for its node's copy, whatever the reuse delay`() throws {
+        let owner = vm("web", uid: "u1")
+        let old = try #require(try copy(owner, here).addresses.first)
+        try bench.release(here, of: owner)
+        try setReuseDelay(0)
+        let again = sandbox("web-2", at: 200, node: "node-a")
+        #expect(try bench.allocate(owner, again, addresses: ["10.0.0.77"]).addresses == ["10.0.0.77"])
+        try expectNobodyElse(has: old, for: 60)
+    }
+
+    @Test mutating func `a binding of after the start waits for no copies of before`() throws {
+        try restart()
+        let owner = vm("web", uid: "u1")
+        try copy(owner, here)
+        try bench.release(here, of: owner)
+        let again = sandbox("web-2", at: 200, node: "node-a")
+        #expect(try bench.allocate(owner, again, addresses: ["10.0.0.77"]).addresses == ["10.0.0.77"])
+    }
 }
