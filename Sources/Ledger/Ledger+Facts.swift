@@ -156,9 +156,10 @@ extension Ledger {
             if let new { owners.add(slot, of: ObjectKey(new.owner.key)) }
         }
         if old?.active?.containerID != new?.active?.containerID || old?.target?.containerID != new?.target?.containerID
+            || old?.released != new?.released || old?.endedMigration?.released != new?.endedMigration?.released
         {
-            old?.forEachCarrier { if !$0.containerID.isEmpty { containers.remove(slot, of: $0.containerID) } }
-            new?.forEachCarrier { if !$0.containerID.isEmpty { containers.add(slot, of: $0.containerID) } }
+            old?.forEachContainer { containers.remove(slot, of: $0) }
+            new?.forEachContainer { containers.add(slot, of: $0) }
         }
         if old?.active?.node != new?.active?.node || old?.target?.node != new?.target?.node {
             old?.forEachCarrier { forget(slot, onNode: $0.node) }
@@ -232,6 +233,15 @@ extension Binding {
         case (nil, _): return .attached
         case (let old?, let new?): return old.isSamePod(as: new) ? nil : .attached
         }
+    }
+
+    /// Of those that carry it, and of those whose release may be repeated.
+    fileprivate func forEachContainer(_ body: (String) -> Void) {
+        func name(_ id: String?) { if let id, !id.isEmpty { body(id) } }
+        name(active?.containerID)
+        name(target?.containerID)
+        name(released?.containerID)
+        name(endedMigration?.released?.containerID)
     }
 
     /// An array of them would be made and forgotten with every change.

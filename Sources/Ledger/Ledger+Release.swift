@@ -11,7 +11,10 @@ extension Ledger {
     }
 
     private mutating func releaseBinding(of owner: Owner, at now: Timestamp) -> Outcome {
-        // Promise 5: the VM that had the name before is gone already, and what it had is another's now.
+        // Promise 5: the VM that had the name before is gone already, and what it had is another's now. A binding without
+        // UID is for whatever has the name: who knows the VM's frees it too, which may never have had a pod. So it is not
+        // told from one that was reserved only after this VM's release, of which this may be a repetition: whoever has the
+        // UID should reserve with it. What was freed so is the name's again when it asks.
         if let slot = slot(of: owner.key), slots[slot]?.owner.isAnotherObject(than: owner.uid) == false {
             free(slot: slot, revision: nextRevision(), at: now)
         }
@@ -40,12 +43,19 @@ extension Ledger {
     /// The slot that the release of an attachment is about.
     func slot(carriedBy id: AttachmentID, of owner: Owner?, network: String) -> Int? {
         if let owner { return slot(of: owner.key) }
-        return containers[id.containerID]?.first { slots[$0]?.isCarried(by: id, network: network) == true }
+        let slots = containers[id.containerID]
+        return slots?.first { self.slots[$0]?.isCarried(by: id, network: network) == true }
+            ?? slots?.first { self.slots[$0]?.isReleased(by: id, network: network) == true }
     }
 }
 
 extension Binding {
     fileprivate func isCarried(by id: AttachmentID, network: String) -> Bool {
         owner.network == network && [active, target].contains { $0?.id.matches(id) == true }
+    }
+
+    /// Promise 4: the release has been done, and says the same again.
+    fileprivate func isReleased(by id: AttachmentID, network: String) -> Bool {
+        owner.network == network && [released, endedMigration?.released].contains { $0?.matches(id) == true }
     }
 }

@@ -51,12 +51,17 @@ struct Model {
         entries.first { $0.binding.assignments.contains { $0.address == address } }?.binding
     }
 
-    /// How many bindings a sandbox carries on one network: more than one only in made-up histories.
+    /// How many bindings a sandbox carries on one network, or has carried last where it carries none: more than one only
+    /// in made-up histories.
     func count(carriedBy id: AttachmentID, network: String) -> Int {
-        entries.filter { entry in
-            entry.binding.owner.network == network
-                && [entry.binding.active, entry.binding.target].contains { $0?.containerID == id.containerID }
-        }.count
+        let there = entries.map(\.binding).filter { $0.owner.network == network }
+        let carried = there.filter { binding in
+            [binding.active, binding.target].contains { $0?.containerID == id.containerID }
+        }
+        let released = there.filter { binding in
+            [binding.released, binding.endedMigration?.released].contains { $0?.containerID == id.containerID }
+        }
+        return carried.isEmpty ? released.count : carried.count
     }
 
     func pool(_ name: String) -> Pool? { pools.first { $0.name == name } }
@@ -389,7 +394,15 @@ struct Model {
             return entry.binding.owner.network == network
                 && (isMeant(entry.binding.active) || isMeant(entry.binding.target))
         }
-        guard let index = found else { return nil }
+        guard let index = found else {
+            let before = entries.map(\.binding).first { binding in
+                owner == nil && binding.owner.network == network
+                    && [binding.released, binding.endedMigration?.released].contains {
+                        $0?.containerID == id.containerID && (id.podUID.isEmpty || id.podUID == $0?.podUID)
+                    }
+            }
+            return before
+        }
         var entry = entries[index]
         if isMeant(entry.binding.target), let target = entry.binding.target {
             Self.forget(&entry, sandbox: target.id)

@@ -1,7 +1,8 @@
 import Addresses
 import IPAMModel
-import Ledger
 import Testing
+
+@testable import Ledger
 
 @Suite struct ReleaseTests {
     private static let net = pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"), isDefault: true)
@@ -134,5 +135,20 @@ import Testing
         #expect(bench.ledger.revision == binding.revision)
         try bench.release(vm("a"))
         #expect(bench.ledger.binding(of: vm("a").key) == nil)
+    }
+
+    @Test(arguments: ["stopped", "source", "target"])
+    func `promise 4: a sandbox's release by its container alone says the same again`(who: String) throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), sandbox("a-1"))
+        if who != "stopped" { try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2"))) }
+        let gone = sandbox(who == "target" ? "a-2" : "a-1")
+        let first = try #require(try bench.release(gone, of: nil))
+        #expect(first.state == (who == "stopped" ? .reserved : .bound))
+        #expect(try bench.release(gone, of: nil) == first)
+        #expect(try bench.release(gone, of: nil, network: "net/net9") == nil)
+        try bench.allocate(vm("a"), sandbox("a-3"))
+        try bench.release(vm("a"))
+        #expect(bench.ledger.containers.isEmpty, "nothing is left of them")
     }
 }
