@@ -85,33 +85,6 @@ struct Release: ClientCommand {
     }
 }
 
-struct Watch: ClientCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Shows the bindings there are, and then every change, until interrupted.")
-    @OptionGroup var filter: FilterOptions
-    @OptionGroup var options: ClientOptions
-
-    func run(_ session: Session) async throws { try await follow(session.calls, in: session) }
-
-    private func follow(_ calls: some ServiceCalls, in session: Session) async throws {
-        let columns = ["EVENT", "NAMESPACE", "NAME", "NETWORK", "ADDRESSES", "MAC", "STATE", "NODE", "POD"]
-        let widths = [8, 12, 20, 14, 16, 17, 10, 20, 0]
-        // Not before the server has answered.
-        var isHeadWritten = session.format != .table
-        for try await event in calls.watch(filter.filter) {
-            if !isHeadWritten { try session.write(Table.line(columns, widths: widths)) }
-            isHeadWritten = true
-            switch session.format {
-            case .table:
-                let cells = event.binding?.binding.cells ?? ["(what follows are changes)"]
-                try session.write(Table.line([event.word] + cells.map { $0.isEmpty ? "-" : $0 }, widths: widths))
-            case .json: try session.write(event.document.jsonLine)
-            case .yaml: try session.write("---\n" + event.document.yaml)
-            }
-        }
-    }
-}
-
 extension IPAddress: ExpressibleByArgument {
     package init?(argument: String) { self.init(argument) }
 }

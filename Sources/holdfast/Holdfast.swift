@@ -1,9 +1,16 @@
 import ArgumentParser
+import Glibc
 import Program
 
 @main
 enum Main {
-    static func main() async { await Holdfast.runProgram(variables: []) }
+    static func main() async {
+        // In a container without --init: to the first process of all a signal without a handler does nothing.
+        if getpid() == 1 {
+            for number in [SIGINT, SIGTERM] { signal(number) { _exit(128 + $0) } }
+        }
+        await Holdfast.runProgram(variables: [])
+    }
 }
 
 struct Holdfast: AsyncParsableCommand {

@@ -10,20 +10,24 @@ import Yams
 
 @testable import holdfast
 
+/// What a command wrote, also where it failed.
+final class Lines: Sendable {
+    let all = Mutex<[String]>([])
+}
+
 /// Runs a command line against `calls`; what it writes, line by line.
 @discardableResult
-func run(_ line: [String], on calls: FakeCalls) async throws -> String {
+func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines()) async throws -> String {
     let command = try #require(try Holdfast.parseAsRoot(line) as? any ClientCommand, "\(line)")
-    let output = Mutex<[String]>([])
     let session = Session(
         calls: calls, timeout: .seconds(1), format: command.options.output, now: Sample.now,
-        write: { text in output.withLock { $0.append(text) } }, pause: .milliseconds(1))
+        write: { text in output.all.withLock { $0.append(text) } }, pause: .milliseconds(1))
     do {
         try await command.run(session)
     } catch let error as IPAMError {
         throw Failure(error, server: command.options.server)
     }
-    return output.withLock { $0.joined(separator: "\n") + "\n" }
+    return output.all.withLock { $0.joined(separator: "\n") + "\n" }
 }
 
 @Suite struct `What commands print` {
@@ -32,6 +36,35 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
         try await run(["reserve", "prod/idle", "--network", "vm-net/eth0"], on: calls)
         #expect(calls.noted.count == 1)
         #expect(calls.copies.withLock { $0 } < 0)
+    }
+
+    @Test func `a watch that breaks off begins anew, and shows each change once`() async throws {
+        let present = try Sample.bindings()
+        func event(_ kind: BindingEvent.Kind, _ index: Int?, revision: UInt64 = 41) -> BindingEvent {
+            var binding = index.map { present[$0] }
+            binding?.binding.revision = revision
+            return BindingEvent(kind: kind, binding: binding, revision: revision)
+        }
+        var other = event(.created, 0)
+        other.binding?.binding.owner.name = "gone"
+        let calls = FakeCalls(bindings: present)
+        calls.watches.withLock {
+            $0 = [
+                [event(.created, 0), other, event(.created, 1)], [],
+                [event(.created, 0), other, event(.created, 1, revision: 42), event(.synced, nil, revision: 42)],
+            ]
+        }
+        let output = try await run(["watch"], on: calls)
+        let events = output.split(separator: "\n").map {
+            $0.split(separator: " ").enumerated().filter { $0.offset == 0 || $0.offset == 2 }.map(\.element).joined(
+                separator: " ")
+        }
+        // The last watch sends `true` at revision 41 again, and a new one.
+        #expect(
+            events == [
+                "EVENT NAME", "CREATED testvm", "CREATED gone", "CREATED true", "UPDATED true", "SYNCED follows",
+                "UPDATED true", "CREATED idle", "FREED gone",
+            ], "\(output)")
     }
 
     @Test func `a transfer that a node's copy holds up is asked for again, with nothing open meanwhile`() async throws {
@@ -341,7 +374,9 @@ func run(_ line: [String], on calls: FakeCalls) async throws -> String {
 
     @Test func `a watch that gets no answer prints no head`() async throws {
         let calls = FakeCalls(refusal: IPAMError(.unavailable, .noAnswer, "connection refused"))
-        #expect(try await run(["watch"], on: calls) == "\n")
+        let output = Lines()
+        await #expect(throws: Failure.self) { try await run(["watch"], on: calls, writing: output) }
+        #expect(output.all.withLock { $0 } == [])
     }
 
     @Test func `a VM without binding`() async throws {

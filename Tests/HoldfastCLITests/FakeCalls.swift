@@ -22,6 +22,8 @@ final class FakeCalls: ServiceCalls {
     /// The pieces of what a backup sends.
     let backup: [[UInt8]]
     let restored = Mutex<[UInt8]>([])
+    /// What watches send before they break off; the one after them ends when it has sent what there is.
+    let watches = Mutex<[[BindingEvent]]>([])
     private let changes = Mutex<[String]>([])
     var noted: [String] { changes.withLock { $0 } }
 
@@ -156,10 +158,15 @@ final class FakeCalls: ServiceCalls {
         return outcome
     }
 
-    func watch(_ filter: BindingFilter) -> AsyncStream<BindingEvent> {
+    func watch(_ filter: BindingFilter) -> AsyncThrowingStream<BindingEvent, any Error> {
         let present = bindings.filter { filter.matches($0.binding) }
-        return AsyncStream { continuation in
-            if refusal != nil { return continuation.finish() }
+        let broken = watches.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+        return AsyncThrowingStream { continuation in
+            if let refusal { return continuation.finish(throwing: refusal) }
+            if let broken {
+                for event in broken { continuation.yield(event) }
+                return continuation.finish(throwing: IPAMError(.unavailable, .noAnswer, "it broke off"))
+            }
             for binding in present {
                 continuation.yield(BindingEvent(kind: .created, binding: binding, revision: 7))
             }

@@ -1,11 +1,15 @@
 """holdfast, the operator's command."""
 
 import json
+import os
+import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 from client import launcher, vm
-from processes import run
+from processes import DEADLINE, Server, binaries, environment, run, wait_until
 
 
 @pytest.fixture
@@ -60,3 +64,46 @@ def test_wrong_usage_is_status_2(arguments):
 def test_version():
     done = run("holdfast", "version")
     assert done.returncode == 0 and done.stdout.strip()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a process namespace")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_watch_that_is_a_containers_first_process_ends_when_it_is_told_to(server, one, number):
+    command = ["unshare", "--pid", "--fork", "--kill-child", str(binaries() / "holdfast"), "watch", "--server", server.target]
+    watch = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        assert watch.stdout.readline()
+        child = int(Path(f"/proc/{watch.pid}/task/{watch.pid}/children").read_text())
+        os.kill(child, number)
+        watch.wait(timeout=DEADLINE)
+    finally:
+        watch.kill()
+        watch.wait()
+
+
+def test_a_watch_outlives_a_restart_of_the_server_and_shows_nothing_twice(tmp_path):
+    server = Server(tmp_path, listen=(f"unix:{tmp_path}/server.sock",)).start()
+
+    def call(*arguments):
+        done = run("holdfast", *arguments, "--server", server.target)
+        assert done.returncode == 0, done.stderr
+
+    pools, output = tmp_path / "pools.yaml", tmp_path / "watch.out"
+    pools.write_text("{name: vm-net, is_default: true, prefixes: [{prefix: 10.16.0.0/24}]}")
+    call("pool", "create", "-f", str(pools))
+    call("reserve", "default/before", "--network", "vm-net/eth0")
+    with open(output, "wb") as file:
+        watch = subprocess.Popen(
+            [str(binaries() / "holdfast"), "watch", "--server", server.target], env=environment(), stdout=file,
+            stderr=subprocess.DEVNULL)
+    try:
+        wait_until("the watch is up to date", lambda: "SYNCED" in output.read_text())
+        server.restart()
+        call("reserve", "default/after", "--network", "vm-net/eth0")
+        wait_until("the watch goes on", lambda: "after" in output.read_text())
+    finally:
+        watch.kill()
+        watch.wait()
+        server.stop()
+    events = [line.split()[:3:2] for line in output.read_text().splitlines()]
+    assert events == [["EVENT", "NAME"], ["CREATED", "before"], ["SYNCED", "follows"], ["CREATED", "after"]]
