@@ -28,8 +28,7 @@ package struct UnixListener: ~Copyable, Sendable {
             switch errorNumber {
             case EINTR, ECONNABORTED: continue
             case EINVAL, EBADF: return nil
-            // Out of descriptors or memory: whoever connects waits until some are given back. Of what else may be nobody knows
-            // better.
+            // Out of descriptors or memory, or what nobody has thought of: whoever connects waits until it is over.
             default: usleep(100_000)
             }
         }
