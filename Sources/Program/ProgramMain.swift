@@ -6,10 +6,13 @@ package struct Failure: Error, CustomStringConvertible {
     package let description: String
     /// What to do about it.
     package let hint: String?
+    /// By which docs/errors.md knows it, where the server refused.
+    package let reason: String?
 
-    package init(_ description: String, hint: String? = nil) {
+    package init(_ description: String, hint: String? = nil, reason: String? = nil) {
         self.description = description
         self.hint = hint
+        self.reason = reason
     }
 }
 
@@ -23,13 +26,13 @@ extension AsyncParsableCommand {
         _ arguments: ArraySlice<String> = CommandLine.arguments.dropFirst(),
         variables: [String], repeatable: [String] = [], flags: [String] = []
     ) async -> Never {
+        let given = Array(arguments)
+        var added: [String] = []
         do {
-            let given = Array(arguments)
-            let environment = ProcessInfo.processInfo.environment
-            var command = try parseAsRoot(
-                given
-                    + fromEnvironment(
-                        variables, repeatable: repeatable, flags: flags, given: given, environment: environment))
+            added = try fromEnvironment(
+                variables, repeatable: repeatable, flags: flags, given: given,
+                environment: ProcessInfo.processInfo.environment)
+            var command = try parseAsRoot(given + added)
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()
             } else {
@@ -37,15 +40,40 @@ extension AsyncParsableCommand {
             }
             Foundation.exit(0)
         } catch let failure as Failure {
-            complain("error: \(failure)")
+            complain("error: \(failure)" + (failure.reason.map { " (\($0))" } ?? ""))
             if let hint = failure.hint { complain("hint: \(hint)") }
             Foundation.exit(1)
         } catch {
             let code = exitCode(for: error)
-            let text = fullMessage(for: error)
+            var text = fullMessage(for: error)
+            if code == .validationFailure {
+                // The parser counts it among unexpected arguments.
+                if let word = strayCommand(in: given), let end = text.firstIndex(of: "\n") {
+                    text.replaceSubrange(..<end, with: "Error: there is no command '\(word)'")
+                }
+                for option in added.map({ $0.prefix { $0 != "=" } }) where text.contains("'\(option) ") {
+                    text += "\n\(option) is from the variable \(variable(of: option.dropFirst(2)))."
+                }
+            }
             if code.isSuccess { print(text) } else if !text.isEmpty { complain(text) }
             Foundation.exit(code == .validationFailure ? 2 : code.rawValue)
         }
+    }
+
+    /// The word that stands where a command should, and is none.
+    package static func strayCommand(in arguments: [String]) -> String? {
+        var command: any ParsableCommand.Type = self
+        for word in arguments where word != "help" {
+            let commands = command.configuration.subcommands
+            guard !commands.isEmpty, !word.hasPrefix("-") else { return nil }
+            guard let next = commands.first(where: { $0._commandName == word }) else { return word }
+            command = next
+        }
+        return nil
+    }
+
+    private static func variable(of option: some StringProtocol) -> String {
+        "HOLDFAST_" + option.uppercased().replacing("-", with: "_")
     }
 
     /// The arguments that stand for variables, less those that were given. Throws where a flag's value is neither yes nor no.
@@ -53,11 +81,10 @@ extension AsyncParsableCommand {
         _ variables: [String], repeatable: [String] = [], flags: [String], given: [String],
         environment: [String: String]
     ) throws(ValidationError) -> [String] {
-        func variable(_ name: String) -> String { "HOLDFAST_" + name.uppercased().replacing("-", with: "_") }
         func value(_ name: String) -> String? {
             let option = "--\(name)"
             guard !given.contains(where: { $0 == option || $0.hasPrefix("\(option)=") }) else { return nil }
-            return environment[variable(name)].flatMap { $0.isEmpty ? nil : $0 }
+            return environment[variable(of: name)].flatMap { $0.isEmpty ? nil : $0 }
         }
         var arguments = variables.compactMap { name in value(name).map { "--\(name)=\($0)" } }
         for name in repeatable {
@@ -72,7 +99,7 @@ extension AsyncParsableCommand {
             case "0", "false", "no", "off": break
             default:
                 throw ValidationError(
-                    "\(variable(name))=\(value): give 1, true, yes or on; or 0, false, no or off")
+                    "\(variable(of: name))=\(value): give 1, true, yes or on; or 0, false, no or off")
             }
         }
         return arguments

@@ -70,7 +70,7 @@ struct Restore: ClientCommand {
         guard let head = reader.head else { return }
         if dryRun {
             try session.show(head.document(reader.counts)) {
-                "\(file): whole; revision \(head.revision) of \(head.createdAt.rfc3339) with \(reader.counts.text)"
+                "\(file): whole; revision \(head.revision) of \(head.createdAt.short) with \(reader.counts.text)"
             }
             return
         }
@@ -85,10 +85,10 @@ struct Restore: ClientCommand {
             let counts = BackupFile.Counts(
                 pools: outcome.pools, bindings: outcome.bindings, freed: outcome.freed, history: outcome.history)
             let from = outcome.givesFrom.map {
-                "\nAddresses that nobody asks for by name are given from \($0.rfc3339) on."
+                "\nAddresses that nobody asks for by name are given from \($0.short) on."
             }
             return """
-                restored: revision \(outcome.revision) of \(head.createdAt.rfc3339); the ledger has \(counts.text)\
+                restored: revision \(outcome.revision) of \(head.createdAt.short); the ledger has \(counts.text)\
                 \(from ?? "")
                 `holdfast check` shows what the cluster has that the backup does not know, and the other way round.
                 """
@@ -169,8 +169,11 @@ final class NewFile {
 }
 
 extension BackupFile.Counts {
-    fileprivate var text: String {
-        "\(pools) pools, \(bindings) bindings, \(freed) freed addresses, \(history) entries of history"
+    var text: String {
+        [
+            pools.counted("pool"), bindings.counted("binding"), freed.counted("freed address", "freed addresses"),
+            history.counted("entry", "entries") + " of history",
+        ].joined(separator: ", ")
     }
 
     fileprivate var fields: [(name: String, value: Document)] {

@@ -15,6 +15,10 @@ struct BindingCommand: AsyncParsableCommand {
 
         func run(_ session: Session) async throws {
             let bindings = try await session.bindings(matching: filter.filter)
+            // A pool that is not there has none either; its name is mistyped.
+            if bindings.isEmpty, let pool = filter.pool {
+                _ = try await session.calls.pool(named: pool, timeout: session.timeout)
+            }
             try session.show(.object([("bindings", .array(bindings.map(\.document)))])) {
                 Table.bindings(bindings, now: session.now)
             }
@@ -25,42 +29,53 @@ struct BindingCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Shows who has an address, or all that a VM has.",
             discussion: "For an address in quarantine: who had it, and when others may have it.")
-        @Argument(help: "An address, or NAMESPACE/NAME of a VM or pod.") var subject: Subject
+        @Argument(help: "An address, or NAMESPACE/NAME of a VM or pod.", transform: Subject.init)
+        var subject: Subject
         @OptionGroup var options: ClientOptions
 
         func run(_ session: Session) async throws {
-            let bindings: [DescribedBinding]
             switch subject {
             case .address(let address):
-                bindings = [try await session.calls.binding(holding: address, timeout: session.timeout)]
+                let binding = try await binding(holding: address, session)
+                try session.show(binding.document) { Table.facts(of: binding, now: session.now) }
             case .owner(let owner):
-                bindings = try await owner.bindings(in: session)
+                let bindings = try await owner.bindings(in: session)
                 guard !bindings.isEmpty else {
                     throw Failure(
                         "\(owner.namespace)/\(owner.name) has no binding",
                         hint: "`holdfast binding list` shows what there is")
                 }
+                try session.show(.object([("bindings", .array(bindings.map(\.document)))])) {
+                    bindings.map { Table.facts(of: $0, now: session.now) }.joined(separator: "\n\n")
+                }
             }
-            let document: Document =
-                bindings.count == 1
-                ? bindings[0].document : .object([("bindings", .array(bindings.map(\.document)))])
-            try session.show(document) {
-                bindings.map { Table.facts(of: $0, now: session.now) }.joined(separator: "\n\n")
+        }
+
+        private func binding(holding address: IPAddress, _ session: Session) async throws -> DescribedBinding {
+            do throws(IPAMError) {
+                return try await session.calls.binding(holding: address, timeout: session.timeout)
+            } catch {
+                guard error.reason == .bindingNotFound,
+                    let pools = try? await session.calls.pools(timeout: session.timeout).map(\.pool),
+                    let pool = pools.first(where: { $0.prefixes.contains { $0.gateway == address } })
+                else { throw error }
+                throw Failure("\(address) is the gateway of pool \(pool.name), and given to nobody")
             }
         }
     }
 
-    enum Subject: ExpressibleByArgument {
+    enum Subject {
         case address(IPAddress)
         case owner(OwnerReference)
 
-        init?(argument: String) {
-            if let address = IPAddress(argument) {
+        /// Throws `ValidationError`.
+        init(_ text: String) throws {
+            if let address = IPAddress(text) {
                 self = .address(address)
-            } else if let owner = OwnerReference(argument: argument) {
+            } else if IPPrefix.split(text) == nil, let owner = OwnerReference(argument: text) {
                 self = .owner(owner)
             } else {
-                return nil
+                throw ValidationError("give an address, as 10.16.0.15 or fd00::15, or NAMESPACE/NAME of a VM or pod")
             }
         }
     }

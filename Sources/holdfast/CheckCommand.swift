@@ -83,7 +83,9 @@ struct Check: ClientCommand {
             rows.append(row)
         }
         try session.show(.object([("disagreements", .array(rows.map(\.document)))])) {
-            rows.isEmpty ? "\(bindings.count) bindings agree with the cluster" : Table.checked(rows, repair: repair)
+            rows.isEmpty
+                ? bindings.count.counted("binding agrees", "bindings agree") + " with the cluster"
+                : Table.checked(rows, repair: repair)
         }
         if rows.contains(where: { $0.outcome != .mended }) { throw ExitCode.failure }
     }

@@ -128,24 +128,26 @@ extension BindingEvent {
 }
 
 extension Timestamp {
-    /// RFC 3339 in UTC, the fraction with as many digits as it needs.
-    var rfc3339: String {
-        let nanos = ((nanoseconds % 1_000_000_000) + 1_000_000_000) % 1_000_000_000
-        let date = Date(timeIntervalSince1970: TimeInterval((nanoseconds - nanos) / 1_000_000_000))
-        guard nanos > 0 else { return date.formatted(.iso8601) }
-        var digits = String(String(1_000_000_000 + nanos).dropFirst())
-        while digits.hasSuffix("0") { digits.removeLast() }
-        return date.formatted(.iso8601).dropLast() + ".\(digits)Z"
-    }
+    /// RFC 3339 in UTC: google.protobuf.Timestamp's JSON form.
+    var rfc3339: String { short.dropLast() + fraction(nanoseconds - whole) + "Z" }
+
+    /// To the second, for people.
+    var short: String { Date(timeIntervalSince1970: TimeInterval(whole / 1_000_000_000)).formatted(.iso8601) }
+
+    private var whole: Int64 { nanoseconds - ((nanoseconds % 1_000_000_000) + 1_000_000_000) % 1_000_000_000 }
 }
 
 extension Delay {
     /// "60s", "0.500s": google.protobuf.Duration's JSON form.
     var text: String {
         let (seconds, nanos) = nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
-        guard nanos > 0 else { return "\(seconds)s" }
-        var digits = String(String(1_000_000_000 + nanos).dropFirst())
-        while digits.hasSuffix("0") { digits.removeLast() }
-        return "\(seconds).\(digits)s"
+        return "\(seconds)\(fraction(nanos))s"
     }
+}
+
+/// With 3, 6 or 9 digits, or none, as in proto3's JSON form.
+private func fraction(_ nanos: Int64) -> String {
+    var digits = String(1_000_000_000 + nanos).dropFirst()
+    while digits.hasSuffix("000") { digits = digits.dropLast(3) }
+    return digits.isEmpty ? "" : ".\(digits)"
 }

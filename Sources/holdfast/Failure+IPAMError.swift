@@ -7,9 +7,10 @@ extension Failure {
         if error.code == .unavailable, error.reason == .noAnswer {
             self.init(
                 "no answer from the server at \(server): \(error.message)",
-                hint: Self.hint(forNoAnswer: error.message, server: server, speaksTLS: speaksTLS))
+                hint: Self.hint(forNoAnswer: error.message, server: server, speaksTLS: speaksTLS),
+                reason: error.reason.rawValue)
         } else {
-            self.init(error.message, hint: Self.hint(for: error))
+            self.init(error.message, hint: Self.hint(for: error), reason: error.reason.rawValue)
         }
     }
 

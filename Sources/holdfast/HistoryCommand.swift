@@ -15,9 +15,10 @@ struct History: ClientCommand {
             holdfast history 10.16.0.15 --at "2026-11-17 15:00"
             holdfast history default/testvm --since 7d
             """)
-    @Argument(help: "An address, or NAMESPACE/NAME of a VM or pod.") var subject: BindingCommand.Subject
-    @Option(help: "Only what was so at this time, in one line.") var at: PointInTime?
-    @Option(help: "Only what was so at some time from here on.") var since: PointInTime?
+    @Argument(help: "An address, or NAMESPACE/NAME of a VM or pod.", transform: BindingCommand.Subject.init)
+    var subject: BindingCommand.Subject
+    @Option(help: "Only what was so at this time, in one line.", transform: PointInTime.init) var at: PointInTime?
+    @Option(help: "Only what was so at some time from here on.", transform: PointInTime.init) var since: PointInTime?
     @OptionGroup var options: ClientOptions
 
     func validate() throws {
@@ -50,7 +51,7 @@ struct History: ClientCommand {
 
     /// A line for each network, which is one line for an address.
     private func answer(_ entries: [HistoryEntry], at point: Timestamp) -> String {
-        let time = point.rfc3339
+        let time = point.short
         guard !entries.isEmpty else {
             return switch subject {
             case .address(let address): "nobody had \(address) at \(time), as far as it is still known"
@@ -60,8 +61,8 @@ struct History: ClientCommand {
         return entries.map { entry in
             let owner = "\(entry.owner.key)" + (entry.owner.uid.isEmpty ? "" : " with UID \(entry.owner.uid)")
             let place = entry.pod.isEmpty ? "no pod carried it" : "in pod \(entry.pod) on node \(entry.node)"
-            let end = entry.until.map { "until \($0.rfc3339)" } ?? "until now"
-            return "\(entry.addressText) at \(time): \(owner), \(place), since \(entry.since.rfc3339) \(end)"
+            let end = entry.until.map { "until \($0.short)" } ?? "until now"
+            return "\(entry.addressText) at \(time): \(owner), \(place), since \(entry.since.short) \(end)"
         }.joined(separator: "\n")
     }
 }
@@ -83,11 +84,18 @@ extension BindingCommand.Subject {
 }
 
 /// As people write it.
-enum PointInTime: ExpressibleByArgument, Equatable {
+enum PointInTime: Equatable {
     case absolute(Timestamp)
     case ago(Delay)
 
-    init?(argument text: String) { self.init(text, timeZone: .current) }
+    /// Throws `ValidationError`.
+    init(_ text: String) throws {
+        guard let point = Self(text, timeZone: .current) else {
+            throw ValidationError(
+                "give a time, as 2026-11-17T15:00:00Z or \"2026-11-17 15:00\", or how long ago: 90m, 24h, 7d")
+        }
+        self = point
+    }
 
     init?(_ text: String, timeZone: TimeZone) {
         if text.hasSuffix("d"), let days = Int64(text.dropLast()), (0...36_500).contains(days) {
@@ -126,11 +134,6 @@ enum PointInTime: ExpressibleByArgument, Equatable {
 
 extension Timestamp {
     fileprivate init(_ date: Date) { self.init(nanoseconds: Int64(date.timeIntervalSince1970 * 1000) * 1_000_000) }
-
-    /// To the second.
-    fileprivate var short: String {
-        Timestamp(nanoseconds: nanoseconds - ((nanoseconds % 1_000_000_000) + 1_000_000_000) % 1_000_000_000).rfc3339
-    }
 }
 
 extension HistoryEntry {

@@ -84,10 +84,10 @@ struct StoreCopy: AsyncParsableCommand {
                 try moved.moveAway()
                 whereabouts = "; the source is called \(path).moved now"
             }
-            summary = """
-                copied and compared: \(copy.pools.count) pools, \(copy.bindings.count) bindings, \(copy.freed.count) freed \
-                addresses, \(copy.history.count) entries of history, revision \(copy.revision)\(whereabouts)
-                """
+            let counts = BackupFile.Counts(
+                pools: UInt64(copy.pools.count), bindings: UInt64(copy.bindings.count), freed: UInt64(copy.freed.count),
+                history: UInt64(copy.history.count))
+            summary = "copied and compared: \(counts.text), revision \(copy.revision)\(whereabouts)"
         } catch {
             throw Failure("\(error)")
         }

@@ -58,8 +58,8 @@ extension Table {
         }
         if let dns = described.dns { facts.append(("DNS", dns.nameservers.map(\.description).joined(separator: ", "))) }
         facts += [
-            ("Created", "\(binding.createdAt.rfc3339) (\(binding.createdAt.age(at: now)) ago)"),
-            ("Changed", "\(binding.updatedAt.rfc3339), revision \(binding.revision)"),
+            ("Created", "\(binding.createdAt.short) (\(binding.createdAt.age(at: now)) ago)"),
+            ("Changed", "\(binding.updatedAt.short), revision \(binding.revision)"),
         ]
         return lines(facts)
     }
@@ -133,6 +133,13 @@ extension Delay {
     fileprivate var days: String {
         let day: Int64 = 86_400_000_000_000
         return nanoseconds > 0 && nanoseconds % day == 0 ? "\(nanoseconds / day)d" : text
+    }
+}
+
+extension BinaryInteger {
+    /// "1 pool", "2 pools".
+    func counted(_ one: String, _ several: String? = nil) -> String {
+        "\(self) \(self == 1 ? one : several ?? one + "s")"
     }
 }
 

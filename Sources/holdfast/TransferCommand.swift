@@ -49,15 +49,15 @@ struct TransferCommand: ClientCommand {
         } else if let vm, let migration, let end {
             let owner = try await vm.binding(onNetwork: network, in: session).binding.owner
             let phase: TransferPhase = end == .commit ? .commit(targetOwner: nil) : .abort
-            try show([try await transfer(owner, migration, phase, session)], session)
+            let binding = try await transfer(owner, migration, phase, session)
+            try session.show(binding.document) { Table.bindings([binding], now: session.now) }
         }
     }
 
     private func show(_ bindings: [DescribedBinding], _ session: Session) throws {
-        let document: Document =
-            bindings.count == 1
-            ? bindings[0].document : .object([("bindings", .array(bindings.map(\.document)))])
-        try session.show(document) { Table.bindings(bindings, now: session.now) }
+        try session.show(.object([("bindings", .array(bindings.map(\.document)))])) {
+            Table.bindings(bindings, now: session.now)
+        }
     }
 
     private func give(_ from: OwnerReference, _ to: OwnerReference, _ session: Session) async throws {

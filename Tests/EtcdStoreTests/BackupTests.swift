@@ -137,7 +137,7 @@ import Testing
         #expect(same.status == 1 && same.text.contains("is there already"))
         #expect(try holdfast("backup", path("one.backup"), "--force", server: source).status == 0)
         let look = try holdfast("restore", path("one.backup"), "--dry-run")
-        #expect(look.status == 0 && look.text.contains("1 pools, 1 bindings"), "\(look.text)")
+        #expect(look.status == 0 && look.text.contains("1 pool, 1 binding,"), "\(look.text)")
 
         let target = try OneServer(
             folder, store: "sqlite:\(path("b.sqlite"))", prefix: "", hasPools: true, reuseDelay: "20s")

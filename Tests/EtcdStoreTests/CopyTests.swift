@@ -66,7 +66,7 @@ import Testing
 
         let there = try copy(from: "sqlite:\(path("a.sqlite"))", to: cluster.store)
         #expect(there.status == 0, "\(there.text)")
-        #expect(there.text.hasPrefix("copied and compared: 1 pools, 4000 bindings, 1000 freed addresses"))
+        #expect(there.text.hasPrefix("copied and compared: 1 pool, 4000 bindings, 1000 freed addresses"))
         let moved = #expect(throws: StoreError.self) { try SQLiteStore(path: path("a.sqlite")) }
         #expect(moved?.code == .inUse && moved?.message.contains("a.sqlite.moved") == true)
         let gone = try copy(from: "sqlite:\(path("a.sqlite"))", to: cluster.store)

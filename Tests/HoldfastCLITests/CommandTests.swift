@@ -151,8 +151,12 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
     }
 
     @Test func `durations and times keep their fractions`() {
-        #expect(Delay(nanoseconds: 1_500_000_000).text == "1.5s")
-        #expect(Timestamp(nanoseconds: 1_000_000_120).rfc3339 == "1970-01-01T00:00:01.00000012Z")
+        #expect(Delay(nanoseconds: 1_500_000_000).text == "1.500s")
+        #expect(Delay(nanoseconds: 1_500_000).text == "0.001500s")
+        #expect(Timestamp(nanoseconds: 1_000_000_120).rfc3339 == "1970-01-01T00:00:01.000000120Z")
+        #expect(Timestamp(nanoseconds: 1_020_000_000).rfc3339 == "1970-01-01T00:00:01.020Z")
+        #expect(Timestamp(seconds: 1).rfc3339 == "1970-01-01T00:00:01Z")
+        #expect(Timestamp(nanoseconds: -1).short == "1969-12-31T23:59:59Z")
         #expect(Timestamp(nanoseconds: -1).rfc3339 == "1969-12-31T23:59:59.999999999Z")
     }
 
@@ -172,6 +176,17 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
 
     private func jsonOf(_ text: String) -> String { Document.object([("a", .string(text))]).jsonLine }
 
+    @Test(arguments: [["binding", "show", "prod/idle"], ["transfer", "--from", "prod/idle", "--to", "prod/new"]])
+    func `has one form for a VM's bindings, however many they are`(line: [String]) async throws {
+        for count in [1, 2] {
+            var bindings = [try Sample.bindings()[2], try Sample.bindings()[2]]
+            bindings[1].binding.owner.network = "vlan/net1"
+            let json = try await run(line + ["-o", "json"], on: FakeCalls(bindings: Array(bindings.prefix(count))))
+            let object = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: [Any]])
+            #expect(object["bindings"]?.count == count, "\(json)")
+        }
+    }
+
     @Test func `counts ages in one unit`() {
         for (seconds, text) in [
             (-5, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (172_800, "2d"),
@@ -183,11 +198,11 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
 
 @Suite struct `What commands ask the server for` {
     @Test func `filters are the server's`() async throws {
-        let calls = FakeCalls(bindings: try Sample.bindings())
+        let calls = FakeCalls(pools: try Sample.pools(), bindings: try Sample.bindings())
         for (arguments, count) in [
             (["-n", "prod"], 1), (["--node", "node-b"], 2), (["--state", "reserved"], 1),
             (["--state", "MIGRATING"], 1),
-            (["--pool", "other"], 0), (["--name", "true"], 1), ([], 3),
+            (["--pool", "lab"], 0), (["--name", "true"], 1), ([], 3),
         ] {
             let json = try await run(["binding", "list", "-o", "json"] + arguments, on: calls)
             #expect(json.components(separatedBy: "\"owner\"").count - 1 == count, "\(arguments)")
@@ -353,6 +368,24 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
         let refusal = IPAMError(
             .failedPrecondition, .poolInUse, "it waits", metadata: ["availableAt": "2026-11-29T21:00:00Z"])
         #expect(Failure(refusal, server: "a:1").hint == "it can be done from 2026-11-29T21:00:00Z on")
+    }
+
+    @Test func `a pool to list the bindings of that is not there`() async throws {
+        let calls = FakeCalls(pools: try Sample.pools(), bindings: try Sample.bindings())
+        let failure = await #expect(throws: Failure.self) {
+            try await run(["binding", "list", "--pool", "labb"], on: calls)
+        }
+        #expect(failure?.description.contains("labb") == true && failure?.reason == "POOL_NOT_FOUND")
+    }
+
+    @Test func `an address that is a pool's gateway: whose`() async throws {
+        let calls = FakeCalls(pools: try Sample.pools())
+        let failure = await #expect(throws: Failure.self) {
+            try await run(["binding", "show", "10.16.0.1"], on: calls)
+        }
+        #expect(failure?.description == "10.16.0.1 is the gateway of pool vm-net, and given to nobody")
+        let other = await #expect(throws: Failure.self) { try await run(["binding", "show", "10.16.0.2"], on: calls) }
+        #expect(other?.reason == "BINDING_NOT_FOUND")
     }
 
     @Test func `a pool to delete that is not there`() async throws {

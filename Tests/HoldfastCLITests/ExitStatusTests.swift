@@ -24,6 +24,7 @@ import Testing
         let lines = result.error.split(separator: "\n")
         #expect(lines.count == 2, "\(result.error)")
         #expect(lines.first?.hasPrefix("error: no answer from the server at unix:\(socket)") == true, "\(result.error)")
+        #expect(lines.first?.hasSuffix(" (NO_ANSWER)") == true, "\(result.error)")
         #expect(lines.last?.hasPrefix("hint: ") == true, "\(result.error)")
     }
 
@@ -64,6 +65,19 @@ import Testing
     @Test(arguments: ["[::1]:7440", "unix:/x", "localhost:7440, holdfast-server-1.example:7440"])
     func `servers may be named so`(server: String) throws {
         #expect(throws: Never.self) { try Holdfast.parseAsRoot(["pool", "list", "--server", server]) }
+    }
+
+    @Test(arguments: [
+        (["binding", "show", "10.16.0.300"], "NAMESPACE/NAME"),
+        (["binding", "show", "10.16.0.15/16"], "as 10.16.0.15"),
+        (["history", "10.16.0.15", "--at", "yesterday"], "2026-11-17T15:00:00Z"),
+        (["history", "10.16.0.15", "--since", "7"], "90m, 24h, 7d"), (["pol", "list"], "no command 'pol'"),
+        (["pool", "lst", "-o", "json"], "no command 'lst'"),
+    ])
+    func `is 2 for what cannot be read, naming what can`(line: [String], words: String) throws {
+        let result = try Command.run(line)
+        #expect(result.status == 2)
+        #expect(result.error.contains(words), "\(result.error)")
     }
 
     @Test(arguments: ["vm-net", "vm-net/", "/eth0", "a/b/c"])

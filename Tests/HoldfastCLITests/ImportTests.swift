@@ -226,6 +226,22 @@ import Testing
         #expect(new.owner.network == "storage/net2" && new.note == nil)
     }
 
+    @Test func `a network for a pool that is not there is refused, naming those that are`() async throws {
+        let failure = await #expect(throws: Failure.self) {
+            try await dryRun(["cluster.yaml", "kube-ovn.yaml"], ["--network", "ovn=vm-net"])
+        }
+        #expect(failure?.description == "--network ovn=…: what was read has no pool ovn")
+        #expect(failure?.hint?.contains("ovn-default") == true, "\(failure?.hint ?? "")")
+    }
+
+    @Test func `what is no YAML is told by its place, without the text around it`() throws {
+        let text = #"{"items": [\#(String(repeating: "{}, ", count: 10_000))}"#
+        var objects = ForeignObjects()
+        let failure = #expect(throws: Failure.self) { try objects.read(text, from: "pods.json") }
+        #expect(failure?.description.hasPrefix("pods.json cannot be read: line 1, column ") == true)
+        #expect((failure?.description.count ?? 0) < 200, "\(failure?.description ?? "")")
+    }
+
     @Test func `objects of other kinds, empty lists and empty files are passed over`() throws {
         var objects = ForeignObjects()
         for text in [

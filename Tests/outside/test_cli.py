@@ -107,3 +107,10 @@ def test_a_watch_outlives_a_restart_of_the_server_and_shows_nothing_twice(tmp_pa
         server.stop()
     events = [line.split()[:3:2] for line in output.read_text().splitlines()]
     assert events == [["EVENT", "NAME"], ["CREATED", "before"], ["SYNCED", "follows"], ["CREATED", "after"]]
+
+
+def test_a_value_that_is_wrong_is_named_by_its_variable():
+    variables = {**environment(), "HOLDFAST_LOG_LEVEL": "loud"}
+    done = subprocess.run(
+        [str(binaries() / "holdfast-server")], env=variables, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 2 and "'loud'" in done.stderr and "HOLDFAST_LOG_LEVEL" in done.stderr

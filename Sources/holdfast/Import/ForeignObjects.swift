@@ -73,6 +73,11 @@ struct ForeignObjects {
     var whereaboutsPools: [Whereabouts.Pool] = []
     var whereaboutsReservations: [Whereabouts.Reservation] = []
 
+    /// What `--network` may name of them.
+    var pools: Set<String> {
+        Set(subnets.keys).union(kubeOVNAddresses.map(\.subnet)).union(whereaboutsPools.map(\.name))
+    }
+
     var networks: [Network] { Array(definitions.values) + Array(configurations.values) }
 
     /// Reads all documents of `text`: objects, lists of them, CNI configurations. Throws `Failure` where it is neither YAML
@@ -91,6 +96,13 @@ struct ForeignObjects {
             if let error = documents.error { throw error }
         } catch let failure as Failure {
             throw Failure("\(source): \(failure)", hint: failure.hint)
+        } catch YamlError.scanner(_, let problem, let mark, _), YamlError.parser(_, let problem, let mark, _),
+            YamlError.composer(_, let problem, let mark, _)
+        {
+            // Without the text around it, which is all where it is JSON on one line.
+            throw Failure(
+                "\(source) cannot be read: line \(mark.line), column \(mark.column): \(problem)",
+                hint: "give what `kubectl get … -o yaml` prints")
         } catch {
             throw Failure("\(source) cannot be read: \(error)", hint: "give what `kubectl get … -o yaml` prints")
         }

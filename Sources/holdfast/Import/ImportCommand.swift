@@ -58,8 +58,17 @@ struct ImportCommand: ClientCommand {
     func run(_ session: Session) async throws {
         var objects = ForeignObjects()
         for file in files { try objects.read(try Self.content(of: file), from: file) }
-        let reader = ImportReader(
-            objects: objects, hostLocal: try hostLocal.map { try HostLocal(path: $0) }, networks: try networks)
+        let states = try hostLocal.map { try HostLocal(path: $0) }
+        let networks = try networks
+        let known = objects.pools.union(states.flatMap(\.entries).map(\.network))
+        if let stranger = networks.keys.sorted().first(where: { !known.contains($0) }) {
+            throw Failure(
+                "--network \(stranger)=…: what was read has no pool \(stranger)",
+                hint: known.isEmpty
+                    ? "it has no Subnet, whereabouts' IPPool or host-local network at all"
+                    : "it has \(known.sorted().joined(separator: ", "))")
+        }
+        let reader = ImportReader(objects: objects, hostLocal: states, networks: networks)
         var plan = ImportPlan(
             reader, known: try await session.calls.pools(timeout: session.timeout).map(\.pool),
             bindings: try await session.bindings(matching: BindingFilter()).map(\.binding))
@@ -67,7 +76,8 @@ struct ImportCommand: ClientCommand {
         if mayRun { try await carryOut(&plan, session) }
         try session.show(plan.document(isDone: mayRun)) { plan.text(isDone: mayRun) }
         if plan.conflicts > 0, !mayRun, !dryRun {
-            throw Failure("nothing was imported: \(plan.conflicts) conflicts", hint: "settle them, or add --partial")
+            throw Failure(
+                "nothing was imported: \(plan.conflicts.counted("conflict"))", hint: "settle them, or add --partial")
         }
         if plan.rows.contains(where: \.isAmiss) || !plan.refusedPools.isEmpty { throw ExitCode.failure }
     }
@@ -142,7 +152,7 @@ extension ImportPlan {
                 row.mac?.description ?? "", row.pool, row.sources.joined(separator: ","), row.action,
             ])
         }
-        parts.append(rows.isEmpty ? "no addresses to import" : table.text)
+        parts.append(rows.isEmpty ? "no addresses to import: nothing that was read has any" : table.text)
         return parts.joined(separator: "\n\n")
     }
 
