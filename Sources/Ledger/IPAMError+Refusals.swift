@@ -103,12 +103,17 @@ extension IPAMError {
             metadata: ["field": "pool", "pool": name])
     }
 
-    static func noDefaultPool(_ namespace: String) -> IPAMError {
-        IPAMError(
-            .failedPrecondition, .noDefaultPool,
-            "no pool is named, none lists namespace \(namespace), and there is no default pool for it; "
-                + "name a pool, or make one the default (is_default)",
-            metadata: ["field": "pool", "namespace": namespace])
+    /// `closed`: the default pool, which the namespace may not use.
+    static func noDefaultPool(_ namespace: String, closed: String?) -> IPAMError {
+        var metadata = ["field": "pool", "namespace": namespace]
+        metadata["pool"] = closed
+        let rest =
+            closed.map {
+                "the default pool \($0) is not open to it; name another pool, or add it to the namespaces of \($0)"
+            } ?? "there is no default pool; name a pool, or make one the default (is_default)"
+        return IPAMError(
+            .failedPrecondition, .noDefaultPool, "no pool is named, none lists namespace \(namespace), and \(rest)",
+            metadata: metadata)
     }
 
     static func namespaceNotAllowed(_ namespace: String, pool: String) -> IPAMError {
@@ -118,13 +123,13 @@ extension IPAMError {
             metadata: ["field": "pool", "pool": pool, "namespace": namespace])
     }
 
-    static func addressChange(_ binding: Binding) -> IPAMError {
+    static func addressChange(_ binding: Binding, field: String) -> IPAMError {
         let held = binding.assignments.map { "\($0.address)" }.joined(separator: " and ")
         return IPAMError(
             .failedPrecondition, .addressChange,
             "\(binding.owner.key) has \(held) of pool \(binding.pool) and is running; stop it first, then ask again",
             metadata: [
-                "field": "addresses", "owner": binding.owner.key.object, "pool": binding.pool,
+                "field": field, "owner": binding.owner.key.object, "pool": binding.pool,
                 "address": binding.assignments.first.map { "\($0.address)" } ?? "",
             ])
     }
@@ -136,13 +141,19 @@ extension IPAMError {
             metadata: ["field": "mac", "owner": binding.owner.key.object, "mac": "\(binding.mac)"])
     }
 
-    static func superseded(_ attachment: Attachment, _ binding: Binding) -> IPAMError {
-        IPAMError(
-            .failedPrecondition, .attachmentSuperseded,
-            "pod \(attachment.pod) (\(attachment.podUID)) is not the newest of \(binding.owner.key): "
-                + "a newer one has its addresses; this one should be deleted",
+    /// `field`: of the request, which names the attachment.
+    static func superseded(_ attachment: Attachment, _ binding: Binding, field: String = "attachment") -> IPAMError {
+        let podGoesOn = [binding.active, binding.target].contains { $0?.isSamePod(as: attachment) == true }
+        let why =
+            podGoesOn
+            ? "sandbox \(attachment.containerID) of pod \(attachment.pod) (\(attachment.podUID)) comes late: a newer one of "
+                + "the same pod has the addresses of \(binding.owner.key); nothing is to be done"
+            : "pod \(attachment.pod) (\(attachment.podUID)) is not the newest of \(binding.owner.key): "
+                + "a newer one has its addresses; this one should be deleted"
+        return IPAMError(
+            .failedPrecondition, .attachmentSuperseded, why,
             metadata: [
-                "field": "attachment", "owner": binding.owner.key.object, "podUid": attachment.podUID,
+                "field": field, "owner": binding.owner.key.object, "podUid": attachment.podUID,
                 "containerId": attachment.containerID,
             ])
     }
@@ -215,22 +226,22 @@ extension IPAMError {
             metadata: ["field": "pool.revision", "pool": pool.name, "revision": "\(pool.revision)"])
     }
 
-    static func poolInUse(_ pool: String, holder: OwnerKey, address: IPAddress?) -> IPAMError {
+    static func poolInUse(_ pool: String, holder: OwnerKey, address: IPAddress?, field: String) -> IPAMError {
         let held = address.map { "\($0)" } ?? "an address"
-        var metadata = ["field": "pool", "pool": pool, "holder": holder.object]
+        var metadata = ["field": field, "pool": pool, "holder": holder.object]
         metadata["address"] = address.map { "\($0)" }
         return IPAMError(
             .failedPrecondition, .poolInUse,
             "pool \(pool) is in use: \(held) is held by \(holder); release that binding first", metadata: metadata)
     }
 
-    static func poolInUse(_ pool: String, freed: FreedAddress, until time: Timestamp) -> IPAMError {
+    static func poolInUse(_ pool: String, freed: FreedAddress, until time: Timestamp, field: String) -> IPAMError {
         IPAMError(
             .failedPrecondition, .poolInUse,
             "pool \(pool) is in use: \(freed.address), which \(freed.lastOwner.key) had, waits in quarantine until \(time); "
                 + "ask again then",
             metadata: [
-                "field": "pool", "pool": pool, "lastOwner": freed.lastOwner.key.object, "address": "\(freed.address)",
+                "field": field, "pool": pool, "lastOwner": freed.lastOwner.key.object, "address": "\(freed.address)",
                 "availableAt": "\(time)",
             ])
     }

@@ -99,7 +99,9 @@ extension Ledger {
         let wantsAddress = !request.addresses.allSatisfy(held.contains)
         let wantsMAC = request.mac != nil && request.mac != binding.mac
         if let pool = request.pool, spaceIndexes[pool] == nil { throw .poolNotFound(pool) }
-        if wantsPool || wantsAddress, binding.isCarried { throw .addressChange(binding) }
+        if wantsPool || wantsAddress, binding.isCarried {
+            throw .addressChange(binding, field: wantsAddress ? "addresses" : "pool")
+        }
         if wantsMAC, binding.isCarried { throw .macChange(binding) }
         guard wantsPool || wantsAddress || wantsMAC else { return [] }
 
@@ -142,7 +144,9 @@ extension Ledger {
         {
             return other
         }
-        guard let usual else { throw .noDefaultPool(namespace) }
+        guard let usual else {
+            throw .noDefaultPool(namespace, closed: poolChoice.byDefault.flatMap { spaces[$0]?.pool.name })
+        }
         return usual
     }
 

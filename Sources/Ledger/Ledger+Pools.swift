@@ -29,7 +29,7 @@ extension Ledger {
         let members = slots.indices.filter { slots[$0]?.pool == pool.name }
         for binding in members.compactMap({ slots[$0] }) {
             for assignment in binding.assignments where !space.canHold(assignment.address) {
-                throw .poolInUse(pool.name, holder: binding.owner.key, address: assignment.address)
+                throw .poolInUse(pool.name, holder: binding.owner.key, address: assignment.address, field: "pool")
             }
         }
 
@@ -69,10 +69,11 @@ extension Ledger {
     mutating func deletePool(named name: String, at now: Timestamp) throws(IPAMError) -> Outcome {
         guard let index = spaceIndexes[name], let space = spaces[index] else { return .poolDeleted }
         if let slot = space.macs.values.min(), let holder = slots[slot] {
-            throw .poolInUse(name, holder: holder.owner.key, address: holder.assignments.first?.address)
+            throw .poolInUse(
+                name, holder: holder.owner.key, address: holder.assignments.first?.address, field: "name")
         }
         let freed = space.freed
-        try checkReady(freed, in: space, at: now)
+        try checkReady(freed, in: space, at: now, field: "name")
         _ = nextRevision()
         for address in freed { removeFreed(address) }
         removePool(at: index)
@@ -80,11 +81,13 @@ extension Ledger {
     }
 
     /// Promise 1: an address that leaves its pool may come back with another, which knows nothing of its quarantine.
-    private func checkReady(_ freed: [FreedAddress], in space: PoolSpace, at now: Timestamp) throws(IPAMError) {
+    private func checkReady(
+        _ freed: [FreedAddress], in space: PoolSpace, at now: Timestamp, field: String = "pool"
+    ) throws(IPAMError) {
         let delay = space.pool.reuseDelay
         // The last one freed says how long the whole takes.
         if let last = freed.last(where: { !$0.isReady(at: now, reuseDelay: delay) }) {
-            throw .poolInUse(space.pool.name, freed: last, until: last.readyAt(reuseDelay: delay))
+            throw .poolInUse(space.pool.name, freed: last, until: last.readyAt(reuseDelay: delay), field: field)
         }
     }
 

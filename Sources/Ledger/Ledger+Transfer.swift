@@ -46,7 +46,7 @@ extension Ledger {
             binding.target?.learn(from: target)
             return
         }
-        if binding.isLate(target) { throw .superseded(target, binding) }
+        if binding.isLate(target) { throw .superseded(target, binding, field: "target") }
         if let open = binding.target, binding.migrationUID == uid, !open.isSamePod(as: target) {
             throw .migrationTarget(
                 binding, uid: uid, "the migration's target is pod \(open.pod) already; end the migration first")

@@ -300,10 +300,37 @@ import Testing
         var bench = try Bench(pool("p", poolPrefix("10.1.0.0/24"), namespaces: ["blue"], isDefault: true))
         let none = bench.refusal { try $0.allocate(vm("a")) }
         #expect(none?.code == .failedPrecondition && none?.reason == .noDefaultPool)
+        #expect(none?.metadata["pool"] == "p" && none?.message.contains("add it to the namespaces of p") == true)
         let unknown = bench.refusal { try $0.allocate(vm("a"), pool: "nope") }
         #expect(unknown?.code == .notFound && unknown?.reason == .poolNotFound)
         let closed = bench.refusal { try $0.allocate(vm("a"), pool: "p") }
         #expect(closed?.code == .permissionDenied && closed?.reason == .namespaceNotAllowed)
+    }
+
+    @Test func `what is refused names the field that asked for it`() throws {
+        var bench = try Bench(
+            pool("p", poolPrefix("10.1.0.0/24"), isDefault: true), pool("q", poolPrefix("10.2.0.0/24")))
+        try bench.allocate(vm("a"), sandbox("a-1"))
+        #expect(bench.refusal { try $0.allocate(vm("a"), pool: "q") }?.metadata["field"] == "pool")
+        let both = bench.refusal { try $0.allocate(vm("a"), pool: "q", addresses: ["10.2.0.9"]) }
+        #expect(both?.metadata["field"] == "addresses")
+        #expect(bench.refusal { try $0.run(.deletePool(name: "p")) }?.metadata["field"] == "name")
+        let less = pool("p", poolPrefix("10.1.0.0/24", excluded: ["10.1.0.1"]), isDefault: true)
+        #expect(bench.refusal { try $0.run(.updatePool(less)) }?.metadata["field"] == "pool")
+        try bench.release(vm("a"))
+        #expect(bench.refusal { try $0.run(.deletePool(name: "p")) }?.metadata["field"] == "name")
+    }
+
+    @Test func `an older sandbox of the pod that runs is told that nothing is to be done`() throws {
+        var bench = try Bench(pool("p", poolPrefix("10.1.0.0/24"), isDefault: true))
+        try bench.allocate(vm("a"), sandbox("a-1", 1, at: 1))
+        try bench.allocate(vm("a"), sandbox("a-1", 2, at: 1))
+        let late = bench.refusal { try $0.allocate(vm("a"), sandbox("a-1", 1, at: 1)) }
+        #expect(late?.reason == .attachmentSuperseded && late?.metadata["field"] == "attachment")
+        #expect(late?.message.contains("nothing is to be done") == true, "\(late?.message ?? "")")
+        let older = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-0", at: 0))) }
+        #expect(older?.reason == .attachmentSuperseded && older?.metadata["field"] == "target")
+        #expect(older?.message.contains("should be deleted") == true, "\(older?.message ?? "")")
     }
 
     /// Another may have got it since the backup was made.
