@@ -30,12 +30,13 @@ extension Writer {
 
     /// Blocks.
     package func history(_ listing: HistoryListing) throws(IPAMError) -> HistoryPage {
-        try checkIsCurrent()
+        let store = currentStore
+        try checkIsCurrent(store)
         // What is now first, what was then: what ends in between is in both, and not in neither.
         let present = listing.before == nil ? try present(listing) : []
+        try checkIsCurrent(store)
         do throws(StoreError) {
-            var page = try Self.past(
-                listing, in: currentStore, limit: max(1, listing.pageSize - present.count))
+            var page = try Self.past(listing, in: store, limit: max(1, listing.pageSize - present.count))
             let ended = Set(page.entries.map { Beginning($0) })
             page.entries = present.filter { !ended.contains(Beginning($0)) } + page.entries
             return page

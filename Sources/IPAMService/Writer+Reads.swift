@@ -1,6 +1,7 @@
 package import IPAMAPI
 package import IPAMModel
 import Ledger
+import LedgerStore
 
 // Reads answer from the last committed state.
 
@@ -12,12 +13,12 @@ extension Writer {
 
     /// Others get at the ledger after each `most` bindings that were looked at.
     func page(_ listing: BindingListing, lookingAt most: Int) throws(IPAMError) -> BindingPage {
-        try checkIsCurrent()
+        let store = currentStore
         var page = BindingPage(
             bindings: [], nextPageToken: listing.pageToken, revision: read { ledger, _ in ledger.committedRevision })
         repeat {
             let (size, token) = (page.bindings.count, page.nextPageToken)
-            let step = try read { ledger, _ throws(IPAMError) in
+            let step = try readCurrent(of: store) { ledger, _ throws(IPAMError) in
                 let (bindings, token) = try ledger.bindings(
                     matching: listing.filter, after: token, limit: listing.pageSize - size, lookingAt: most)
                 return (bindings: bindings.map { ledger.described($0) }, token: token)
@@ -30,8 +31,7 @@ extension Writer {
 
     /// The binding of an owner or of an address; NOT_FOUND tells of a quarantined address who had it.
     package func binding(_ query: BindingQuery) throws(IPAMError) -> DescribedBinding {
-        try checkIsCurrent()
-        return try read { ledger, _ throws(IPAMError) in
+        try readCurrent(of: currentStore) { ledger, _ throws(IPAMError) in
             switch query {
             case .owner(let owner):
                 if let binding = ledger.binding(of: owner.key), !binding.owner.isAnotherObject(than: owner.uid) {
@@ -50,8 +50,7 @@ extension Writer {
     }
 
     package func pool(named name: String) throws(IPAMError) -> DescribedPool {
-        try checkIsCurrent()
-        return try read { ledger, now throws(IPAMError) in
+        try readCurrent(of: currentStore) { ledger, now throws(IPAMError) in
             guard let pool = ledger.pool(named: name) else {
                 throw IPAMError(.notFound, .poolNotFound, "there is no pool '\(name)'", metadata: ["pool": name])
             }
@@ -60,8 +59,19 @@ extension Writer {
     }
 
     package func pools() throws(IPAMError) -> [DescribedPool] {
-        try checkIsCurrent()
-        return read { ledger, now in ledger.pools.map { ledger.described($0, at: now) } }
+        try readCurrent(of: currentStore) { ledger, now throws(IPAMError) in
+            ledger.pools.map { ledger.described($0, at: now) }
+        }
+    }
+
+    /// NOT_LEADER wins over what was found, or not found, in a ledger that had given way to another by then.
+    private func readCurrent<Value: Sendable>(
+        of store: any LedgerStore, _ body: @Sendable (borrowing Ledger, Timestamp) throws(IPAMError) -> Value
+    ) throws(IPAMError) -> Value {
+        try checkIsCurrent(store)
+        let found = Result { () throws(IPAMError) in try read(body) }
+        try checkIsCurrent(store)
+        return try found.get()
     }
 }
 

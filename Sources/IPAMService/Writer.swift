@@ -180,9 +180,12 @@ package final class Writer: Sendable {
     }
 
     /// Throws NOT_LEADER where another server may have changed the ledger: then nothing is told of this one's.
-    package func checkIsCurrent() throws(IPAMError) {
+    package func checkIsCurrent() throws(IPAMError) { try checkIsCurrent(currentStore) }
+
+    /// Also where this server leads again since, with another store.
+    func checkIsCurrent(_ store: any LedgerStore) throws(IPAMError) {
         do throws(StoreError) {
-            try store.withLock { $0 }.checkIsCurrent()
+            try store.checkIsCurrent()
         } catch { throw IPAMError(error) }
     }
 

@@ -47,7 +47,72 @@ private final class WatchedStore: LedgerStore {
     func close() {}
 }
 
+/// A store whose lease ends right after it was asked about for the last time of `checks`.
+private final class EndingStore: LedgerStore {
+    private let left: Mutex<Int>
+    private let end = Mutex<(@Sendable () -> Void)?>(nil)
+
+    init(checks: Int) { left = Mutex(checks) }
+
+    func onEnd(_ end: @escaping @Sendable () -> Void) { self.end.withLock { $0 = end } }
+
+    func load() throws(StoreError) -> Snapshot { Snapshot() }
+    func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {}
+    func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { [] }
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] { [] }
+    func checkIsCurrent() throws(StoreError) {
+        let now = left.withLock { left in
+            left -= 1
+            return left
+        }
+        if now < 0 { throw .notLeader(nil) }
+        if now == 0 { end.withLock { $0 }?() }
+    }
+    var batching: Batching { Batching() }
+    func close() {}
+}
+
 @Suite(.timeLimit(.minutes(1))) struct LeadingServerTests {
+    /// The next term's ledger knows nothing of the last one's page tokens and, in a server that follows, of nothing at all.
+    @Test(arguments: [1, 2, 3, 4], [false, true])
+    func `a read that its term ends under says NOT_LEADER, also where the next has begun`(
+        checks: Int, leadsAgain: Bool
+    ) throws {
+        let now = Timestamp(seconds: 1_800_000_000)
+        var ledger = Ledger()
+        let prefix = PoolPrefix(prefix: try #require(IPPrefix("10.16.0.0/24")))
+        _ = try ledger.apply(.createPool(Pool(name: "vm-net", prefixes: [prefix], isDefault: true)), at: now)
+        let owners = (0..<20).map { number in
+            Owner(kind: .virtualMachine, namespace: "default", name: "vm\(number)", uid: "u", network: "n/eth0")
+        }
+        for owner in owners { _ = try ledger.apply(.allocate(AllocateRequest(owner: owner)), at: now) }
+        ledger.commit()
+        let filled = ledger
+        func read(_ body: (Writer) throws -> Void) {
+            let store = EndingStore(checks: checks)
+            let writer = Writer(
+                filled, store: store, clock: LedgerClock(wallClock: now, notBefore: now),
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            store.onEnd { [unowned writer] in
+                var next = Ledger()
+                next.begin(term: 7)
+                let followers = FollowersStore(leader: "10.0.0.7:7440")
+                writer.serve(LedgerInHand(next), from: leadsAgain ? EndingStore(checks: .max) : followers)
+            }
+            let refusal = #expect(throws: IPAMError.self) { try body(writer) }
+            #expect(refusal?.reason == .notLeader, "\(refusal.debugDescription)")
+        }
+        let listing = BindingListing(filter: BindingFilter(), pageSize: 20, pageToken: nil)
+        read { _ = try $0.page(listing, lookingAt: 2) }
+        if checks > 1 { return }
+        read { _ = try $0.binding(.owner(owners[0])) }
+        read { _ = try $0.pool(named: "vm-net") }
+        read { _ = try $0.pools() }
+        read { _ = try $0.history(HistoryListing(subject: .object(namespace: "default", name: "vm0"), pageSize: 10)) }
+    }
+
     @Test func `a server that comes to lead says that it serves once its pools are there, each time`() async throws {
         let file = FileManager.default.temporaryDirectory.appending(path: "pools-\(UUID()).yaml")
         try Data("[{name: vm-net, is_default: true, prefixes: [{prefix: 10.16.0.0/24}]}]".utf8).write(to: file)
