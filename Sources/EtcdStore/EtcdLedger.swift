@@ -75,9 +75,11 @@ package final class EtcdLedger: SharedLedger {
         var isQuiet = false
         role.yield(.following(leader: nil))
         while !isClosed {
-            if let failure = follower.failure, !follower.isWhole { role.yield(.failing("\(failure)")) }
             let leader = follower.leader
-            if leader != told, leader != .unknown {
+            if let failure = follower.failure, !follower.isWhole {
+                role.yield(.failing("\(failure)"))
+                told = nil
+            } else if leader != told, leader != .unknown {
                 told = leader
                 role.yield(.following(leader: leader.address))
                 logger.info("following", metadata: ["leader": "\(leader.address ?? "nobody yet")"])

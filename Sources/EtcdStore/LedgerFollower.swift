@@ -24,8 +24,9 @@ final class LedgerFollower: Sendable {
 
     fileprivate struct State {
         var warm: Warm?
-        /// Changes since the last commit that was seen whole.
-        var changes: [Change] = []
+        /// Changes since the last commit that was seen whole, by key: what the next leader writes out of a journal that the
+        /// last one had begun to write out, comes twice.
+        var changes: [String: Change] = [:]
         var leader = Leader.unknown
         var failure: StoreError?
     }
@@ -103,6 +104,8 @@ final class LedgerFollower: Sendable {
                 state.withLock { state in
                     state.failure = failure
                     state.leader = .unknown
+                    // Half of a commit may be in it, and nobody may stand by with it. etcd's silence spoils nothing.
+                    if !(error is RPCStatus) { state.warm = nil }
                 }
                 onChange()
                 try? await Task.sleep(for: pause)
@@ -121,7 +124,7 @@ final class LedgerFollower: Sendable {
                         let warm = try Warm(image)
                         state.withLock { state in
                             state.warm = warm
-                            state.changes = []
+                            state.changes = [:]
                             state.leader = image.leader.map(Leader.somebody) ?? .nobody
                             state.failure = nil
                         }
@@ -186,15 +189,9 @@ final class LedgerFollower: Sendable {
     private func commit(_ entry: EtcdEntry, _ state: inout State) throws {
         let mark = try EtcdMark(entry)
         if mark.journalParts == 0 {
-            let changes = state.changes
-            state.changes = []
-            do {
-                try state.warm?.follow(changes, revision: mark.revision)
-            } catch {
-                // Half of it may have been done.
-                state.warm = nil
-                throw error
-            }
+            let changes = Array(state.changes.values)
+            state.changes = [:]
+            try state.warm?.follow(changes, revision: mark.revision)
         }
         state.warm?.known.mark = mark
         state.warm?.known.lastCommit = entry.modRevision
@@ -204,22 +201,22 @@ final class LedgerFollower: Sendable {
 extension LedgerFollower.State {
     fileprivate mutating func put(_ entry: EtcdEntry, _ keys: EtcdKeys) throws {
         if entry.key.hasPrefix(keys.bindings) {
-            changes.append(.putBinding(try StoredRecord.binding(entry.value, at: entry.key)))
+            changes[entry.key] = .putBinding(try StoredRecord.binding(entry.value, at: entry.key))
         } else if entry.key.hasPrefix(keys.freed) {
-            changes.append(.putFreed(try StoredRecord.freed(entry.value, at: entry.key)))
+            changes[entry.key] = .putFreed(try StoredRecord.freed(entry.value, at: entry.key))
         } else if entry.key.hasPrefix(keys.pools) {
-            changes.append(.putPool(try StoredRecord.pool(entry.value, at: entry.key)))
+            changes[entry.key] = .putPool(try StoredRecord.pool(entry.value, at: entry.key))
         }
     }
 
     fileprivate mutating func delete(_ key: String, _ keys: EtcdKeys) throws {
         if let owner = keys.owner(of: key) {
             // One that is not there was deleted before it was ever seen: made and freed in one commit.
-            if let binding = warm?.ledger.binding(of: owner) { changes.append(.removeBinding(binding)) }
+            changes[key] = (warm?.ledger.binding(of: owner)).map(Change.removeBinding)
         } else if let address = keys.freedAddress(of: key) {
-            changes.append(.removeFreed(address))
+            changes[key] = .removeFreed(address)
         } else if let name = keys.poolName(of: key) {
-            changes.append(.removePool(name: name))
+            changes[key] = .removePool(name: name)
         }
     }
 }

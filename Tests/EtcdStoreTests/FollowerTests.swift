@@ -64,6 +64,54 @@ import Testing
         tenure.close()
     }
 
+    /// A leader dies while it writes a journal out, and the next begins with the journal's first part: the third hears of
+    /// some facts twice.
+    @Test func `hears of a commit twice where two leaders write it out, and follows it`() async throws {
+        let cluster = try EtcdCluster()
+        let tenure = try EtcdTenure.open(cluster.configuration(), as: "test")
+        let old = Example.binding(owner: 1, address: 7)
+        try tenure.commit([.putPool(Example.pool), .putBinding(old)], revision: 1)
+        let news = Mutex(0)
+        let follower = LedgerFollower(tenure.client, keys, logger: quiet) { news.withLock { $0 += 1 } }
+        follower.start()
+        #expect(eventually { follower.isWhole })
+
+        let changes: [Change] =
+            [.removeBinding(old)] + (2..<200).map { .putBinding(Example.binding(owner: $0, address: $0)) }
+        let plan = try CommitPlan(changes, keys: keys, before: HeldAddresses([old])).operations
+        func write(_ operations: [EtcdOperation]) throws -> Int64 {
+            try tenure.client.commit(EtcdTransaction(success: operations), timeout: .seconds(20)).revision
+        }
+        _ = try write([.put(keys.journal(1), EtcdJournal.bytes(of: plan))])
+        let fact = EtcdMark(revision: 2, journalParts: 1)
+        _ = try write([.put(keys.revision, fact.bytes)])
+        _ = try write(Array(plan[..<90]) + [.put(keys.revision, fact.nextStep.bytes)])
+        _ = try write(plan + [.put(keys.revision, fact.bytes)])
+        let last = try write([.delete(keys.journal(1)), .put(keys.revision, EtcdMark(revision: 2).bytes)])
+        let warm = follower.take(at: last, timeout: .seconds(30))
+        #expect(warm?.ledger.snapshot.bindings.count == 198)
+        #expect(news.withLock { $0 } == 1, "it was never read anew")
+        tenure.close()
+    }
+
+    /// The ledger in memory is older than that in etcd, and stays so until somebody mends that.
+    @Test func `is not ready for what it cannot read, and says when it can again who leads`() async throws {
+        let cluster = try EtcdCluster()
+        let tenure = try EtcdTenure.open(cluster.configuration(), as: "10.0.0.1:7440")
+        try tenure.commit([.putPool(Example.pool)], revision: 1)
+        let ledger = try EtcdLedger(cluster.configuration(), logger: quiet)
+        ledger.start(advertising: "127.0.0.1:1")
+        let roles = Roles(of: ledger)
+        #expect(eventually { roles.last == "following 10.0.0.1:7440" }, "\(roles.last)")
+        let key = keys.binding(Example.binding(owner: 1, address: 7).owner.key)
+        try cluster.ctl("put", key, "nonsense")
+        #expect(eventually { roles.last.hasPrefix("failing") && roles.last.contains(key) }, "\(roles.last)")
+        try cluster.ctl("del", key)
+        #expect(eventually { roles.last == "following 10.0.0.1:7440" }, "\(roles.last)")
+        ledger.close()
+        tenure.close()
+    }
+
     /// Such a member hears of no change, and would be silent for ever.
     @Test(.timeLimit(.minutes(3))) func `stays with no member of etcd that has lost the others`() async throws {
         let cluster = try EtcdCluster(members: 3)

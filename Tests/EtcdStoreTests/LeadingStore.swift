@@ -58,6 +58,27 @@ final class LeadingStore: LedgerStore {
     func close() { ledger.close() }
 }
 
+/// What a member of an etcd ledger says that it is.
+final class Roles: Sendable {
+    private let newest = Mutex("")
+
+    init(of ledger: EtcdLedger) {
+        Task { [self, roles = ledger.roles] in
+            for await role in roles {
+                let text =
+                    switch role {
+                    case .leading: "leading"
+                    case .following(let leader): "following \(leader ?? "nobody")"
+                    case .failing(let reason): "failing: \(reason)"
+                    }
+                newest.withLock { $0 = text }
+            }
+        }
+    }
+
+    var last: String { newest.withLock { $0 } }
+}
+
 let quiet: Logger = {
     var logger = Logger(label: "test")
     logger.logLevel = .error
