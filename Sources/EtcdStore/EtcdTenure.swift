@@ -213,29 +213,46 @@ package final class EtcdTenure: LedgerStore {
             try decide(check, leadingTo: next, &known)
         }
         let parts = EtcdJournal.parts(of: plan.operations)
-        for (index, part) in parts.enumerated() {
-            let next = known.mark.nextStep
-            let note = EtcdTransaction(
-                comparisons: fence(known),
-                success: [
-                    .put(keys.journal(index + 1), EtcdJournal.bytes(of: part)), .put(keys.revision, next.bytes),
-                ], failure: evidence)
-            try decide(note, leadingTo: next, &known)
+        do throws(StoreError) {
+            for (index, part) in parts.enumerated() {
+                let next = known.mark.nextStep
+                let note = EtcdTransaction(
+                    comparisons: fence(known),
+                    success: [
+                        .put(keys.journal(index + 1), EtcdJournal.bytes(of: part)), .put(keys.revision, next.bytes),
+                    ], failure: evidence)
+                try decide(note, leadingTo: next, &known)
+            }
+            let open = EtcdMark(revision: mark.revision, journalParts: parts.count)
+            try decide(
+                EtcdTransaction(
+                    comparisons: fence(known), success: [.put(keys.revision, open.bytes)], failure: evidence),
+                leadingTo: open, &known)
+        } catch {
+            dropJournal(&known)
+            throw error
         }
-        let open = EtcdMark(revision: mark.revision, journalParts: parts.count)
-        try decide(
-            EtcdTransaction(
-                comparisons: fence(known), success: [.put(keys.revision, open.bytes)], failure: evidence),
-            leadingTo: open, &known)
         try finish(parts, &known)
+    }
+
+    private var journalsEnd: EtcdOperation { .deleteRange(from: keys.journal, to: EtcdKeys.end(of: keys.journal)) }
+
+    /// Of a commit that is no fact: it may have filled etcd, so that it is deleted as what is owed is written. Where that
+    /// fails the next leader does it.
+    private func dropJournal(_ known: inout Known) {
+        guard lease.isHeld else { return }
+        let next = known.mark.nextStep
+        try? decide(
+            EtcdTransaction(
+                comparisons: fence(known), success: [journalsEnd, .put(keys.revision, next.bytes)],
+                failure: evidence, isOwed: true), leadingTo: next, &known)
     }
 
     /// Does what the journal says and is a fact already: until it is done, or this server leads no longer.
     private func finish(_ parts: [[EtcdOperation]], _ known: inout Known) throws(StoreError) {
         for part in parts { try insist(part, leadingTo: known.mark.nextStep, &known) }
         try insist(
-            [.deleteRange(from: keys.journal, to: EtcdKeys.end(of: keys.journal))],
-            leadingTo: EtcdMark(revision: known.mark.revision), &known)
+            [journalsEnd], leadingTo: EtcdMark(revision: known.mark.revision), &known)
     }
 
     private func insist(
@@ -286,11 +303,13 @@ package final class EtcdTenure: LedgerStore {
         }
     }
 
-    /// Does the rest of a commit that an earlier leader could not finish.
+    /// Does the rest of a commit that an earlier leader could not finish, and deletes what is left of one that never was.
     func finishJournal(_ operations: [EtcdOperation]) throws(StoreError) {
         try known.withLock { known throws(StoreError) in
-            guard known.mark.journalParts > 0 else { return }
-            try finish(EtcdJournal.parts(of: operations), &known)
+            if known.mark.journalParts > 0 { return try finish(EtcdJournal.parts(of: operations), &known) }
+            let left = try? client.range(
+                from: keys.journal, to: EtcdKeys.end(of: keys.journal), limit: 1, timeout: lease.patience)
+            if left?.entries.isEmpty == false { dropJournal(&known) }
         }
     }
 }

@@ -138,6 +138,26 @@ import Testing
         tenure.close()
     }
 
+    @Test func `leaves nothing in etcd of a large commit that finds no room, nor what a dead leader left`() throws {
+        let small = try EtcdCluster(flags: ["--quota-backend-bytes", "\(4 << 20)"])
+        let tenure = try EtcdTenure.open(small.configuration(prefix), as: "test")
+        try tenure.commit([.putPool(Example.pool)], revision: 1)
+        let refusal = #expect(throws: StoreError.self) {
+            try tenure.commit((1...30_000).map { .putBinding(Example.binding(owner: $0, address: $0)) }, revision: 2)
+        }
+        #expect(refusal?.code == .full && tenure.lease.isHeld, "\(refusal?.message ?? "")")
+        #expect(try small.ctl("get", "--prefix", "--keys-only", prefix + "journal/") == "")
+        tenure.close()
+
+        let next = try open()
+        try next.commit([.putPool(Example.pool)], revision: 1)
+        next.close()
+        try cluster.ctl("put", prefix + "journal/000001", "part")
+        let last = try open()
+        #expect(try cluster.ctl("get", "--prefix", "--keys-only", prefix + "journal/") == "")
+        last.close()
+    }
+
     /// As a leader leaves it that dies after the journal has become a fact and before it is all written.
     @Test(arguments: [false, true])
     func `begins with what an earlier one had committed and not written yet`(asServer: Bool) throws {
