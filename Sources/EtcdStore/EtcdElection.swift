@@ -30,7 +30,9 @@ struct EtcdElection {
                     failure: [.get(keys.leader)]), timeout: patience)
             let found = answer.found.first ?? nil
             guard answer.succeeded else { throw StoreError.notLeader(found?.text) }
-            held.keep()
+            held.keep { [client, keys] in
+                try client.range(from: keys.leader, timeout: patience).entries.first?.createRevision == answer.revision
+            }
             return Victory(term: answer.revision, lease: held, lastCommit: found?.modRevision ?? 0)
         } catch {
             // Also where it is not known whether the key was made: without its lease it goes.

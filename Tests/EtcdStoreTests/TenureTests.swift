@@ -2,6 +2,7 @@ import Foundation
 import IPAMModel
 import Ledger
 import LedgerStore
+import RPC
 import StoreConformance
 import Testing
 
@@ -104,6 +105,24 @@ import Testing
         lease.giveUp()
         lease.waitUntilLost()
         await client.close()
+    }
+
+    /// A member of etcd's that hangs on its disk goes on renewing leases that have ended (etcd issue 15247).
+    @Test func `ends where etcd renews the lease, and the leader's key is gone or cannot be read`() throws {
+        let configuration = cluster.configuration(prefix, lease: .seconds(4))
+        let tenure = try EtcdTenure.open(configuration, as: "test")
+        #expect(stays(for: .seconds(5)) { tenure.lease.isHeld })
+        try cluster.ctl("del", tenure.keys.leader)
+        #expect(eventually { !tenure.lease.isHeld })
+        tenure.close()
+
+        let client = try EtcdClient(configuration)
+        let granted = try client.grantLease(seconds: 60, timeout: .seconds(20))
+        let lease = EtcdLease(client, id: granted.id, length: .seconds(2), since: .now)
+        lease.keep { throw RPCStatus(.deadlineExceeded, "a member that hangs") }
+        #expect(eventually { !lease.isHeld })
+        lease.waitUntilLost()
+        Task { await client.close() }
     }
 
     @Test func `takes nothing into a full etcd, says what to do, and goes on after that is done`() throws {

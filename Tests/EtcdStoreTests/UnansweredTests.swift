@@ -110,12 +110,14 @@ import Testing
         let before = wire.count(.requests)
         wire.hold(.answers)
         #expect(eventually { wire.has(varint(tenure.lease.id), in: .requests, after: before) })
-        // No other renewal after this one.
-        wire.hold(.requests)
         let end = ContinuousClock.now + Self.lease
         // Nearly as long as an answer may take.
         usleep(800_000)
+        let renewed = wire.count(.requests)
         wire.release(.answers)
+        // It looks for its key, and that is answered; no other renewal after this one, a second later.
+        #expect(eventually { wire.has(keys.leader, in: .requests, after: renewed) })
+        wire.hold(.requests)
         #expect(eventually { ContinuousClock.now >= end })
         #expect(!tenure.lease.isHeld)
     }
