@@ -9,6 +9,7 @@ struct EtcdElection {
         var lease: EtcdLease
         /// The modification revision of the last commit, which no earlier leader can follow with another; 0: none.
         var lastCommit: Int64
+        var mark: EtcdMark
     }
 
     let client: EtcdClient
@@ -30,10 +31,11 @@ struct EtcdElection {
                     failure: [.get(keys.leader)]), timeout: patience)
             let found = answer.found.first ?? nil
             guard answer.succeeded else { throw StoreError.notLeader(found?.text) }
+            let mark = try found.map { try EtcdMark($0) } ?? EtcdMark(revision: 0)
             held.keep { [client, keys] in
                 try client.range(from: keys.leader, timeout: patience).entries.first?.createRevision == answer.revision
             }
-            return Victory(term: answer.revision, lease: held, lastCommit: found?.modRevision ?? 0)
+            return Victory(term: answer.revision, lease: held, lastCommit: found?.modRevision ?? 0, mark: mark)
         } catch {
             // Also where it is not known whether the key was made: without its lease it goes.
             held.giveUp()

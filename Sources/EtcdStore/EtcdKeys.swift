@@ -6,7 +6,7 @@ import LedgerStore
 ///
 /// ```
 /// PREFIX/leader                                       the address of the server that leads; on its lease
-/// PREFIX/revision                                     "format 1 revision 4711"
+/// PREFIX/revision                                     "format 1 revision 4711 by 2893712"
 /// PREFIX/pool/vm-net                                  record
 /// PREFIX/binding/vm/default/testvm/vm-net/eth0        record
 /// PREFIX/address/10.16.0.15                           "vm default/testvm (vm-net/eth0)": who has it
@@ -158,16 +158,20 @@ struct EtcdMark: Hashable, Sendable {
     var journalParts = 0
     /// Tells two transactions of one revision apart.
     var step = 0
+    /// Drawn by lot for each term, so that an etcd that was put back to a snapshot and has come as far since is not taken
+    /// for what it was. 0: of a program that drew none.
+    var term: UInt64 = 0
 
     var text: String {
         "format \(Self.format) revision \(revision)" + (journalParts == 0 ? "" : " journal \(journalParts)")
-            + (step == 0 ? "" : " step \(step)")
+            + (step == 0 ? "" : " step \(step)") + (term == 0 ? "" : " by \(term)")
     }
     var bytes: [UInt8] { Array(text.utf8) }
 
-    init(revision: UInt64, journalParts: Int = 0) {
+    init(revision: UInt64, journalParts: Int = 0, term: UInt64 = 0) {
         self.revision = revision
         self.journalParts = journalParts
+        self.term = term
     }
 
     /// Throws `.newerSchema` and `.damaged`.
@@ -188,14 +192,15 @@ struct EtcdMark: Hashable, Sendable {
                 .damaged, "The ledger in etcd is damaged: \(entry.key) is \"\(entry.text)\". Put a backup in its place."
             )
         }
-        self.init(revision: revision, journalParts: parts)
+        self.init(revision: revision, journalParts: parts, term: numbers["by"] ?? 0)
         self.step = step
     }
 
     /// The same revision, in another transaction.
-    var nextStep: EtcdMark {
+    func nextStep(by term: UInt64 = 0) -> EtcdMark {
         var next = self
         next.step &+= 1
+        next.term = term
         return next
     }
 }

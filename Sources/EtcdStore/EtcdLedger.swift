@@ -15,7 +15,11 @@ package final class EtcdLedger: SharedLedger {
         var isStarted = false
         var isClosed = false
         var tenure: EtcdTenure?
+        /// When it was last said in the log that this server cannot be elected.
+        var complained: ContinuousClock.Instant?
     }
+
+    private static let complaintInterval = Duration.seconds(60)
 
     package let roles: AsyncStream<Role>
     private let role: AsyncStream<Role>.Continuation
@@ -23,6 +27,7 @@ package final class EtcdLedger: SharedLedger {
     private let keys: EtcdKeys
     private let lease: Duration
     private let logger: Logger
+    private let seen = NewestRevision()
     private let state = Mutex(State())
     private let wake = Bell()
     private let ended = DispatchSemaphore(value: 0)
@@ -67,16 +72,19 @@ package final class EtcdLedger: SharedLedger {
 
     /// Follows until nobody leads and this server is elected, and leads until its lease is lost.
     private func takeTurn(_ address: String) {
-        let follower = LedgerFollower(client, keys, logger: logger) { [wake] in wake.ring() }
+        let follower = LedgerFollower(client, keys, seen: seen, logger: logger) { [wake] in wake.ring() }
         follower.start()
         defer { follower.stop() }
         var told: LedgerFollower.Leader?
         /// Whether the watch has said nothing for a while: then etcd is asked.
         var isQuiet = false
+        /// Why this server was not elected though nobody leads.
+        var obstacle: StoreError?
         role.yield(.following(leader: nil))
         while !isClosed {
             let leader = follower.leader
-            if let failure = follower.failure, !follower.isWhole {
+            if case .somebody = leader { obstacle = nil }
+            if let failure = follower.isWhole ? obstacle : follower.failure {
                 role.yield(.failing("\(failure)"))
                 told = nil
             } else if leader != told, leader != .unknown {
@@ -84,9 +92,16 @@ package final class EtcdLedger: SharedLedger {
                 role.yield(.following(leader: leader.address))
                 logger.info("following", metadata: ["leader": "\(leader.address ?? "nobody yet")"])
             }
-            if follower.isWhole, leader == .nobody || isQuiet && !hasLeader, let tenure = campaign(address, follower) {
-                serve(tenure)
-                return
+            if follower.isWhole, leader == .nobody || isQuiet && !hasLeader {
+                do throws(StoreError) {
+                    if let tenure = try campaign(address, follower) { return serve(tenure) }
+                    obstacle = nil
+                } catch {
+                    obstacle = error
+                    complain(error)
+                    usleep(100_000)
+                    wake.ring()
+                }
             }
             // Elected, and could not take over: whoever leads now is followed anew.
             if follower.isStopped { return }
@@ -100,8 +115,20 @@ package final class EtcdLedger: SharedLedger {
         return !found.entries.isEmpty
     }
 
-    /// Nil where another was elected or etcd did not answer.
-    private func campaign(_ address: String, _ follower: LedgerFollower) -> (EtcdTenure, LedgerInHand)? {
+    /// In the log once, and then rarely.
+    private func complain(_ error: StoreError) {
+        let isNews = state.withLock { state in
+            if let last = state.complained, ContinuousClock.now - last < Self.complaintInterval { return false }
+            state.complained = .now
+            return true
+        }
+        if isNews { logger.warning("no election", metadata: ["error": "\(error)"]) }
+    }
+
+    /// Nil where another was elected.
+    private func campaign(
+        _ address: String, _ follower: LedgerFollower
+    ) throws(StoreError) -> (EtcdTenure, LedgerInHand)? {
         do {
             let won = try EtcdElection(client: client, keys: keys, lease: lease).run(for: address)
             do {
@@ -112,12 +139,9 @@ package final class EtcdLedger: SharedLedger {
                 throw error
             }
         } catch {
-            if (error as? StoreError)?.code != .notLeader {
-                logger.warning("no election", metadata: ["error": "\(StoreError(etcd: error))"])
-                usleep(100_000)
-                wake.ring()
-            }
-            return nil
+            let error = StoreError(etcd: error)
+            if error.code == .notLeader { return nil }
+            throw error
         }
     }
 
@@ -126,11 +150,12 @@ package final class EtcdLedger: SharedLedger {
     ) throws -> (EtcdTenure, LedgerInHand) {
         var warm: LedgerFollower.Warm
         let isWarm: Bool
-        if let taken = follower.take(at: won.lastCommit, timeout: lease / 2) {
+        if let taken = follower.take(at: won.lastCommit, won.mark, timeout: lease / 2) {
             (warm, isWarm) = (taken, true)
         } else {
             follower.stop()
-            (warm, isWarm) = (try LedgerFollower.Warm(try EtcdReader(client: client, keys: keys).read()), false)
+            let image = try EtcdReader(client: client, keys: keys).read(after: seen.value)
+            (warm, isWarm) = (try LedgerFollower.Warm(image), false)
         }
         let tenure = EtcdTenure(client, keys, term: won.term, lease: won.lease, known: warm.known, logger: logger)
         try tenure.finishJournal(warm.openJournal)
@@ -144,11 +169,13 @@ package final class EtcdLedger: SharedLedger {
     private func serve(_ elected: (tenure: EtcdTenure, ledger: LedgerInHand)) {
         let isClosed = state.withLock { state in
             state.tenure = elected.tenure
+            state.complained = nil
             return state.isClosed
         }
         if isClosed { elected.tenure.close() }
         role.yield(.leading(elected.ledger, elected.tenure))
         elected.tenure.lease.waitUntilLost()
+        seen.see(elected.tenure.revision)
         state.withLock { $0.tenure = nil }
         logger.notice("leading no longer", metadata: ["term": "\(elected.tenure.term)"])
     }

@@ -28,22 +28,27 @@ struct EtcdReader {
         var leader: String?
     }
 
-    /// Throws `RPCStatus` where etcd does not answer and `StoreError` where what it has is no ledger.
-    func read() throws -> Image {
+    /// Throws `RPCStatus` where etcd does not answer and `StoreError` where what it has is no ledger, or is one of before
+    /// the revision that was `seen`.
+    func read(after seen: UInt64 = 0) throws -> Image {
         let first = try client.range(from: keys.revision, timeout: Self.timeout)
         let revision = first.revision
         let mark = try first.entries.first.map { try EtcdMark($0) }
+        if mark?.revision ?? 0 < seen { throw StoreError.wentBack(from: seen, to: mark?.revision) }
         if mark == nil { try checkIsEmpty(at: revision) }
         var values: [String: [UInt8]] = [:]
         var (bindings, freed, pools): ([Binding], [FreedAddress], [Pool]) = ([], [], [])
         var journal: [EtcdOperation] = []
+        var addresses = AddressKeys(keys)
         if let parts = mark?.journalParts, parts > 0 {
             // What comes after them is of a commit that broke off before it was a fact.
             try each(keys.journal, to: keys.journal(parts + 1), pageSize: Self.largePageSize, at: revision) {
                 journal += try EtcdJournal.operations(of: $0)
             }
             // The journal has the last word.
-            for prefix in [keys.bindings, keys.freed] { try each(prefix, at: revision) { values[$0.key] = $0.value } }
+            for prefix in [keys.bindings, keys.addresses, keys.freed] {
+                try each(prefix, at: revision) { values[$0.key] = $0.value }
+            }
             try each(keys.pools, pageSize: Self.largePageSize, at: revision) { values[$0.key] = $0.value }
             for operation in journal {
                 switch operation {
@@ -56,6 +61,7 @@ struct EtcdReader {
                 if key.hasPrefix(keys.bindings) { bindings.append(try StoredRecord.binding(value, at: key)) }
                 if key.hasPrefix(keys.freed) { freed.append(try StoredRecord.freed(value, at: key)) }
                 if key.hasPrefix(keys.pools) { pools.append(try StoredRecord.pool(value, at: key)) }
+                if key.hasPrefix(keys.addresses) { try addresses.find(key) }
             }
         } else {
             try each(keys.bindings, at: revision) { bindings.append(try StoredRecord.binding($0.value, at: $0.key)) }
@@ -63,7 +69,9 @@ struct EtcdReader {
             try each(keys.pools, pageSize: Self.largePageSize, at: revision) {
                 pools.append(try StoredRecord.pool($0.value, at: $0.key))
             }
+            try each(keys.addresses, at: revision) { try addresses.find($0.key) }
         }
+        try addresses.check(bindings)
         let leader = try client.range(from: keys.leader, revision: revision, timeout: Self.timeout).entries.first
         return Image(
             snapshot: Snapshot(revision: mark?.revision ?? 0, pools: pools, bindings: bindings, freed: freed),
@@ -101,6 +109,47 @@ struct EtcdReader {
                         + "--prefix \(keys.prefix)`, and copy again.")
             }
         }
+    }
+}
+
+/// The keys of addresses that etcd has, to be compared with the bindings: by them etcd refuses an address to a second one.
+private struct AddressKeys {
+    private let keys: EtcdKeys
+    private var found: Set<IPAddress> = []
+
+    init(_ keys: EtcdKeys) { self.keys = keys }
+
+    mutating func find(_ key: String) throws(StoreError) {
+        guard let address = IPAddress(String(key.dropFirst(keys.addresses.count))) else { throw Self.stray(key) }
+        found.insert(address)
+    }
+
+    consuming func check(_ bindings: [Binding]) throws(StoreError) {
+        for address in bindings.lazy.flatMap(\.assignments).map(\.address) where found.remove(address) == nil {
+            throw StoreError(
+                .damaged,
+                "The ledger in etcd is damaged: \(address) is in a binding, and there is no \(keys.address(address)). "
+                    + "Put a backup in its place.")
+        }
+        if let address = found.min() { throw Self.stray(keys.address(address)) }
+    }
+
+    private static func stray(_ key: String) -> StoreError {
+        StoreError(
+            .damaged,
+            "The ledger in etcd is damaged: there is \(key), and no binding has that address. Where somebody wrote it by "
+                + "hand, delete it with `etcdctl del \(key)`; else put a backup in its place.")
+    }
+}
+
+extension StoreError {
+    /// `revision` nil: nothing is there.
+    fileprivate static func wentBack(from seen: UInt64, to revision: UInt64?) -> StoreError {
+        StoreError(
+            .damaged,
+            "the ledger in etcd went back from revision \(seen) to \(revision.map(String.init) ?? "nothing"): addresses "
+                + "that were given since may be given again. If a snapshot was restored, or the ledger deleted, on purpose, "
+                + "restart this server to accept that.")
     }
 }
 

@@ -30,6 +30,8 @@ package final class EtcdTenure: LedgerStore {
     /// The creation revision of the leader's key.
     let term: Int64
     let lease: EtcdLease
+    /// `EtcdMark.term` of this one.
+    private let lot = UInt64.random(in: 1...UInt64(UInt32.max))
     private let known: Mutex<Known>
     private let ownsClient: Bool
     private let logger: Logger?
@@ -81,7 +83,8 @@ package final class EtcdTenure: LedgerStore {
         try known.withLock { known throws(StoreError) in
             try checkIsCurrent()
             let plan = try CommitPlan(changes, keys: keys, before: known.held)
-            let mark = revision == known.mark.revision ? known.mark.nextStep : EtcdMark(revision: revision)
+            let mark =
+                revision == known.mark.revision ? known.mark.nextStep(by: lot) : EtcdMark(revision: revision, term: lot)
             let transaction = EtcdTransaction(
                 comparisons: fence(known) + plan.unheld.map { .createRevision(of: $0, 0) },
                 success: plan.operations + [.put(keys.revision, mark.bytes)], failure: evidence)
@@ -93,6 +96,9 @@ package final class EtcdTenure: LedgerStore {
             for (id, addresses) in plan.held { known.held[id] = addresses }
         }
     }
+
+    /// Of the last commit.
+    var revision: UInt64 { known.withLock(\.mark.revision) }
 
     package func close() {
         lease.giveUp()
@@ -132,7 +138,22 @@ package final class EtcdTenure: LedgerStore {
             lease.giveUp()
             throw StoreError(.failed, "somebody else has changed \(keys.revision) in etcd: this server leads no longer")
         }
-        throw StoreError(.failed, "an address of this change is in another binding already: nothing was changed")
+        // So what is in memory is not what is in etcd: it is read anew by whoever leads next.
+        let taken = takenKeys(transaction).joined(separator: ", ")
+        lease.giveUp()
+        throw StoreError(
+            .failed,
+            "an address of this change is in another binding already (\(taken)): nothing was changed, and this server "
+                + "leads no longer")
+    }
+
+    /// Of the keys that were to be there not yet, those that are.
+    private func takenKeys(_ transaction: EtcdTransaction) -> [String] {
+        let reads = transaction.comparisons.compactMap { comparison in
+            if case .createRevision(let key, 0) = comparison { EtcdOperation.get(key) } else { nil }
+        }
+        let answer = try? client.commit(EtcdTransaction(success: reads), timeout: lease.patience)
+        return answer?.found.compactMap { $0?.key } ?? []
     }
 
     /// After a transaction of which it is not known whether it has taken effect. One that was not answered is made void by
@@ -206,7 +227,7 @@ package final class EtcdTenure: LedgerStore {
         // Refused by etcd before anything is decided. The fence keeps it true until then: nobody else gives addresses.
         for start in stride(from: 0, to: plan.unheld.count, by: EtcdTransaction.limit / 2) {
             let some = plan.unheld[start..<min(start + EtcdTransaction.limit / 2, plan.unheld.count)]
-            let next = known.mark.nextStep
+            let next = known.mark.nextStep(by: lot)
             let check = EtcdTransaction(
                 comparisons: fence(known) + some.map { .createRevision(of: $0, 0) },
                 success: [.put(keys.revision, next.bytes)], failure: evidence)
@@ -215,7 +236,7 @@ package final class EtcdTenure: LedgerStore {
         let parts = EtcdJournal.parts(of: plan.operations)
         do throws(StoreError) {
             for (index, part) in parts.enumerated() {
-                let next = known.mark.nextStep
+                let next = known.mark.nextStep(by: lot)
                 let note = EtcdTransaction(
                     comparisons: fence(known),
                     success: [
@@ -223,7 +244,7 @@ package final class EtcdTenure: LedgerStore {
                     ], failure: evidence)
                 try decide(note, leadingTo: next, &known)
             }
-            let open = EtcdMark(revision: mark.revision, journalParts: parts.count)
+            let open = EtcdMark(revision: mark.revision, journalParts: parts.count, term: lot)
             try decide(
                 EtcdTransaction(
                     comparisons: fence(known), success: [.put(keys.revision, open.bytes)], failure: evidence),
@@ -241,7 +262,7 @@ package final class EtcdTenure: LedgerStore {
     /// fails the next leader does it.
     private func dropJournal(_ known: inout Known) {
         guard lease.isHeld else { return }
-        let next = known.mark.nextStep
+        let next = known.mark.nextStep(by: lot)
         try? decide(
             EtcdTransaction(
                 comparisons: fence(known), success: [journalsEnd, .put(keys.revision, next.bytes)],
@@ -250,9 +271,9 @@ package final class EtcdTenure: LedgerStore {
 
     /// Does what the journal says and is a fact already: until it is done, or this server leads no longer.
     private func finish(_ parts: [[EtcdOperation]], _ known: inout Known) throws(StoreError) {
-        for part in parts { try insist(part, leadingTo: known.mark.nextStep, &known) }
+        for part in parts { try insist(part, leadingTo: known.mark.nextStep(by: lot), &known) }
         try insist(
-            [journalsEnd], leadingTo: EtcdMark(revision: known.mark.revision), &known)
+            [journalsEnd], leadingTo: EtcdMark(revision: known.mark.revision, term: lot), &known)
     }
 
     private func insist(
@@ -294,11 +315,11 @@ package final class EtcdTenure: LedgerStore {
                 } catch { throw StoreError(etcd: error) }
                 guard answer.succeeded else { throw .notLeader(nil) }
             }
-            let mark = EtcdMark(revision: revision)
+            let mark = EtcdMark(revision: revision, term: lot)
             try decide(
                 EtcdTransaction(
                     comparisons: fence(known), success: [.put(keys.revision, mark.bytes)], failure: evidence),
-                leadingTo: mark == known.mark ? mark.nextStep : mark, &known)
+                leadingTo: mark, &known)
             for (id, addresses) in plan.held { known.held[id] = addresses }
         }
     }
@@ -344,6 +365,7 @@ extension StoreError {
     init(etcd error: any Error) {
         switch error {
         case let error as StoreError: self = error
+        case let error as IPAMError: self.init(.damaged, error.message)
         case let status as RPCStatus where status.saysThatEtcdIsFull:
             self.init(
                 .full,

@@ -39,12 +39,17 @@ final class LedgerFollower: Sendable {
     private let logger: Logger
     private let state = Mutex(State())
     private let task = Mutex<Task<Void, Never>?>(nil)
+    private let seen: NewestRevision
     /// Called when the leader changes, the ledger has become whole, or it cannot be followed.
     private let onChange: @Sendable () -> Void
 
-    init(_ client: EtcdClient, _ keys: EtcdKeys, logger: Logger, onChange: @escaping @Sendable () -> Void) {
+    init(
+        _ client: EtcdClient, _ keys: EtcdKeys, seen: NewestRevision = NewestRevision(), logger: Logger,
+        onChange: @escaping @Sendable () -> Void
+    ) {
         self.client = client
         self.keys = keys
+        self.seen = seen
         self.logger = logger
         self.onChange = onChange
     }
@@ -54,15 +59,15 @@ final class LedgerFollower: Sendable {
     /// Why the ledger cannot be followed at present.
     var failure: StoreError? { state.withLock(\.failure) }
 
-    /// The ledger, once it has the commit that wrote `revision` last at `commit`; nil where it has not within `timeout`.
+    /// The ledger, once it has the commit that wrote `mark` last at `commit`; nil where it has not within `timeout`.
     /// Follows no longer then.
-    func take(at commit: Int64, timeout: Duration) -> Warm? {
+    func take(at commit: Int64, _ mark: EtcdMark, timeout: Duration) -> Warm? {
         let deadline = ContinuousClock.now + timeout
         while ContinuousClock.now < deadline {
             let warm = state.withLock { state -> Warm? in
-                guard let warm = state.warm, warm.known.lastCommit == commit, warm.known.mark.journalParts == 0 else {
-                    return nil
-                }
+                guard let warm = state.warm, warm.known.lastCommit == commit, warm.known.mark == mark,
+                    mark.journalParts == 0
+                else { return nil }
                 // Let go here, so that there is one owner and nothing is copied.
                 state.warm = nil
                 return warm
@@ -114,23 +119,47 @@ final class LedgerFollower: Sendable {
         }
     }
 
-    /// Reads the ledger as a whole, on a thread that may block. Returns etcd's revision.
+    /// Reads the ledger as a whole. Returns etcd's revision.
     private func load() async throws -> Int64 {
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Int64, any Error>) in
-            DispatchQueue.global().async { [self] in
-                continuation.resume(
-                    with: Result {
-                        let image = try EtcdReader(client: client, keys: keys).read()
-                        let warm = try Warm(image)
-                        state.withLock { state in
-                            state.warm = warm
-                            state.changes = [:]
-                            state.leader = image.leader.map(Leader.somebody) ?? .nobody
-                            state.failure = nil
-                        }
-                        return image.revision
-                    })
+        try await blocking { [self] in
+            let image = try EtcdReader(client: client, keys: keys).read(after: seen.value)
+            let warm = try Warm(image)
+            seen.see(image.mark.revision)
+            state.withLock { state in
+                state.warm = warm
+                state.changes = [:]
+                state.leader = image.leader.map(Leader.somebody) ?? .nobody
+                state.failure = nil
             }
+            return image.revision
+        }
+    }
+
+    /// Whether etcd had at `revision`, up to which all is known, what is known: not where it was put back to a snapshot. It
+    /// would say nothing to a watch of revisions that it comes to later.
+    private func isKnown(at revision: Int64) async throws -> Bool {
+        try await blocking { [self] in
+            let found: EtcdEntry?
+            do throws(RPCStatus) {
+                found = try client.range(from: keys.revision, revision: revision, timeout: .seconds(2)).entries.first
+            } catch {
+                // Of the future, or compacted.
+                if error.code == .outOfRange { return false }
+                throw error
+            }
+            let mark = try found.map { try EtcdMark($0) } ?? EtcdMark(revision: 0)
+            return state.withLock { state in
+                // Nil: it is taken.
+                guard let known = state.warm?.known else { return true }
+                return known.lastCommit == found?.modRevision ?? 0 && known.mark == mark
+            }
+        }
+    }
+
+    /// On a thread that may.
+    private func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
+            DispatchQueue.global().async { continuation.resume(with: Result { try body() }) }
         }
     }
 
@@ -138,6 +167,17 @@ final class LedgerFollower: Sendable {
     private func follow(since first: Int64) async throws {
         var next = first
         while !Task.isCancelled {
+            do {
+                guard try await isKnown(at: next - 1) else {
+                    logger.notice("etcd has not what it had", metadata: ["revision": "\(next - 1)"])
+                    return
+                }
+            } catch let status as RPCStatus {
+                if Task.isCancelled { return }
+                logger.notice("the watch cannot begin", metadata: ["status": "\(status)"])
+                try? await Task.sleep(for: .milliseconds(100))
+                continue
+            }
             // From the last revision that is known already. etcd may be compacted to the one after it: older versions have
             // lost its deletions then, and do not end a watch that begins there (etcd issue 18089).
             let watch = try client.watch(from: keys.prefix, to: EtcdKeys.end(of: keys.prefix), since: next - 1)
@@ -195,7 +235,17 @@ final class LedgerFollower: Sendable {
         }
         state.warm?.known.mark = mark
         state.warm?.known.lastCommit = entry.modRevision
+        seen.see(mark.revision)
     }
+}
+
+/// The newest revision of the ledger that this process has seen in etcd.
+final class NewestRevision: Sendable {
+    private let newest = Atomic<UInt64>(0)
+
+    var value: UInt64 { newest.load(ordering: .relaxed) }
+
+    func see(_ revision: UInt64) { newest.max(revision, ordering: .relaxed) }
 }
 
 extension LedgerFollower.State {

@@ -122,6 +122,20 @@ final class EtcdCluster: @unchecked Sendable {
         members[index].process = nil
     }
 
+    /// As somebody does who puts a snapshot in the place of all that the only member has.
+    func putBack(_ snapshot: String) throws {
+        kill(0)
+        let member = members[0]
+        let data = folder.appending(path: member.name)
+        try FileManager.default.removeItem(at: data)
+        let peer = "http://127.0.0.1:\(member.peer)"
+        try ctl(
+            "snapshot", "restore", snapshot, "--data-dir", data.path, "--name", member.name, "--initial-cluster",
+            "\(member.name)=\(peer)", "--initial-advertise-peer-urls", peer)
+        try start(0)
+        try waitUntilHealthy(0)
+    }
+
     /// What `etcdctl` prints.
     @discardableResult
     func ctl(_ arguments: String...) throws -> String { try ctl(arguments).text }

@@ -1,6 +1,8 @@
+import Foundation
 import IPAMModel
 import Ledger
 import LedgerStore
+import Logging
 import RPC
 import StoreConformance
 import Synchronization
@@ -29,10 +31,10 @@ import Testing
         try tenure.commit([.removeBinding(old), .putBinding(new)], revision: 2)
         let reader = EtcdReader(client: try EtcdClient(cluster.configuration()), keys: keys)
         let image = try reader.read()
-        #expect(follower.take(at: image.lastCommit, timeout: .milliseconds(100)) == nil)
+        #expect(follower.take(at: image.lastCommit, image.mark, timeout: .milliseconds(100)) == nil)
         try cluster.ctl("compact", String(image.revision))
         wire.mend()
-        let warm = try #require(follower.take(at: image.lastCommit, timeout: .seconds(60)))
+        let warm = try #require(follower.take(at: image.lastCommit, image.mark, timeout: .seconds(60)))
         #expect(warm.ledger.snapshot.bindings == [new])
         #expect(warm.known.held[old.id] == [] && warm.known.held[new.id] == new.assignments.map(\.address))
         await client.close()
@@ -85,10 +87,10 @@ import Testing
         _ = try write([.put(keys.journal(1), EtcdJournal.bytes(of: plan))])
         let fact = EtcdMark(revision: 2, journalParts: 1)
         _ = try write([.put(keys.revision, fact.bytes)])
-        _ = try write(Array(plan[..<90]) + [.put(keys.revision, fact.nextStep.bytes)])
+        _ = try write(Array(plan[..<90]) + [.put(keys.revision, fact.nextStep().bytes)])
         _ = try write(plan + [.put(keys.revision, fact.bytes)])
         let last = try write([.delete(keys.journal(1)), .put(keys.revision, EtcdMark(revision: 2).bytes)])
-        let warm = follower.take(at: last, timeout: .seconds(30))
+        let warm = follower.take(at: last, EtcdMark(revision: 2), timeout: .seconds(30))
         #expect(warm?.ledger.snapshot.bindings.count == 198)
         #expect(news.withLock { $0 } == 1, "it was never read anew")
         tenure.close()
@@ -112,6 +114,101 @@ import Testing
         tenure.close()
     }
 
+    /// etcd accepts a watch of a revision that is still to come, and says nothing until then.
+    @Test func `that was away while etcd was put back, and has come as far since, reads the ledger anew`() async throws
+    {
+        let cluster = try EtcdCluster()
+        let wire = try Wire(to: cluster.members[0].client)
+        defer { wire.close() }
+        let snapshot = cluster.folder.appending(path: "snapshot").path
+        let before = try EtcdTenure.open(cluster.configuration(), as: "test")
+        try before.commit([.putPool(Example.pool)], revision: 1)
+        before.close()
+        try cluster.ctl("snapshot", "save", snapshot)
+        var configuration = cluster.configuration()
+        configuration.endpoints = [wire.endpoint]
+        let client = try EtcdClient(configuration)
+        let follower = LedgerFollower(client, keys, logger: quiet) {}
+        follower.start()
+        #expect(eventually { follower.isWhole })
+        func commit(_ binding: Binding, seenBy follower: LedgerFollower?) throws {
+            let tenure = try EtcdTenure.open(cluster.configuration(), as: "test")
+            if let follower { #expect(eventually { follower.leader == .somebody("test") }) }
+            try tenure.commit([.putBinding(binding)], revision: 2)
+            tenure.close()
+            if let follower { #expect(eventually { follower.leader == .nobody }) }
+        }
+        try commit(Example.binding(owner: 1, address: 7), seenBy: follower)
+
+        wire.cut()
+        try cluster.putBack(snapshot)
+        let other = Example.binding(owner: 2, address: 8)
+        try commit(other, seenBy: nil)
+        let reader = EtcdReader(client: try EtcdClient(cluster.configuration()), keys: keys)
+        let image = try reader.read()
+        wire.mend()
+        let warm = follower.take(at: image.lastCommit, image.mark, timeout: .seconds(60))
+        #expect(warm?.ledger.snapshot.bindings == [other])
+        await client.close()
+        await reader.client.close()
+    }
+
+    /// Whoever has seen more knows that addresses were given that this ledger knows nothing of.
+    @Test(arguments: [false, true])
+    func `neither follows nor leads a ledger of before what it has seen, until it is started anew`(
+        isEmptied: Bool
+    ) async throws {
+        let cluster = try EtcdCluster()
+        let snapshot = cluster.folder.appending(path: "snapshot").path
+        let configuration = cluster.configuration(lease: .seconds(4))
+        let tenure = try EtcdTenure.open(configuration, as: "test")
+        try tenure.commit([.putPool(Example.pool)], revision: 1)
+        try cluster.ctl("snapshot", "save", snapshot)
+        try tenure.commit([.putBinding(Example.binding(owner: 1, address: 7))], revision: 5)
+        let ledger = try EtcdLedger(configuration, logger: quiet)
+        ledger.start(advertising: "127.0.0.1:1")
+        let roles = Roles(of: ledger)
+        if isEmptied {
+            tenure.close()
+            #expect(eventually { roles.last == "leading" }, "\(roles.last)")
+            try cluster.ctl("del", "--prefix", keys.prefix)
+        } else {
+            #expect(eventually { roles.last == "following test" }, "\(roles.last)")
+            try cluster.putBack(snapshot)
+            tenure.close()
+        }
+        let words = "went back from revision 5 to \(isEmptied ? "nothing" : "1"):"
+        #expect(eventually { roles.last.hasPrefix("failing") && roles.last.contains(words) }, "\(roles.last)")
+        ledger.close()
+
+        let again = try LeadingStore(configuration)
+        #expect(again.warm.snapshot.revision == (isEmptied ? 0 : 1))
+        again.close()
+    }
+
+    @Test func `that a full etcd lets nobody elect says why, to all who ask, and rarely in the log`() async throws {
+        let small = try EtcdCluster(flags: ["--quota-backend-bytes", "\(4 << 20)"])
+        let configuration = small.configuration(lease: .seconds(2))
+        let tenure = try EtcdTenure.open(configuration, as: "test")
+        try tenure.commit([.putPool(Example.pool)], revision: 1)
+        var revision = UInt64(1)
+        #expect(
+            eventually {
+                revision += 1
+                let changes = (10..<60).map { Change.putBinding(Example.binding(owner: $0, address: $0)) }
+                return (try? tenure.commit(changes, revision: revision)) == nil
+            })
+        tenure.close()
+        let log = CountingLog()
+        let ledger = try EtcdLedger(configuration, logger: Logger(label: "test") { _ in log })
+        ledger.start(advertising: "127.0.0.1:1")
+        let roles = Roles(of: ledger)
+        #expect(eventually { roles.last.contains("etcd's database is full") }, "\(roles.last)")
+        #expect(stays(for: .seconds(2)) { roles.last.hasPrefix("failing") }, "\(roles.last)")
+        #expect(log.warnings.value == 1)
+        ledger.close()
+    }
+
     /// Such a member hears of no change, and would be silent for ever.
     @Test(.timeLimit(.minutes(3))) func `stays with no member of etcd that has lost the others`() async throws {
         let cluster = try EtcdCluster(members: 3)
@@ -125,4 +222,22 @@ import Testing
         }
         await client.close()
     }
+}
+
+private struct CountingLog: LogHandler {
+    final class Count: Sendable {
+        private let count = Mutex(0)
+        var value: Int { count.withLock { $0 } }
+        func add() { count.withLock { $0 += 1 } }
+    }
+
+    let warnings = Count()
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.warning
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) { warnings.add() }
 }
