@@ -152,6 +152,11 @@ struct EtcdKeys: Sendable {
 struct EtcdMark: Hashable, Sendable {
     static let format = 1
 
+    /// In the place of a ledger's that goes on in SQLite. An older program takes it for a newer one's, and refuses it too.
+    static func moved(at revision: UInt64) -> [UInt8] {
+        Array("format \(format + 1) moved 1 revision \(revision)".utf8)
+    }
+
     /// The ledger's.
     var revision: UInt64
     /// How many parts of the journal are committed and not all written yet; 0 nearly always.
@@ -174,11 +179,19 @@ struct EtcdMark: Hashable, Sendable {
         self.term = term
     }
 
-    /// Throws `.newerSchema` and `.damaged`.
+    /// Throws `.newerSchema`, `.damaged`, and `.inUse` for a ledger that goes on elsewhere.
     init(_ entry: EtcdEntry) throws(StoreError) {
         let words = entry.text.split(separator: " ")
         var numbers: [Substring: UInt64] = [:]
         for index in stride(from: 0, to: words.count - 1, by: 2) { numbers[words[index]] = UInt64(words[index + 1]) }
+        if numbers["moved"] != nil {
+            throw StoreError(
+                .inUse,
+                "The ledger in etcd was copied to SQLite at revision \(numbers["revision"] ?? 0), and goes on there: start "
+                    + "the server with that. Before it is copied here again, delete what is left with `etcdctl del "
+                    + "--prefix`. Where the copy was never served and is not wanted, `etcdctl put \(entry.key) 'format "
+                    + "\(Self.format) revision \(numbers["revision"] ?? 0)'` makes this one the ledger again.")
+        }
         if let format = numbers["format"], format > Self.format {
             throw StoreError(
                 .newerSchema,

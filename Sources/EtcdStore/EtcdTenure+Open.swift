@@ -1,6 +1,7 @@
 import IPAMModel
 package import Ledger
 package import LedgerStore
+import RPC
 
 extension EtcdTenure {
     /// A term of a program that is no server: while it lasts, no server leads. `name` stands where else a leader's
@@ -39,5 +40,17 @@ extension EtcdTenure {
     /// that broke off is not taken for one. Throws `.inUse` where there is one.
     package func fill(_ snapshot: Snapshot) throws(StoreError) {
         try fill(snapshot.changes, revision: snapshot.revision)
+    }
+
+    /// The ledger goes on elsewhere: no server takes what is left here for one.
+    package func moveAway() throws(StoreError) {
+        let answer: EtcdTransactionAnswer
+        do throws(RPCStatus) {
+            let mark = EtcdOperation.put(keys.revision, EtcdMark.moved(at: revision))
+            answer = try client.commit(
+                EtcdTransaction(comparisons: [.createRevision(of: keys.leader, term)], success: [mark]),
+                timeout: lease.patience)
+        } catch { throw StoreError(etcd: error) }
+        if !answer.succeeded { throw .notLeader(nil) }
     }
 }

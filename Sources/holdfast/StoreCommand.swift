@@ -21,8 +21,7 @@ struct StoreCopy: AsyncParsableCommand {
         abstract: "Copies a whole ledger into a store that has none yet, and compares the two.",
         discussion: """
             Stop all servers of both stores first; while one runs, nothing is copied. What was in SQLite is then called \
-            PATH.moved, so that no server goes on with it by mistake; in etcd the source stays as it is, apart from a commit \
-            that a dead server had begun. Example:
+            PATH.moved, and in etcd its revision key says that it went, so that no server goes on with it by mistake. Example:
 
             holdfast store copy --from sqlite:/var/lib/holdfast/ledger.sqlite --to etcd:http://10.0.0.1:2379
             """)
@@ -83,6 +82,9 @@ struct StoreCopy: AsyncParsableCommand {
             if let moved = source as? SQLiteStore, case .sqlite(let path) = from {
                 try moved.moveAway()
                 whereabouts = "; the source is called \(path).moved now"
+            } else if let moved = source as? EtcdTenure {
+                try moved.moveAway()
+                whereabouts = "; what is left in etcd says that it went, and no server takes it for a ledger"
             }
             let counts = BackupFile.Counts(
                 pools: UInt64(copy.pools.count), bindings: UInt64(copy.bindings.count), freed: UInt64(copy.freed.count),

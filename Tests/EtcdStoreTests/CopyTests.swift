@@ -92,6 +92,8 @@ import Testing
 
         let back = try copy(from: cluster.store, to: "sqlite:\(path("a.sqlite"))")
         #expect(back.status == 0, "\(back.text)")
+        let left = #expect(throws: StoreError.self) { try EtcdTenure.open(cluster.configuration(prefix), as: "test") }
+        #expect(left?.code == .inUse && left?.message.contains("copied to SQLite") == true, "\(left?.message ?? "")")
         let copy = try SQLiteStore(path: path("a.sqlite"))
         let found = try copy.load()
         copy.close()
