@@ -198,6 +198,10 @@ import Testing
     }
 
     @Test func `a VM's NIC of before KubeVirt 1 is known by the name that its next pod gives it`() throws {
+        let folder = "/tmp/holdfast-test-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try FileManager.default.createDirectory(atPath: folder + "/lan", withIntermediateDirectories: true)
+        try Data("c\nnet2".utf8).write(to: URL(filePath: folder + "/lan/10.30.0.5"))
         func claim(_ status: String) throws -> ImportClaim {
             var objects = ForeignObjects()
             try objects.read(
@@ -213,16 +217,25 @@ import Testing
                 spec: {template: {spec: {networks: [{name: blue, multus: {networkName: a}}, {name: default, pod: {}}, \
                 {name: red, multus: {networkName: b}}]}}}}
                 """, from: "x")
-            let reader = ImportReader(objects: objects, hostLocal: [], networks: ["10.20.0.0-24": "storage"])
-            guard case .claim(let claim)? = reader.findings.first else { throw Failure("no claim") }
-            return claim
+            try objects.read(
+                """
+                {"cniVersion":"1.0.0","name":"lan","type":"bridge",\
+                "ipam":{"type":"host-local","ranges":[[{"subnet":"10.30.0.0/24"}]]}}
+                """, from: "lan.conf")
+            let reader = ImportReader(
+                objects: objects, hostLocal: [try HostLocal(path: folder)], networks: ["10.20.0.0-24": "storage"])
+            let claims = reader.findings.compactMap { if case .claim(let claim) = $0 { claim } else { nil } }
+            #expect(claims.last?.owner.network == "lan/" + claims[0].owner.network.dropFirst("storage/".count))
+            #expect(claims.count == 2 && claims.last?.note == claims[0].note)
+            return claims[0]
         }
-        let old = try claim(#"[{"name":"a","interface":"net1"},{"name":"b","interface":"net2"}]"#)
+        let old = try claim(#"[{"name":"a","interface":"net1"},{"name":"b","interface":"net2","ips":["10.30.0.5"]}]"#)
         #expect(old.owner.network == "storage/" + MachineNetwork(name: "red").interface)
         #expect(old.note?.hasSuffix("(net2): restart the VM before it migrates") == true)
         // A network binding plugin's NIC of a newer VM.
         let blue = MachineNetwork(name: "blue").interface
-        let new = try claim(#"[{"name":"a","interface":"\#(blue)"},{"name":"b","interface":"net2"}]"#)
+        let new = try claim(
+            #"[{"name":"a","interface":"\#(blue)"},{"name":"b","interface":"net2","ips":["10.30.0.5"]}]"#)
         #expect(new.owner.network == "storage/net2" && new.note == nil)
     }
 

@@ -179,28 +179,33 @@ struct ImportReader {
                         why: "its network is not known: give the network definition with that range, or --network "
                             + "\(pool.name)=NAME")
                 }
-                let present = presentName(of: interface, owner, pod)
+                let (present, note) = presentName(of: interface, owner, pod)
                 guard network.contains("/") || !interface.isEmpty else {
                     throw Obstacle(why: "its NIC is not known: --network \(pool.name)=\(network)/INTERFACE tells")
                 }
                 owner.network = network.contains("/") ? network : "\(network)/\(present)"
                 return ImportClaim(
                     owner: owner, addresses: [record.address], mac: shown?.mac.flatMap { MACAddress($0) },
-                    pool: definition?.pool?.name ?? pool.name, source: source,
-                    note: present == interface
-                        ? nil : "its pod is from before KubeVirt 1.0 (\(interface)): restart the VM before it migrates")
+                    pool: definition?.pool?.name ?? pool.name, source: source, note: note)
             }
         }
     }
 
-    /// The NIC's name in the owner's next pod. Before KubeVirt 1.0 a VM's were net1, net2, … in the order of its networks.
-    private func presentName(of interface: String, _ owner: Owner, _ pod: ForeignObjects.Pod) -> String {
+    /// The NIC's name in the owner's next pod, and what is to be done where that is another one. Before KubeVirt 1.0 a VM's
+    /// were net1, net2, … in the order of its networks.
+    private func presentName(
+        of interface: String, _ owner: Owner, _ pod: ForeignObjects.Pod
+    ) -> (name: String, note: String?) {
         guard owner.kind == .virtualMachine, let ordinal = MachineNetwork.ordinal(ofInterface: interface),
             !pod.interfaces.contains(where: { MachineNetwork.isSecondaryInterface($0.interface ?? "") })
-        else { return interface }
+        else { return (interface, nil) }
         let machine = objects.machines[ForeignObjects.Name(owner.namespace, owner.name)]
         let further = machine?.interfaces.map(\.interface).filter(MachineNetwork.isSecondaryInterface) ?? []
-        return further.indices.contains(ordinal - 1) ? further[ordinal - 1] : interface
+        guard further.indices.contains(ordinal - 1) else { return (interface, nil) }
+        return (
+            further[ordinal - 1],
+            "its pod is from before KubeVirt 1.0 (\(interface)): restart the VM before it migrates"
+        )
     }
 
     /// The network whose ranges have this one.
@@ -244,7 +249,8 @@ struct ImportReader {
             var owner = try self.owner(ofPod: name).owner
             let shown = pod.interfaces.first { $0.has(record.address) }
             let named = record.interface.isEmpty ? shown?.interface ?? "" : record.interface
-            let interface = named.isEmpty ? MachineNetwork.primaryInterface : named
+            let (interface, note) = presentName(
+                of: named.isEmpty ? MachineNetwork.primaryInterface : named, owner, pod)
             let network = networks[record.network] ?? record.network
             owner.network = network.contains("/") ? network : "\(network)/\(interface)"
             let described = objects.networks.first { $0.name == record.network }?.pool
@@ -255,7 +261,7 @@ struct ImportReader {
             }
             return ImportClaim(
                 owner: owner, addresses: [record.address], mac: shown?.mac.flatMap { MACAddress($0) }, pool: pool.name,
-                source: source)
+                source: source, note: note)
         }
     }
 
