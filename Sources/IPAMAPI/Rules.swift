@@ -77,7 +77,8 @@ package enum Rules {
         guard let address = IPAddress(text) else {
             throw invalid(path(), "'\(text)' is no IPv4 or IPv6 address, like 10.16.0.15 or fd00::15")
         }
-        guard !address.isMulticast, !address.isUnspecified, !address.isLoopback else {
+        let isNever = { (network: IPPrefix) in network.contains(address) }
+        guard !networksOfNoInterface.contains(where: isNever), !limitedBroadcast.contains(where: isNever) else {
             throw invalid(path(), "\(address) is no address that an interface on a network can have")
         }
         return address
@@ -131,10 +132,14 @@ extension Rules {
         throw invalid(path(), "'\(text)' is no duration from 0s to 365d, like 500ms, 60s, 5m, 24h or 7d")
     }
 
-    /// Unspecified, loopback and multicast (RFC 6890; RFC 5771; RFC 4291 section 2.4).
+    /// Unspecified, loopback, multicast, and IPv4's addresses as IPv6's (RFC 6890; RFC 5771; RFC 4291 sections 2.4 and
+    /// 2.5.5.2).
     private static let networksOfNoInterface = [
-        "0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "::/128", "::1/128", "ff00::/8",
+        "0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "::/128", "::1/128", "::ffff:0:0/96", "ff00::/8",
     ].compactMap(IPPrefix.init)
+
+    /// The last address of every network that has it (RFC 919): most pools give that to nobody anyway.
+    private static let limitedBroadcast = ["255.255.255.255/32"].compactMap(IPPrefix.init)
 
     private static func check(count: Int, limit: Int, _ path: String) throws(IPAMError) {
         if count > limit { throw invalid(path, "are \(count); at most \(limit) are allowed") }
@@ -153,7 +158,9 @@ extension Rules {
         for (index, entry) in pool.prefixes.enumerated() {
             let path = "\(path).prefixes[\(index)]"
             let (prefix, family) = (entry.prefix, entry.prefix.family)
-            if let never = networksOfNoInterface.first(where: prefix.overlaps) {
+            let givesLast = entry.usesEdgeAddresses || prefix.length + 1 >= family.bitWidth
+            let never = networksOfNoInterface + (givesLast ? limitedBroadcast : [])
+            if let never = never.first(where: prefix.overlaps) {
                 throw invalid(
                     "\(path).prefix",
                     "\(prefix) has addresses in common with \(never), which no interface on a network can have")

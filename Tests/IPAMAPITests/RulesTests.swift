@@ -37,15 +37,26 @@ import Testing
         arguments: [
             "0.0.0.0/0", "0.0.0.0/7", "0.5.0.0/16", "127.0.0.0/8", "126.0.0.0/7", "127.1.0.0/16", "224.0.0.0/4",
             "192.0.0.0/2", "239.1.0.0/16", "::/0", "::/64", "::/128", "::1/128", "::/127", "ff00::/8", "fe00::/7",
-            "ff02::/16",
+            "ff02::/16", "255.255.255.255/32", "255.255.255.254/31", "::ffff:0:0/96", "::ffff:10.0.0.0/120",
         ])
     func prefixes(text: String) throws {
         let pool = Pool(name: "p", prefixes: [PoolPrefix(prefix: try #require(IPPrefix(text)))])
         #expect(field { () throws(IPAMError) in try Rules.check(pool, "pool") } == "pool.prefixes[0].prefix")
-        for other in ["10.0.0.0/8", "128.0.0.0/2", "fd00::/8", "::2/127"] {
+        // The broadcast address of a network is nobody's anyway.
+        for other in ["10.0.0.0/8", "128.0.0.0/2", "fd00::/8", "::2/127", "240.0.0.0/4", "255.255.255.0/24"] {
             let pool = Pool(name: "p", prefixes: [PoolPrefix(prefix: try #require(IPPrefix(other)))])
             try Rules.check(pool, "pool")
         }
+    }
+
+    @Test func `255.255.255.255 is given by no pool, and asked for by nobody`() throws {
+        let prefix = PoolPrefix(prefix: try #require(IPPrefix("255.255.255.0/24")), usesEdgeAddresses: true)
+        let pool = Pool(name: "p", prefixes: [prefix])
+        #expect(field { () throws(IPAMError) in try Rules.check(pool, "pool") } == "pool.prefixes[0].prefix")
+        for text in ["255.255.255.255", "::ffff:10.0.0.1", "0.0.0.0", "127.0.0.1", "224.0.0.1", "::", "ff02::1"] {
+            #expect(field { () throws(IPAMError) in try Rules.address(text, "address") } == "address")
+        }
+        #expect(field { () throws(IPAMError) in try Rules.address("255.255.255.254", "address") } == nil)
     }
 
     @Test(
