@@ -62,6 +62,9 @@ extension Failure {
         case .bindingNotFound: return "`holdfast binding list` shows what there is"
         case .poolNotFound: return "`holdfast pool list` shows what there is"
         case .noDefaultPool:
+            if let closed = metadata["pool"] {
+                return "name another with --pool, or change the namespaces of \(closed): `holdfast pool update -f FILE`"
+            }
             return "name one with --pool, or make one the default: is_default in `holdfast pool update`"
         case .poolExhausted where metadata["cause"] == "restore":
             return "give a VM the address that it had with `holdfast reserve`, or wait till then"

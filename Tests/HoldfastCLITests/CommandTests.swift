@@ -405,6 +405,11 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
         #expect(Failure(held, server: "a:1").hint?.contains("add a prefix") == false)
     }
 
+    @Test func `a default pool that is closed to the namespace: where to open it`() {
+        let refusal = IPAMError(.failedPrecondition, .noDefaultPool, "", metadata: ["pool": "vm-net"])
+        #expect(Failure(refusal, server: "a:1").hint?.contains("the namespaces of vm-net") == true)
+    }
+
     @Test func `a watch that gets no answer prints no head`() async throws {
         let calls = FakeCalls(refusal: IPAMError(.unavailable, .noAnswer, "connection refused"))
         let output = Lines()
