@@ -101,6 +101,12 @@ private struct History {
         return outcome
     }
 
+    private mutating func setReuseDelay(_ seconds: Int64) {
+        guard var pool = ledger.pools.first else { return }
+        pool.reuseDelay = .seconds(seconds)
+        apply(.updatePool(pool))
+    }
+
     private mutating func owner() -> Owner {
         Owner(
             kind: .virtualMachine, namespace: "default", name: "vm-\(Int.random(in: 0..<4, using: &random))", uid: "u",
@@ -117,18 +123,21 @@ private struct History {
         if let wanted, Bool.random(using: &random) { want(wanted) }
         // A message may be served much later than it was sent.
         if Int.random(in: 0..<8, using: &random) == 0 { time.advance(seconds: .random(in: 1..<10, using: &random)) }
-        switch Int.random(in: 0..<12, using: &random) {
+        switch Int.random(in: 0..<13, using: &random) {
         case 0, 1, 2:
             let container = "c\(Int.random(in: 0..<1_000_000, using: &random))"
             let attachment = Attachment(
                 node: nodes[node].name, pod: container, podUID: container, containerID: container)
             let addresses = Int.random(in: 0..<4, using: &random) == 0 ? [address()] : []
             let before = bindings
+            // One in four is reserved ahead of any pod.
+            let isCarried = Int.random(in: 0..<4, using: &random) != 0
             let request = AllocateRequest(
-                owner: owner(), attachment: attachment, addresses: addresses,
-                mac: nil, keepsCopy: true)
+                owner: owner(), attachment: isCarried ? attachment : nil, addresses: addresses,
+                mac: nil, keepsCopy: isCarried)
             if case .allocated(let binding, let created)? = apply(.allocate(request)) {
                 if !created, before[binding.owner.key]?.assignments != binding.assignments { moved += 1 }
+                if !isCarried { break }
                 messages.append(.answer(node: node, describe(binding, keptBy: nodes[node].name), sent: sent))
             }
         case 3, 4, 5:
@@ -160,6 +169,7 @@ private struct History {
             want(.transfer(commit))
         case 9: time.advance(seconds: .random(in: 0..<15, using: &random))
         case 10: deliver()
+        case 11: setReuseDelay([0, 1, 20, 60].randomElement(using: &random) ?? 60)
         default: if Int.random(in: 0..<6, using: &random) == 0 { restart(node) } else { deliver() }
         }
     }
@@ -197,6 +207,8 @@ private struct History {
     /// The server, whose wall clock may be wrong by hours, or an agent, whose answers under way are lost.
     private mutating func restart(_ node: Int) {
         if Bool.random(using: &random) {
+            // A server that starts knows of no longer one.
+            setReuseDelay(60)
             skew += .random(in: 0..<4 * 3_600, using: &random) * 1_000_000_000
             let freed = (0..<8).compactMap { ledger.freed(IPAddress(family: .ipv4, bits: 0x0a00_0000 + UInt128($0))) }
             let snapshot = Snapshot(
