@@ -5,7 +5,8 @@ package struct AllocateRequest: Hashable, Sendable, Codable {
     package var owner: Owner
     /// Nil: reserve ahead of any pod.
     package var attachment: Attachment?
-    /// Nil: the binding's own, else the pool that the namespace is listed in, else the default pool.
+    /// Nil: the pool that has the first requested address, else the binding's own, else the one that the namespace is
+    /// listed in, else the default pool.
     package var pool: String?
     /// At most one of each family.
     package var addresses: [IPAddress]

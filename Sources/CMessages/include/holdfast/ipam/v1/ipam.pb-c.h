@@ -274,7 +274,8 @@ struct  Holdfast__Ipam__V1__AllocateRequest
    */
   Holdfast__Ipam__V1__Attachment *attachment;
   /*
-   * Empty: the binding's own, else the pool that the namespace is listed in, else the default pool.
+   * Empty: the pool that has the first of the requested addresses, where it is open to the namespace; else the binding's own,
+   * else the pool that the namespace is listed in, else the default pool.
    */
   char *pool;
   /*
