@@ -1,5 +1,4 @@
 import IPAMAPI
-package import IPAMModel
 import Ledger
 package import LedgerStore
 package import Logging
@@ -33,31 +32,31 @@ package struct IPAMServer: Service {
 
     /// Loads the ledger and binds the listeners; answers only once it runs. `onListening` gets the bound addresses.
     package init(
-        store: any LedgerStore, rpc configuration: RPCServer.Configuration, gate: Gate = .open, wallClock: Timestamp,
+        store: any LedgerStore, rpc configuration: RPCServer.Configuration, gate: Gate = .open, clock: LedgerClock,
         readiness: Readiness, logger: Logger, audit: AuditLog? = nil, awaitsRestore: Bool = false,
         onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         let ledger = try Ledger(try store.load())
         logger.info("ledger loaded", metadata: ["revision": "\(ledger.committedRevision)"])
         try self.init(
-            .store(store), ledger, store, configuration, gate, wallClock, readiness, logger, audit, awaitsRestore,
+            .store(store), ledger, store, configuration, gate, clock, readiness, logger, audit, awaitsRestore,
             onListening)
     }
 
     /// Binds the listeners, and takes part in a ledger that several servers share once it runs.
     package init(
         shared: any SharedLedger, advertising address: String?, rpc configuration: RPCServer.Configuration,
-        gate: Gate = .open, wallClock: Timestamp, readiness: Readiness, logger: Logger, audit: AuditLog? = nil,
+        gate: Gate = .open, clock: LedgerClock, readiness: Readiness, logger: Logger, audit: AuditLog? = nil,
         awaitsRestore: Bool = false, onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         try self.init(
-            .shared(shared, address: address), Ledger(), FollowersStore(leader: nil), configuration, gate, wallClock,
+            .shared(shared, address: address), Ledger(), FollowersStore(leader: nil), configuration, gate, clock,
             readiness, logger, audit, awaitsRestore, onListening)
     }
 
     private init(
         _ source: Source, _ ledger: Ledger, _ store: any LedgerStore, _ configuration: RPCServer.Configuration,
-        _ gate: Gate, _ wallClock: Timestamp, _ readiness: Readiness, _ logger: Logger,
+        _ gate: Gate, _ clock: LedgerClock, _ readiness: Readiness, _ logger: Logger,
         _ audit: AuditLog?, _ awaitsRestore: Bool, _ onListening: @escaping @Sendable ([String]) -> Void
     ) throws {
         self.source = source
@@ -67,7 +66,7 @@ package struct IPAMServer: Service {
         (leadership, leads) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingNewest(1))
         // The wall clock may have jumped since the last process, or be another machine's: what was freed before waits its
         // whole time again, and copies that were granted before are waited for.
-        let clock = LedgerClock(wallClock: wallClock, notBefore: ledger.newestTime)
+        let clock = clock.carriedOn(notBefore: ledger.newestTime)
         var ledger = ledger
         ledger.start(at: clock.now())
         writer = Writer(ledger, store: store, clock: clock, logger: logger, audit: audit, awaitsRestore: awaitsRestore)

@@ -7,11 +7,14 @@ package struct LedgerClock: Sendable {
     private let origin: Timestamp
     private let started: ContinuousClock.Instant
 
-    /// `newest` is the latest time in the store.
-    package init(wallClock: Timestamp, notBefore newest: Timestamp) {
+    /// `wallClock` is read in this moment; `newest` is the latest time in the store.
+    package init(wallClock: Timestamp, notBefore newest: Timestamp = Timestamp(nanoseconds: 0)) {
         origin = max(wallClock, newest)
         started = .now
     }
+
+    /// This clock, carried on from no earlier than `newest`: that may take long to find out, so the time is read after it.
+    func carriedOn(notBefore newest: Timestamp) -> LedgerClock { LedgerClock(wallClock: now(), notBefore: newest) }
 
     package func now() -> Timestamp {
         let elapsed = (ContinuousClock.now - started).components

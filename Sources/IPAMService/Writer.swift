@@ -168,7 +168,7 @@ package final class Writer: Sendable {
     private func begin<Value>(
         _ ledger: consuming Ledger, _ hold: (inout Ledger, Timestamp) -> Value = { _, _ in }
     ) -> Value {
-        let clock = LedgerClock(wallClock: self.clock.withLock { $0.now() }, notBefore: ledger.newestTime)
+        let clock = self.clock.withLock { $0 }.carriedOn(notBefore: ledger.newestTime)
         let now = clock.now()
         ledger.start(at: now)
         let value = hold(&ledger, now)

@@ -132,7 +132,8 @@ struct HoldfastServer: AsyncParsableCommand {
             var rpc = RPCServer.Configuration(listeners: listen.map { RPCServer.Listener($0, credentials) })
             rpc.reflection = access.reflection == .on ? gate.reflection : nil
             rpc.maxConnections = maxConnections
-            let wallClock = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))
+            let clock = LedgerClock(
+                wallClock: Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000)))
             let onListening = { @Sendable (addresses: [String]) in
                 for address in addresses { print("listening on \(address)") }
                 fflush(nil)
@@ -147,7 +148,7 @@ struct HoldfastServer: AsyncParsableCommand {
                 let store = try SQLiteStore(path: path)
                 store.reserveLog()
                 server = try IPAMServer(
-                    store: store, rpc: rpc, gate: gate, wallClock: wallClock,
+                    store: store, rpc: rpc, gate: gate, clock: clock,
                     readiness: readiness, logger: logger, audit: audit, awaitsRestore: awaitRestore,
                     onListening: onListening)
             case .etcd(let urls):
@@ -155,7 +156,7 @@ struct HoldfastServer: AsyncParsableCommand {
                 certificates += files.map { [$0] } ?? []
                 server = try IPAMServer(
                     shared: try EtcdLedger(configuration, logger: logger),
-                    advertising: advertise, rpc: rpc, gate: gate, wallClock: wallClock, readiness: readiness,
+                    advertising: advertise, rpc: rpc, gate: gate, clock: clock, readiness: readiness,
                     logger: logger, audit: audit, awaitsRestore: awaitRestore, onListening: onListening)
             }
             if let pools { server.pools = try await PoolsFile(path: pools, writer: server.writer, logger: logger) }

@@ -30,10 +30,17 @@ private final class WatchedStore: LedgerStore {
     private let commits = Mutex<[Bool]>([])
     var wasReady: [Bool] { commits.withLock { $0 } }
     let fails = Atomic(false)
+    private let loading: @Sendable () -> Void
 
-    init(_ readiness: Readiness) { self.readiness = readiness }
+    init(_ readiness: Readiness, loading: @escaping @Sendable () -> Void = {}) {
+        self.readiness = readiness
+        self.loading = loading
+    }
 
-    func load() throws(StoreError) -> Snapshot { Snapshot() }
+    func load() throws(StoreError) -> Snapshot {
+        loading()
+        return Snapshot()
+    }
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
         if fails.load(ordering: .relaxed) { throw StoreError(.failed, "the disk is gone") }
         let isReady = readiness.reason == nil
@@ -188,6 +195,25 @@ private final class EndingStore: LedgerStore {
         }
     }
 
+    @Test func `a server's time is the wall clock's, however long its store took to load`() async throws {
+        let start = Timestamp(seconds: 1_800_000_000)
+        let (clock, later) = (LedgerClock(wallClock: start), start.advanced(by: Delay(nanoseconds: 50_000_000)))
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let (addresses, listening) = AsyncStream.makeStream(of: [String].self)
+        let readiness = Readiness()
+        let server = try IPAMServer(
+            store: WatchedStore(readiness) { while clock.now() < later {} },
+            rpc: .init(listeners: [.init("127.0.0.1:0")]), clock: clock, readiness: readiness, logger: logger,
+            onListening: { listening.yield($0) })
+        let now = server.writer.read { _, now in now }
+        #expect(later <= now && now <= clock.now())
+        let group = ServiceGroup(services: [server], logger: logger)
+        let run = Task { try await group.run() }
+        _ = await addresses.first { _ in true }
+        await group.triggerGracefulShutdown()
+        try await run.value
+    }
+
     /// The suite has a time limit.
     private func until(_ holds: () -> Bool) async throws {
         while !holds() {
@@ -205,7 +231,7 @@ private final class EndingStore: LedgerStore {
         let (addresses, listening) = AsyncStream.makeStream(of: [String].self)
         var server = try IPAMServer(
             shared: ledger, advertising: nil, rpc: .init(listeners: [.init("127.0.0.1:0")]),
-            wallClock: Timestamp(seconds: 1_800_000_000), readiness: readiness, logger: logger,
+            clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000)), readiness: readiness, logger: logger,
             awaitsRestore: awaitsRestore, onListening: { listening.yield($0) })
         if let pools { server.pools = try await PoolsFile(path: pools, writer: server.writer, logger: logger) }
         let group = ServiceGroup(services: [server], logger: logger)
