@@ -55,6 +55,7 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let migrationTarget = Reason(rawValue: "MIGRATION_TARGET")
         package static let ownerHasBinding = Reason(rawValue: "OWNER_HAS_BINDING")
         package static let poolExists = Reason(rawValue: "POOL_EXISTS")
+        package static let tooManyPools = Reason(rawValue: "TOO_MANY_POOLS")
         package static let poolInUse = Reason(rawValue: "POOL_IN_USE")
         package static let poolOverlap = Reason(rawValue: "POOL_OVERLAP")
         package static let poolChanged = Reason(rawValue: "POOL_CHANGED")

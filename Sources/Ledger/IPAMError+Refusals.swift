@@ -211,6 +211,14 @@ extension IPAMError {
             metadata: ["field": "pool.name", "pool": name])
     }
 
+    static func tooManyPools(_ pool: String, limit: Int) -> IPAMError {
+        IPAMError(
+            .resourceExhausted, .tooManyPools,
+            "pool \(pool) is not made: there are \(limit) pools, which is as many as the server takes on; "
+                + "delete those that nobody uses",
+            metadata: ["field": "pool.name", "pool": pool, "limit": "\(limit)"])
+    }
+
     static func poolOverlap(_ prefix: IPPrefix, _ other: IPPrefix, of pool: String) -> IPAMError {
         IPAMError(
             .alreadyExists, .poolOverlap,

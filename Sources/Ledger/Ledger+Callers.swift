@@ -15,6 +15,7 @@ extension Ledger {
         case .renewCopies(let request): try agent.owns(request.node, "copies of node \(request.node)")
         case .createPool(let pool):
             try agent.mayMake(pool)
+            try checkRoom(for: pool)
             try checkSharesNone(pool, agent)
         case .updatePool(let pool):
             try agent.mayChange(spaceIndexes[pool.name].flatMap { spaces[$0]?.pool }, to: pool)
@@ -26,10 +27,10 @@ extension Ledger {
     /// A network's configuration does not give what an operator's pool of the same prefix excludes.
     private func checkSharesNone(_ pool: Pool, _ agent: NodeAgent) throws(IPAMError) {
         let old = spaceIndexes[pool.name].flatMap { spaces[$0]?.pool }
-        for case let other? in spaces where other.pool.name != pool.name {
+        for other in neighbours(of: pool).compactMap({ spaces[$0]?.pool }) {
             for own in pool.prefixes where old?.prefixes.contains(own) != true {
-                if other.pool.prefixes.contains(where: own.isApart) {
-                    throw .notForAgents("pool \(pool.name), a part of \(other.pool.name)'s network, is made", agent)
+                if other.prefixes.contains(where: own.isApart) {
+                    throw .notForAgents("pool \(pool.name), a part of \(other.name)'s network, is made", agent)
                 }
             }
         }
@@ -105,8 +106,14 @@ struct NodeAgent {
         if other != node { throw .otherNode(other, what, self) }
     }
 
+    /// Ranges have one or two; each is compared with those of all pools.
+    static let mostPrefixes = 8
+
     /// What network configurations describe gives addresses to whoever uses that network, and is nobody's default.
     func mayMake(_ pool: Pool) throws(IPAMError) {
+        if pool.prefixes.count > Self.mostPrefixes {
+            throw .notForAgents("pool \(pool.name), of more than \(Self.mostPrefixes) prefixes, is made", self)
+        }
         guard pool.isNamedAfterPrefixes, !pool.isDefault, pool.namespaces.isEmpty else {
             throw .notForAgents("pool \(pool.name) is made", self)
         }

@@ -141,10 +141,13 @@ extension Ledger {
     }
 
     private mutating func setSpace(_ index: Int, to space: PoolSpace?) {
-        if let name = spaces[index]?.pool.name { spaceIndexes[name] = nil }
+        let before = spaces[index]?.pool
+        if let name = before?.name { spaceIndexes[name] = nil }
         spaces[index] = space
         if let name = space?.pool.name { spaceIndexes[name] = index }
-        poolChoice = PoolChoice(spaces)
+        if [before, space?.pool].contains(where: { $0?.isForThoseWhoNameNone == true }) {
+            poolChoice = PoolChoice(spaces)
+        }
     }
 
     /// Changes a slot's content and what is indexed of it, and nothing else.

@@ -2,11 +2,15 @@ import Addresses
 import IPAMModel
 
 extension Ledger {
+    /// More than any cluster has, and few enough to compare a new one with all: whoever may make pools stops nobody else.
+    package static let mostPools = 1024
+
     mutating func createPool(_ pool: Pool, at now: Timestamp) throws(IPAMError) -> Pool {
         if let old = pool.name.isEmpty ? nil : currentPool(pool.name) {
             guard old.hasSameContent(as: pool) else { throw .poolExists(pool.name) }
             return old
         }
+        try checkRoom(for: pool)
         try check(pool)
         let arriving = try arriving(in: PoolSpace(pool), at: now)
         var pool = pool
@@ -93,10 +97,8 @@ extension Ledger {
 
     /// What was freed in another pool of the same network, and is `space`'s to give from now on.
     private func arriving(in space: PoolSpace, at now: Timestamp) throws(IPAMError) -> [FreedAddress] {
-        let networks = Set(space.pool.prefixes.map(\.prefix))
         var arriving: [FreedAddress] = []
-        for case let other? in spaces where other.pool.name != space.pool.name {
-            guard other.pool.prefixes.contains(where: { networks.contains($0.prefix) }) else { continue }
+        for other in neighbours(of: space.pool).compactMap({ spaces[$0] }) {
             let theirs = other.freed.filter { space.canHold($0.address) }
             try checkReady(theirs, in: other, at: now)
             arriving += theirs
@@ -116,10 +118,10 @@ extension Ledger {
                 throw .poolOverlap(prefix.prefix, earlier.prefix, of: pool.name)
             }
         }
-        for case let other? in spaces where other.pool.name != pool.name {
-            for theirs in other.pool.prefixes {
+        for other in neighbours(of: pool).compactMap({ spaces[$0]?.pool }) {
+            for theirs in other.prefixes {
                 for own in pool.prefixes where own.prefix.overlaps(theirs.prefix) && !own.isApart(from: theirs) {
-                    throw .poolOverlap(own.prefix, theirs.prefix, of: other.pool.name)
+                    throw .poolOverlap(own.prefix, theirs.prefix, of: other.name)
                 }
             }
         }
@@ -128,6 +130,32 @@ extension Ledger {
             let other = spaces.lazy.compactMap({ $0?.pool }).first(where: { $0.isDefault && $0.name != pool.name })
         {
             throw .defaultPoolExists(other.name)
+        }
+    }
+
+    /// Before anything is compared with all pools.
+    func checkRoom(for pool: Pool) throws(IPAMError) {
+        if spaceIndexes[pool.name] == nil, spaceIndexes.count >= Self.mostPools {
+            throw .tooManyPools(pool.name, limit: Self.mostPools)
+        }
+    }
+
+    /// The indexes of other pools that have addresses in common with `pool`, whose prefixes must not overlap: each of theirs
+    /// is looked for among its own in order.
+    func neighbours(of pool: Pool) -> [Int] {
+        let own = pool.prefixes.map(\.prefix.range).sorted { $0.lower < $1.lower }
+        guard let first = own.first, let last = own.last else { return [] }
+        return spaces.indices.filter { index in
+            guard let networks = spaces[index]?.networks, spaceIndexes[pool.name] != index else { return false }
+            return networks.contains { network in
+                guard network.upper >= first.lower, network.lower <= last.upper else { return false }
+                var (lower, upper) = (0, own.count)
+                while upper - lower > 1 {
+                    let middle = (lower + upper) / 2
+                    if own[middle].lower <= network.upper { lower = middle } else { upper = middle }
+                }
+                return own[lower].lower <= network.upper && network.lower <= own[lower].upper
+            }
         }
     }
 

@@ -18,3 +18,7 @@ struct PoolChoice: Sendable {
     /// The first pool, by name, that lists the namespace.
     func listing(_ namespace: String) -> Int? { ofNamespace[namespace] }
 }
+
+extension Pool {
+    var isForThoseWhoNameNone: Bool { isDefault || !namespaces.isEmpty }
+}

@@ -7,6 +7,8 @@ struct PoolSpace: Sendable {
     var prefixes: [PrefixSpace]
     /// Each once, IPv4 first.
     let families: [AddressFamily]
+    /// All addresses of each prefix.
+    let networks: [AddressRange]
     /// Each binding's MAC, with its slot.
     var macs: [MACAddress: Int] = [:]
     var bindingsOfNamespace: [String: Int] = [:]
@@ -19,9 +21,9 @@ struct PoolSpace: Sendable {
         self.pool = pool
         longestDelay = pool.reuseDelay
         prefixes = pool.prefixes.map(PrefixSpace.init)
-        families = AddressFamily.allCases.filter { family in
-            pool.prefixes.contains { $0.prefix.family == family }
-        }
+        let networks = pool.prefixes.map(\.prefix.range)
+        families = AddressFamily.allCases.filter { family in networks.contains { $0.family == family } }
+        self.networks = networks
     }
 
     func isOpen(to namespace: String) -> Bool { pool.namespaces.isEmpty || pool.namespaces.contains(namespace) }

@@ -139,8 +139,11 @@ import Testing
         wider.namespaceQuota = 9
         var greedy = pool("10.8.0.0-24", poolPrefix("10.8.0.0/24"), isDefault: true)
         greedy.isDefault = true
+        let prefixes = (0..<9).map { poolPrefix("10.7.\($0).0/24") }
+        let manifold = Pool(name: Pool.name(after: prefixes.map(\.prefix), networkName: ""), prefixes: prefixes)
         for command in [
             .updatePool(wider), .createPool(greedy), .createPool(pool("mine", poolPrefix("10.8.0.0/24"))),
+            .createPool(manifold),
             .updatePool(pool("net", poolPrefix("10.16.0.0/16"), isDefault: true)), .deletePool(name: "10.9.0.0-24"),
         ] as [Command] {
             let refusal = bench.refusal { _ = try $0.ledger.apply(command, by: agentA, at: $0.now) }

@@ -68,6 +68,51 @@ import Testing
         #expect(bench.refusal { try $0.run(.updatePool(grown)) }?.reason == .poolOverlap)
     }
 
+    @Test func `1024 pools are as many as there may be; a ledger that has more is read all the same`() throws {
+        func numbered(_ number: Int) -> Pool {
+            pool("p\(number)", poolPrefix("10.\(number / 256).\(number % 256).0/24"))
+        }
+        var bench = try Bench()
+        for number in 0..<Ledger.mostPools { try bench.run(.createPool(numbered(number))) }
+        let refusal = bench.refusal { try $0.run(.createPool(numbered(2000))) }
+        #expect(refusal?.code == .resourceExhausted && refusal?.reason == .tooManyPools)
+        #expect(refusal?.isRetryable == false)
+        let inline = pool("10.99.0.0-24", poolPrefix("10.99.0.0/24"))
+        let agent = Caller(name: "agent", roles: .agent, node: "node-a")
+        let ofAgent = bench.refusal { _ = try $0.ledger.apply(.createPool(inline), by: agent, at: $0.now) }
+        #expect(ofAgent?.reason == .tooManyPools)
+        try bench.run(.createPool(numbered(7)))
+        try bench.run(.updatePool(pool("p7", poolPrefix("10.0.7.0/24", gateway: "10.0.7.1"))))
+        try bench.run(.deletePool(name: "p8"))
+        try bench.run(.createPool(numbered(2000)))
+        var snapshot = bench.ledger.snapshot
+        snapshot.pools.append(numbered(2001))
+        #expect(try Ledger(snapshot).pools.count == Ledger.mostPools + 1)
+    }
+
+    @Test func `a prefix among others is found in whatever order they are`() throws {
+        let many = pool(
+            "many", poolPrefix("10.3.0.0/16"), poolPrefix("fd00:1::/64"), poolPrefix("10.1.0.0/16"),
+            poolPrefix("10.200.0.0/13"))
+        var bench = try Bench(many)
+        for (text, isIn) in [
+            ("10.0.0.0/16", false), ("10.1.0.0/24", true), ("10.1.255.255/32", true), ("10.2.0.0/16", false),
+            ("10.3.4.0/30", true), ("10.4.0.0/14", false), ("10.2.0.0/15", true), ("10.207.255.0/24", true),
+            ("10.208.0.0/16", false), ("0.0.0.0/0", true), ("fd00::/64", false), ("fd00::/15", true),
+            ("fd00:1:0:1::/64", false), ("::/1", false),
+        ] {
+            let refusal = bench.refusal { try $0.run(.createPool(pool("one", poolPrefix(text)))) }
+            #expect((refusal?.reason == .poolOverlap) == isIn, "\(text)")
+            try bench.run(.deletePool(name: "one"))
+        }
+        // And the other way round.
+        bench = try Bench(pool("one", poolPrefix("10.2.0.0/16")))
+        try bench.run(.createPool(many))
+        try bench.run(.deletePool(name: "many"))
+        bench = try Bench(pool("one", poolPrefix("10.1.7.0/24")))
+        #expect(bench.refusal { try $0.run(.createPool(many)) }?.reason == .poolOverlap)
+    }
+
     @Test func `two pools may be parts of one network, each with its length and gateway`() throws {
         let rest = poolPrefix("10.16.0.0/24", gateway: "10.16.0.1", excluded: ["10.16.0.8/29"])
         let part = poolPrefix(
