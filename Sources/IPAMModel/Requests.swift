@@ -35,7 +35,8 @@ package enum ReleaseRequest: Hashable, Sendable {
 }
 
 package enum TransferPhase: Hashable, Sendable {
-    case prepare(target: Attachment)
+    /// With `targetOwner` it is refused where that owner could not have the binding.
+    case prepare(target: Attachment, targetOwner: Owner? = nil)
     /// With `targetOwner` the binding becomes that owner's.
     case commit(targetOwner: Owner?)
     case abort

@@ -50,7 +50,7 @@ extension Command {
             ]
         case .transfer(let request):
             var facts: Logger.Metadata = ["owner": "\(request.owner.key)", "migration": "\(request.migrationUID)"]
-            if case .prepare(let target) = request.phase { facts.add(target) }
+            if case .prepare(let target, _) = request.phase { facts.add(target) }
             return facts
         case .renewCopies(let request): return ["node": "\(request.node)"]
         case .createPool(let pool), .updatePool(let pool): return ["pool": "\(pool.name)"]

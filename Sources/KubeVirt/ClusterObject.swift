@@ -94,11 +94,19 @@ package struct MigrationState: Hashable, Sendable, Decodable {
     package var completed: Bool?
     package var failed: Bool?
     package var abortStatus: String?
+    /// Of a decentralized migration: both halves, the other one's as KubeVirt's synchronization controller brought it.
+    package var sourceState: Half?
+    package var targetState: Half?
+
+    package struct Half: Hashable, Sendable, Decodable {
+        package var migrationUID: String?
+        package init(migrationUID: String?) { self.migrationUID = migrationUID }
+    }
 
     package init(
         migrationUid: String? = nil, sourceNode: String? = nil, sourcePod: String? = nil, targetNode: String? = nil,
         targetPod: String? = nil, targetNodeDomainReadyTimestamp: String? = nil, completed: Bool? = nil,
-        failed: Bool? = nil, abortStatus: String? = nil
+        failed: Bool? = nil, abortStatus: String? = nil, sourceState: Half? = nil, targetState: Half? = nil
     ) {
         self.migrationUid = migrationUid
         self.sourceNode = sourceNode
@@ -109,6 +117,8 @@ package struct MigrationState: Hashable, Sendable, Decodable {
         self.completed = completed
         self.failed = failed
         self.abortStatus = abortStatus
+        self.sourceState = sourceState
+        self.targetState = targetState
     }
 }
 

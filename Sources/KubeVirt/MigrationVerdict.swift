@@ -62,10 +62,11 @@ extension MigrationVerdict {
             self = .abort(sign: "the instance's migration state is failed")
         } else if state?.abortStatus == "Succeeded" {
             self = .abort(sign: "the migration was aborted")
-        } else if migration != nil || state != nil,
+        } else if !isReceived, migration != nil || state != nil,
             Self.isSet(pod?.metadata.annotations[KubeVirtName.migrationTargetReady])
         {
-            // Promise 8: the annotation of a pod whose migration nothing else knows of is anybody's.
+            // Promise 8: the annotation of a pod whose migration nothing else knows of is anybody's. So is that of a pod to
+            // whose VM another one's addresses would go: who may write it there may not in the source's namespace.
             self = .commit(sign: "the target pod is annotated as ready", newOwner: newOwner)
         } else if Self.isSet(state?.targetNodeDomainReadyTimestamp) {
             self = .commit(sign: "the target's domain is ready", newOwner: newOwner)

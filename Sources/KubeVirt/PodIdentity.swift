@@ -32,7 +32,7 @@ package struct PodIdentity: Hashable, Sendable {
             /// No such migration of this instance is there: not yet, or no more (KubeVirt keeps the last five).
             case unconfirmed
             /// It is open, and brings a VM from where nobody here knows of: no migration, or more than one, sends what
-            /// this one receives.
+            /// this one receives, or the VM that is sent goes elsewhere.
             case fromElsewhere
         }
     }
@@ -99,11 +99,16 @@ extension ClusterObjects {
         }
         if found.hasEnded { return PodIdentity.Migration(uid: uid, standing: .ended) }
         guard let id = found.receives else { return PodIdentity.Migration(uid: uid, standing: .open) }
-        // Promise 8: both halves must be there, each once; KubeVirt too knows them by this ID.
+        // Promise 8: both halves must be there, each once; KubeVirt too knows them by this ID. But whoever may make
+        // migrations may write any ID. The source's instance names its target in its status, which KubeVirt alone writes: before
+        // it lets the target have a pod (pkg/virt-controller/watch/migration/migration.go: a source without it stays
+        // `Synchronizing`, and only later tells the target of its pod, for which the target waits).
         let senders = migrations.filter { $0.sends == id && !$0.hasEnded }
         guard senders.count == 1, let sender = senders.first,
             migrations.count(where: { $0.receives == id && !$0.hasEnded }) == 1,
-            let source = self.instance(namespace: sender.metadata.namespace, name: sender.vmiName)
+            let source = self.instance(namespace: sender.metadata.namespace, name: sender.vmiName),
+            source.migration?.sourceState?.migrationUID == sender.metadata.uid,
+            source.migration?.targetState?.migrationUID == uid
         else { return PodIdentity.Migration(uid: uid, standing: .fromElsewhere) }
         let owner = Owner(
             kind: .virtualMachine, namespace: sender.metadata.namespace, name: sender.vmiName,

@@ -70,7 +70,7 @@ extension Ledger {
         let binding = slot(of: key).flatMap { slots[$0] }
         let isOpen = binding?.migrationUID == request.migrationUID
         switch request.phase {
-        case .prepare(let target):
+        case .prepare(let target, _):
             try agent.owns(target, of: key)
             if isOpen, let open = binding?.target { try agent.owns(open, of: key) }
         case .commit(let targetOwner):

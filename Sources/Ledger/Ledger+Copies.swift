@@ -102,7 +102,7 @@ extension AllocateRequest {
 
 extension TransferRequest {
     var copyKeeper: String? {
-        guard keepsCopy, case .prepare(let target) = phase else { return nil }
+        guard keepsCopy, case .prepare(let target, _) = phase else { return nil }
         return target.node
     }
 }

@@ -15,7 +15,9 @@ extension Ledger {
         else { throw .noBindingToTransfer(request.owner.key) }
         var binding = old
         switch request.phase {
-        case .prepare(let target):
+        case .prepare(let target, let targetOwner):
+            // Told at the end, it would find the guest there already.
+            if let targetOwner { try checkMove(of: old, to: targetOwner) }
             try prepare(&binding, target: target, migrationUID: uid)
             noteCopy(of: &binding, keptBy: request.copyKeeper, at: now)
         case .commit(let targetOwner):
@@ -73,23 +75,25 @@ extension Ledger {
 
     /// Makes the binding another owner's: another VM's, or another pod's, on the same network.
     private func give(_ binding: inout Binding, to owner: Owner) throws(IPAMError) {
-        if owner.key != binding.owner.key {
-            guard owner.kind == binding.owner.kind, owner.network == binding.owner.network else {
-                throw .invalidField("target_owner", "it must be of the kind and network of \(binding.owner.key)")
-            }
-            if slot(of: owner.key) != nil { throw .ownerHasBinding(owner.key) }
-            if owner.namespace != binding.owner.namespace, let index = spaceIndexes[binding.pool],
-                let space = spaces[index]
-            {
-                guard space.isOpen(to: owner.namespace) else {
-                    throw .namespaceNotAllowed(owner.namespace, pool: binding.pool)
-                }
-                try checkQuota(of: space, namespace: owner.namespace)
-            }
-        }
+        try checkMove(of: binding, to: owner)
         let uid = owner.uid.isEmpty && owner.key == binding.owner.key ? binding.owner.uid : owner.uid
         binding.owner = owner
         binding.owner.uid = uid
+    }
+
+    private func checkMove(of binding: Binding, to owner: Owner) throws(IPAMError) {
+        if owner.key == binding.owner.key { return }
+        guard owner.kind == binding.owner.kind, owner.network == binding.owner.network else {
+            throw .invalidField("target_owner", "it must be of the kind and network of \(binding.owner.key)")
+        }
+        if slot(of: owner.key) != nil { throw .ownerHasBinding(owner.key) }
+        if owner.namespace != binding.owner.namespace, let index = spaceIndexes[binding.pool], let space = spaces[index]
+        {
+            guard space.isOpen(to: owner.namespace) else {
+                throw .namespaceNotAllowed(owner.namespace, pool: binding.pool)
+            }
+            try checkQuota(of: space, namespace: owner.namespace)
+        }
     }
 
     /// The binding of `target`, where this migration's COMMIT has moved it there from `source` before.

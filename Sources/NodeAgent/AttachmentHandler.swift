@@ -221,13 +221,13 @@ package struct AttachmentHandler: Sendable {
             }
             try await settleOlder(than: migration, of: source, instanceNode: identity.instanceNode, by: deadline)
             do throws(IPAMError) {
-                return try await prepare(migration, to: target, of: source, by: deadline)
+                return try await prepare(migration, to: target, of: source, for: owner, by: deadline)
             } catch {
                 if error.reason == .bindingNotFound, migration.source == nil {
                     let instance = try await pods(ofInstanceOf: identity.pod, by: deadline)
                     let others = Set(instance.others(than: identity.pod).map(\.metadata.uid))
                     if let former = try await former(owner, carriedBy: others, by: deadline) {
-                        return try await prepare(migration, to: target, of: former, by: deadline)
+                        return try await prepare(migration, to: target, of: former, for: owner, by: deadline)
                     }
                     if instance.isNew(nic, in: identity.pod) { return nil }
                     if let former = instance.formerName(of: nic, in: identity.pod) {
@@ -256,13 +256,14 @@ package struct AttachmentHandler: Sendable {
     }
 
     private func prepare(
-        _ migration: PodIdentity.Migration, to target: Attachment, of source: Owner,
+        _ migration: PodIdentity.Migration, to target: Attachment, of source: Owner, for owner: Owner,
         by deadline: ContinuousClock.Instant
     ) async throws(IPAMError) -> DescribedBinding {
         let sent = outage?.clock.now()
         let described = try await ipam.transfer(
             TransferRequest(
-                owner: source, migrationUID: migration.uid, phase: .prepare(target: target),
+                owner: source, migrationUID: migration.uid,
+                phase: .prepare(target: target, targetOwner: migration.source == nil ? nil : owner),
                 keepsCopy: migration.source == nil && keepsCopies(of: source)),
             timeout: deadline.remaining)
         if let outage, let sent { outage.copies.keep(described, sent: sent) }

@@ -60,7 +60,8 @@ extension CNIError {
         case .open: return nil
         case .fromElsewhere:
             self.init(
-                .tryAgainLater, "the VM \(instance) comes from where no migration sends it, or more than one",
+                .tryAgainLater,
+                "the VM \(instance) comes from where no migration sends it, or more than one, or one that goes elsewhere",
                 details: "both halves of a decentralized migration must be in this cluster; from another one, reserve "
                     + "the VM's addresses before: `holdfast reserve`; the runtime tries again by itself")
         case .ended:

@@ -31,7 +31,8 @@ import Testing
         }
         let other = Owner(kind: .virtualMachine, namespace: "b", name: "testvm", network: "vm-net/eth0")
         for phase in [
-            TransferPhase.prepare(target: pod), .commit(targetOwner: nil), .commit(targetOwner: other), .abort,
+            TransferPhase.prepare(target: pod), .prepare(target: pod, targetOwner: other), .commit(targetOwner: nil),
+            .commit(targetOwner: other), .abort,
         ] {
             let request = TransferRequest(owner: owner, migrationUID: "m-1", phase: phase)
             #expect(try unsafe TransferRequest(request.wire(in: arena).pointee) == request)
@@ -80,7 +81,7 @@ import Testing
                 unsafe message.pointee.target = pod.wire(in: arena)
                 #expect(try unsafe TransferRequest(message.pointee) == request)
             }
-            if phase != .commit(targetOwner: nil) {
+            if phase == .abort {
                 unsafe message.pointee.target_owner = owner.wire(in: arena)
                 #expect(try unsafe TransferRequest(message.pointee) == request)
                 unsafe message.pointee.target_owner.pointee.name = arena.string("two words")

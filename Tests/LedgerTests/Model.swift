@@ -450,7 +450,7 @@ struct Model {
         let isOpen = old.binding.target != nil && old.binding.migrationUID == uid
         let ended = old.binding.endedMigration?.uid == uid ? old.binding.endedMigration?.outcome : nil
         switch request.phase {
-        case .prepare(let target):
+        case .prepare(let target, _):
             if ended != nil {
                 let isBack = Self.returning(old)?.podUID == target.podUID
                 let isOld = old.late.contains("\(target.podUID) \(target.containerID)")

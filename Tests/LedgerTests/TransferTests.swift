@@ -179,6 +179,27 @@ import Testing
         #expect(bench.ledger.binding(of: vm("a").key) == open)
     }
 
+    @Test func `PREPARE for an owner to whom COMMIT would not give the binding changes nothing`() throws {
+        var bench = try bench()
+        try bench.allocate(vm("b"))
+        try bench.run(
+            .updatePool(
+                pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.1"), namespaces: ["default"], quota: 2)))
+        let before = try #require(bench.ledger.binding(of: vm("a").key))
+        for (owner, reason) in [
+            (vm("b"), IPAMError.Reason.ownerHasBinding), (vm("c", namespace: "foreign"), .namespaceNotAllowed),
+            (vm("c", network: "net/eth9"), .invalidField),
+        ] {
+            let refusal = bench.refusal {
+                try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-2"), targetOwner: owner))
+            }
+            #expect(refusal?.reason == reason)
+        }
+        #expect(bench.ledger.binding(of: vm("a").key) == before)
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2"), targetOwner: vm("c")))
+        #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: vm("c"))).owner == vm("c"))
+    }
+
     @Test func `COMMIT gives a binding to no owner of another kind or network`() throws {
         var bench = try bench()
         let open = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2")))

@@ -49,6 +49,8 @@ struct DecentralizedMigrationTests {
     private func cluster(phase: String = "Scheduling") -> ClusterObjects {
         var objects = ClusterObjects()
         objects.instances = [instance("blue", "testvm", node: "node-a"), instance("green", "testvm2", node: nil)]
+        objects.instances[0].migration = MigrationState(
+            sourceState: .init(migrationUID: "vmim-testvm"), targetState: .init(migrationUID: "vmim-testvm2"))
         objects.pods = [
             launcher("blue", of: "testvm", node: "node-a"),
             launcher("green", of: "testvm2", node: "node-b", migration: "vmim-testvm2"),
@@ -236,6 +238,10 @@ struct DecentralizedMigrationTests {
             { $0.migrations.append(self.half("red", of: "thief", receives: "move-1")) },
             { $0.migrations.append(self.half("red", of: "other", sends: "move-1")) },
             { $0.instances.removeFirst() },
+            // It is sent to another cluster, or KubeVirt has not paired the two yet; what its instance says is of another time.
+            { $0.instances[0].migration?.targetState?.migrationUID = "vmim-far-away" },
+            { $0.instances[0].migration?.targetState = nil },
+            { $0.instances[0].migration?.sourceState?.migrationUID = "vmim-before" },
         ]
         for change in changes {
             var objects = cluster()
@@ -244,6 +250,37 @@ struct DecentralizedMigrationTests {
             await #expect(throws: CNIError.self) { try await add("green", "testvm2", on: "node-b") }
             #expect(ipam.bindings.count == 1 && ipam.bindings.first?.state == .bound)
         }
+    }
+
+    // Promise 8
+    @Test func `no annotation of the target's pod gives its VM another one's address`() async throws {
+        var objects = cluster()
+        objects.pods[1].metadata.annotations[KubeVirtName.migrationTargetReady] = "2026-11-29T12:00:00Z"
+        source.state(objects)
+        try await add("blue", "testvm", on: "node-a")
+        try await add("green", "testvm2", on: "node-b")
+        let open = try #require(ipam.bindings.first)
+        var agent = Reconciliation(node: "node-b", ipam: ipam, source: source, log: log)
+        await agent.pass(at: .now)
+        await agent.pass(at: .now + .seconds(10))
+        #expect(ipam.bindings.first == open && open.owner.name == "testvm")
+        // What virt-handler says of the target does.
+        objects.instances[1].migration = MigrationState(
+            migrationUid: "vmim-testvm2", targetNodeDomainReadyTimestamp: "2026-11-29T12:00:00Z")
+        source.state(objects)
+        await agent.pass(at: .now + .seconds(20))
+        #expect(isHandedOver)
+    }
+
+    @Test func `a target whose namespace may not use the pool is refused before the guest comes`() async throws {
+        source.state(cluster())
+        try await add("blue", "testvm", on: "node-a")
+        var pool = try #require(ipam.pool(named: "vms"))
+        pool.namespaces = ["blue"]
+        try ipam.apply(.updatePool(pool))
+        let error = await #expect(throws: CNIError.self) { try await add("green", "testvm2", on: "node-b") }
+        #expect(error?.code == .notPermitted && error?.message.contains("green") == true)
+        #expect(ipam.bindings.first?.target == nil)
     }
 
     @Test func `from another cluster it comes to the addresses that were reserved for it`() async throws {

@@ -100,7 +100,7 @@ extension TransferRequest {
             guard let target else {
                 throw Rules.invalid("target", "is needed with TRANSFER_PHASE_PREPARE")
             }
-            phase = .prepare(target: target)
+            phase = .prepare(target: target, targetOwner: targetOwner)
         case HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_COMMIT:
             phase = .commit(targetOwner: targetOwner)
         case HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_ABORT:
@@ -118,9 +118,10 @@ extension TransferRequest {
         unsafe message.pointee.migration_uid = arena.string(migrationUID)
         unsafe message.pointee.keeps_copy = keepsCopy ? 1 : 0
         switch phase {
-        case .prepare(let target):
+        case .prepare(let target, let targetOwner):
             unsafe message.pointee.phase = HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_PREPARE
             unsafe message.pointee.target = target.wire(in: arena)
+            if let targetOwner { unsafe message.pointee.target_owner = targetOwner.wire(in: arena) }
         case .commit(let targetOwner):
             unsafe message.pointee.phase = HOLDFAST__IPAM__V1__TRANSFER_PHASE__TRANSFER_PHASE_COMMIT
             if let targetOwner { unsafe message.pointee.target_owner = targetOwner.wire(in: arena) }

@@ -354,7 +354,7 @@ struct  Holdfast__Ipam__V1__TransferRequest
    */
   Holdfast__Ipam__V1__Attachment *target;
   /*
-   * With COMMIT: the binding becomes this owner's, of the same kind and network.
+   * With COMMIT: the binding becomes this owner's, of the same kind and network. With PREPARE: refused where it could not.
    */
   Holdfast__Ipam__V1__Owner *target_owner;
   /*
