@@ -207,12 +207,15 @@ extension IPAMClient: PoolCalls {
             }, { (response: Wire.Pool) throws(IPAMError) in try unsafe DescribedPool(response) })
     }
 
-    package func updatePool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+    package func updatePool(
+        _ pool: Pool, for namespace: String?, timeout: Duration
+    ) async throws(IPAMError) -> DescribedPool {
         try unsafe await call(
             cmessages_holdfast_ipam_v1_pools(), timeout: timeout,
             { arena in
                 let message = unsafe arena.make(Wire.UpdatePoolRequest.self)
                 unsafe message.pointee.pool = DescribedPool(pool: pool).wire(in: arena)
+                if let namespace { unsafe message.pointee.namespace_ = arena.string(namespace) }
                 return unsafe message
             }, { (response: Wire.Pool) throws(IPAMError) in try unsafe DescribedPool(response) })
     }

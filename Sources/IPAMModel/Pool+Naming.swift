@@ -17,9 +17,11 @@ extension Pool {
     /// Whether `name(after:networkName:)` may have made its name, of whatever network's.
     package var isNamedAfterPrefixes: Bool {
         let prefixes = Self.plain(prefixes.map { "\($0.prefix)" }.joined(separator: "-"))
-        if name == prefixes || name.hasSuffix("-" + prefixes) { return !prefixes.isEmpty }
-        let digits = name.utf8.suffix(17)
-        return name.utf8.count <= Self.keptLength + 17 && digits.count == 17 && digits.first == UInt8(ascii: "-")
+        func endsWithThem(_ name: Substring) -> Bool { name == prefixes || name.hasSuffix("-" + prefixes) }
+        if prefixes.isEmpty { return false }
+        if endsWithThem(name[...]) { return true }
+        let (kept, digits) = (name.dropLast(17), name.utf8.suffix(17))
+        return (kept.utf8.count == Self.keptLength || endsWithThem(kept)) && digits.first == UInt8(ascii: "-")
             && digits.dropFirst().allSatisfy {
                 (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
                     || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)

@@ -8,6 +8,8 @@ package struct AllocateRequest: Hashable, Sendable, Codable {
     /// Nil: the pool that has the first requested address, else the binding's own, else the one that the namespace is
     /// listed in, else the default pool.
     package var pool: String?
+    /// The one revision of `pool` that is meant; nil: whatever it is.
+    package var poolRevision: UInt64?
     /// At most one of each family.
     package var addresses: [IPAddress]
     package var mac: MACAddress?
@@ -15,12 +17,13 @@ package struct AllocateRequest: Hashable, Sendable, Codable {
     package var keepsCopy: Bool
 
     package init(
-        owner: Owner, attachment: Attachment? = nil, pool: String? = nil, addresses: [IPAddress] = [],
-        mac: MACAddress? = nil, keepsCopy: Bool = false
+        owner: Owner, attachment: Attachment? = nil, pool: String? = nil, poolRevision: UInt64? = nil,
+        addresses: [IPAddress] = [], mac: MACAddress? = nil, keepsCopy: Bool = false
     ) {
         self.owner = owner
         self.attachment = attachment
         self.pool = pool
+        self.poolRevision = poolRevision
         self.addresses = addresses
         self.mac = mac
         self.keepsCopy = keepsCopy

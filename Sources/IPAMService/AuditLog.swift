@@ -156,7 +156,7 @@ extension AuditLog.Deed {
         var fields = [("caller", caller)]
         if !traceID.isEmpty { fields.append(("trace_id", traceID)) }
         switch command {
-        case .createPool(let pool), .updatePool(let pool): return fields + [("pool", pool.name)]
+        case .createPool(let pool), .updatePool(let pool, _): return fields + [("pool", pool.name)]
         case .deletePool(let name): return fields + [("pool", name)]
         default: break
         }

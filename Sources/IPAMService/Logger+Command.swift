@@ -53,7 +53,7 @@ extension Command {
             if case .prepare(let target, _) = request.phase { facts.add(target) }
             return facts
         case .renewCopies(let request): return ["node": "\(request.node)"]
-        case .createPool(let pool), .updatePool(let pool): return ["pool": "\(pool.name)"]
+        case .createPool(let pool), .updatePool(let pool, _): return ["pool": "\(pool.name)"]
         case .deletePool(let name): return ["pool": "\(name)"]
         }
     }

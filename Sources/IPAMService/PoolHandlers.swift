@@ -19,10 +19,14 @@ extension Writer {
         unsafe service.unary(
             admit: gate.admit([.agent, .operator]),
             decode: { (message: UnsafePointer<Wire.UpdatePoolRequest>) throws(RPCStatus) in
-                try status { () throws(IPAMError) in try unsafe Pool(message.pointee.pool) }
+                try status { () throws(IPAMError) in
+                    Command.updatePool(
+                        try unsafe Pool(message.pointee.pool),
+                        for: try unsafe describingNamespace(message.pointee.namespace_))
+                }
             },
             encode: { (pool: DescribedPool, arena) in unsafe pool.wire(in: arena) },
-            complete: { pool, caller, reply in self.submit(.updatePool(pool), by: caller) { reply.complete(pool: $0) } }
+            complete: { command, caller, reply in self.submit(command, by: caller) { reply.complete(pool: $0) } }
         )
         unsafe service.unary(
             admit: gate.admit(.any),

@@ -47,7 +47,8 @@ package enum Command: Hashable, Sendable {
     /// Changes nothing durable.
     case renewCopies(RenewCopiesRequest)
     case createPool(Pool)
-    case updatePool(Pool)
+    /// `for`: the namespace whose network's configuration says so; nil where whoever asks does.
+    case updatePool(Pool, for: String? = nil)
     case deletePool(name: String)
 }
 

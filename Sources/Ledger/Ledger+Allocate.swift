@@ -132,6 +132,7 @@ extension Ledger {
         if let name = request.pool {
             guard let index = spaceIndexes[name], let space = spaces[index] else { throw .poolNotFound(name) }
             guard space.isOpen(to: namespace) else { throw .namespaceNotAllowed(namespace, pool: name) }
+            if let revision = request.poolRevision, revision != space.pool.revision { throw .poolChanged(space.pool) }
             return index
         }
         var usual = current.flatMap { spaceIndexes[$0] } ?? poolChoice.listing(namespace)

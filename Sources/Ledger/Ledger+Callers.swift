@@ -5,7 +5,12 @@ import IPAMModel
 extension Ledger {
     /// Throws PERMISSION_DENIED where `command` is not the caller's business; changes nothing.
     func check(_ command: Command, of caller: Caller) throws(IPAMError) {
-        guard caller.isBoundToNode else { return }
+        guard caller.isBoundToNode else {
+            if case .updatePool(let pool, for: let namespace?) = command {
+                try checkDescription(of: pool, for: namespace)
+            }
+            return
+        }
         guard let node = caller.node else { throw .nodeUnknown(caller) }
         let agent = NodeAgent(name: caller.name, node: node)
         switch command {
@@ -17,10 +22,26 @@ extension Ledger {
             try agent.mayMake(pool)
             try checkRoom(for: pool)
             try checkSharesNone(pool, agent)
-        case .updatePool(let pool):
+        case .updatePool(let pool, let namespace):
             try agent.mayChange(spaceIndexes[pool.name].flatMap { spaces[$0]?.pool }, to: pool)
+            try checkDescription(of: pool, for: namespace ?? "")
             try checkSharesNone(pool, agent)
         case .deletePool(let name): throw .notForAgents("pool \(name) is deleted", agent)
+        }
+    }
+
+    /// Whoever may write a network's configuration speaks for one namespace: it changes the gateway, routes, DNS and
+    /// exclusions of a pool that ranges made, while nobody else has addresses there and no operator has said who may.
+    private func checkDescription(of pool: Pool, for namespace: String) throws(IPAMError) {
+        guard let space = spaceIndexes[pool.name].flatMap({ spaces[$0] }), !space.pool.hasSameContent(as: pool) else {
+            return
+        }
+        let old = space.pool
+        guard old.isNamedAfterPrefixes, old.prefixes.map(\.prefix) == pool.prefixes.map(\.prefix),
+            !old.isForThoseWhoNameNone
+        else { throw .notForNetworks(pool.name, namespace, "an operator has made it, or said who may use it") }
+        if space.bindingsOfNamespace.keys.contains(where: { $0 != namespace }) {
+            throw .notForNetworks(pool.name, namespace, "others than that namespace's have addresses in it")
         }
     }
 
@@ -148,6 +169,14 @@ extension IPAMError {
             .permissionDenied, .otherNode,
             "\(what) is node \(other)'s, and the caller is the agent of node \(agent.node), which acts for its own only",
             metadata: ["node": other, "callerNode": agent.node, "caller": agent.name])
+    }
+
+    fileprivate static func notForNetworks(_ pool: String, _ namespace: String, _ why: String) -> IPAMError {
+        IPAMError(
+            .permissionDenied, .namespaceNotAllowed,
+            "pool \(pool) is not changed by what a network's configuration says to a pod of namespace \(namespace): \(why); "
+                + "an operator changes it (holdfast pool update)",
+            metadata: ["field": "pool", "pool": pool, "namespace": namespace])
     }
 
     fileprivate static func notForAgents(_ what: String, _ agent: NodeAgent) -> IPAMError {

@@ -180,7 +180,7 @@ extension Ledger {
 
 extension Pool {
     /// Whether both say the same, whatever their revisions.
-    fileprivate func hasSameContent(as other: Pool) -> Bool {
+    func hasSameContent(as other: Pool) -> Bool {
         var other = other
         other.revision = revision
         return self == other

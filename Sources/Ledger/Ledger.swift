@@ -52,7 +52,7 @@ package struct Ledger: Sendable {
         case .transfer(let request): .transferred(try transfer(request, at: now))
         case .renewCopies(let request): .copiesRenewed(renewCopies(request, at: now))
         case .createPool(let pool): .pool(try createPool(pool, at: now))
-        case .updatePool(let pool): .pool(try updatePool(pool, at: now))
+        case .updatePool(let pool, _): .pool(try updatePool(pool, at: now))
         case .deletePool(let name): try deletePool(named: name, at: now)
         }
     }

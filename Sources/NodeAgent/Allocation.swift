@@ -45,7 +45,7 @@ struct Allocation: Sendable {
             looks || request.choices.count > 1 ? try await ipam.existingBinding(of: owner, by: deadline) : nil
         var pool = request.pool
         if pool == nil, let networkPool, existing == nil || existing?.pool == networkPool.name {
-            try await pools.ensure(networkPool, for: existing, by: deadline)
+            try await pools.ensure(networkPool, for: owner, existing, by: deadline)
             if existing == nil { pool = networkPool.name }
         }
         var choices = request.choices.isEmpty ? [[]] : request.choices

@@ -56,7 +56,9 @@ struct PoolCommand: AsyncParsableCommand {
         @OptionGroup var options: ClientOptions
 
         func run(_ session: Session) async throws {
-            try await manifest.apply(in: session) { try await session.calls.updatePool($0, timeout: session.timeout) }
+            try await manifest.apply(in: session) {
+                try await session.calls.updatePool($0, for: nil, timeout: session.timeout)
+            }
         }
     }
 

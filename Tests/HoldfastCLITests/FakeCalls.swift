@@ -180,7 +180,9 @@ final class FakeCalls: ServiceCalls {
         return DescribedPool(pool: pool)
     }
 
-    func updatePool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
+    func updatePool(
+        _ pool: Pool, for namespace: String?, timeout: Duration
+    ) async throws(IPAMError) -> DescribedPool {
         try note("update pool \(pool.name)" + (pool.revision == 0 ? "" : " on \(pool.revision)"))
         if stuck.contains(pool.name) { throw IPAMError(.aborted, .poolChanged, "it was changed") }
         return DescribedPool(pool: pool)

@@ -19,7 +19,8 @@ import Testing
         let addresses = ["10.16.0.15", "fd00::15"].compactMap(IPAddress.init)
         for request in [
             AllocateRequest(owner: owner, attachment: pod, pool: "vm-net", addresses: addresses, mac: mac),
-            AllocateRequest(owner: owner), AllocateRequest(owner: owner, attachment: pod, keepsCopy: true),
+            AllocateRequest(owner: owner), AllocateRequest(owner: owner, pool: "vm-net", poolRevision: 7),
+            AllocateRequest(owner: owner, attachment: pod, keepsCopy: true),
         ] {
             #expect(try unsafe AllocateRequest(request.wire(in: arena).pointee) == request)
         }

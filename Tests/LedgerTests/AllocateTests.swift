@@ -8,6 +8,22 @@ import Testing
 
     // MARK: The state table
 
+    @Test func `a binding is made of a pool as it was meant, or not at all`() throws {
+        var bench = try Bench(pool("net", poolPrefix("10.16.0.0/24")))
+        let revision = try #require(bench.ledger.pool(named: "net")?.revision)
+        func allocate(_ name: String, _ revision: UInt64?) -> IPAMError? {
+            bench.refusal {
+                try $0.run(.allocate(AllocateRequest(owner: vm(name), pool: "net", poolRevision: revision)))
+            }
+        }
+        #expect(allocate("a", revision) == nil)
+        try bench.run(.updatePool(pool("net", poolPrefix("10.16.0.0/24", gateway: "10.16.0.66"))))
+        let refusal = allocate("b", revision)
+        #expect(refusal?.code == .aborted && refusal?.reason == .poolChanged)
+        #expect(allocate("a", revision) == nil, "it has its addresses")
+        #expect(allocate("b", bench.ledger.pool(named: "net")?.revision) == nil && allocate("c", nil) == nil)
+    }
+
     @Test func `an owner without a binding gets a free address, a MAC, and is bound or reserved`() throws {
         var bench = try Bench(Self.net)
         let bound = try bench.allocate(vm("a"), sandbox("a-1"))

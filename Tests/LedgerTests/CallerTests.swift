@@ -141,14 +141,73 @@ import Testing
         greedy.isDefault = true
         let prefixes = (0..<9).map { poolPrefix("10.7.\($0).0/24") }
         let manifold = Pool(name: Pool.name(after: prefixes.map(\.prefix), networkName: ""), prefixes: prefixes)
+        let looksAlike = pool("vm-net-0123456789abcdef", poolPrefix("10.5.0.0/24", gateway: "10.5.0.1"))
+        try bench.run(.createPool(pool("vm-net-0123456789abcdef", poolPrefix("10.5.0.0/24"))))
+        var elsewhere = inline
+        elsewhere.prefixes = [poolPrefix("10.6.0.0/24")]
         for command in [
-            .updatePool(wider), .createPool(greedy), .createPool(pool("mine", poolPrefix("10.8.0.0/24"))),
-            .createPool(manifold),
+            .updatePool(wider), .updatePool(elsewhere), .createPool(greedy),
+            .createPool(pool("mine", poolPrefix("10.8.0.0/24"))),
+            .createPool(manifold), .updatePool(looksAlike),
             .updatePool(pool("net", poolPrefix("10.16.0.0/16"), isDefault: true)), .deletePool(name: "10.9.0.0-24"),
         ] as [Command] {
             let refusal = bench.refusal { _ = try $0.ledger.apply(command, by: agentA, at: $0.now) }
             #expect(refusal?.reason == .roleMissing, "\(command)")
         }
+    }
+
+    @Test func `what a namespace's network says changes a pool that ranges made, while it is alone in it`() throws {
+        for caller in [agentA, .anyone] {
+            var bench = try Bench(pool("10.9.0.0-24", poolPrefix("10.9.0.0/24", gateway: "10.9.0.1")))
+            var theirs = try #require(bench.ledger.pool(named: "10.9.0.0-24"))
+            theirs.prefixes[0].gateway = address("10.9.0.66")
+            theirs.routes = [Route(destination: try #require(IPPrefix("0.0.0.0/0")))]
+            func change(_ pool: Pool, for namespace: String?) -> IPAMError? {
+                bench.refusal { bench in
+                    _ = try bench.ledger.apply(.updatePool(pool, for: namespace), by: caller, at: bench.now)
+                    bench.ledger.commit()
+                }
+            }
+            var own = theirs
+            own.prefixes[0].gateway = address("10.9.0.2")
+            own.revision = 0
+            // Nobody's: whoever comes first describes it. Then its users' alone.
+            #expect(change(own, for: "blue") == nil)
+            let blue = vm("a", namespace: "blue")
+            try bench.allocate(blue, sandbox("a-1"), pool: "10.9.0.0-24")
+            theirs.revision = 0
+            let before = bench.ledger.pool(named: "10.9.0.0-24")
+            let refusal = change(theirs, for: "evil")
+            #expect(refusal?.code == .permissionDenied && refusal?.reason == .namespaceNotAllowed)
+            #expect(refusal?.message.contains("holdfast pool update") == true)
+            #expect(refusal?.message.contains("blue") == false, "who it is is nobody's business")
+            #expect(change(own, for: "evil") == nil, "what changes nothing is not refused")
+            #expect(bench.ledger.pool(named: "10.9.0.0-24") == before)
+            own.dns = DNS(nameservers: [address("10.9.0.53")])
+            #expect(change(own, for: "blue") == nil)
+            // With a second user no network is alone.
+            try bench.allocate(vm("b", namespace: "evil"), sandbox("b-1"), pool: "10.9.0.0-24")
+            for namespace in ["blue", "evil"] {
+                #expect(change(theirs, for: namespace)?.reason == .namespaceNotAllowed)
+            }
+            try bench.release(vm("b", namespace: "evil"))
+            // Nor where an operator has said who may use it.
+            var given = own
+            given.namespaces = ["blue"]
+            try bench.run(.updatePool(given))
+            given.dns = nil
+            #expect(change(given, for: "blue")?.reason == .namespaceNotAllowed)
+            try bench.run(.updatePool(given))
+        }
+    }
+
+    @Test func `a network's configuration changes no pool of another name where agents have no roles either`() throws {
+        var bench = try Bench(pool("vm-net-0123456789abcdef", poolPrefix("10.9.0.0/24")))
+        let changed = pool("vm-net-0123456789abcdef", poolPrefix("10.9.0.0/24", gateway: "10.9.0.66"))
+        let refusal = bench.refusal {
+            _ = try $0.ledger.apply(.updatePool(changed, for: "blue"), by: .anyone, at: $0.now)
+        }
+        #expect(refusal?.reason == .namespaceNotAllowed)
     }
 
     @Test func `an agent makes no pool of what an operator's pool of that prefix excludes`() throws {
@@ -171,7 +230,9 @@ import Testing
             let name = Pool.name(after: prefixes.map(\.prefix), networkName: network)
             #expect(Pool(name: name, prefixes: prefixes).isNamedAfterPrefixes, "\(name)")
         }
-        #expect(!Pool(name: "vm-net", prefixes: prefixes).isNamedAfterPrefixes)
+        for name in ["vm-net", "vm-net-0123456789abcdef", "-0123456789abcdef"] {
+            #expect(!Pool(name: name, prefixes: prefixes).isNamedAfterPrefixes, "\(name)")
+        }
         #expect(!Pool(name: "", prefixes: []).isNamedAfterPrefixes)
     }
 

@@ -36,7 +36,7 @@ struct Model {
             outcome = .released(next.releaseAttachment(id, owner, network, now))
         case .transfer(let request): outcome = .transferred(try next.transfer(request, now))
         case .createPool(let pool): outcome = .pool(try next.createPool(pool, now))
-        case .updatePool(let pool): outcome = .pool(try next.updatePool(pool, now))
+        case .updatePool(let pool, _): outcome = .pool(try next.updatePool(pool, now))
         case .deletePool(let name): outcome = try next.deletePool(name, now)
         }
         self = next

@@ -245,16 +245,17 @@ struct InlineAllocationTests {
             node: "node-a", ipam: ipam, source: source, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     }
 
-    private func pods(_ names: [String]) {
+    private func pods(_ names: [String], in namespace: String = "default") {
         var objects = ClusterObjects()
         objects.pods = names.map {
-            Pod(metadata: ObjectMeta(namespace: "default", name: $0, uid: "uid-\($0)"), nodeName: "node-a")
+            Pod(metadata: ObjectMeta(namespace: namespace, name: $0, uid: "uid-\($0)"), nodeName: "node-a")
         }
         source.state(objects)
     }
 
     private func add(
-        _ pod: String, on agent: AttachmentHandler, network: String = "vlan10", _ ranges: JSONObject
+        _ pod: String, in namespace: String = "default", on agent: AttachmentHandler, network: String = "vlan10",
+        _ ranges: JSONObject
     ) async throws(CNIError) -> JSON {
         var ipam = ranges
         ipam["type"] = "holdfast-cni"
@@ -262,7 +263,7 @@ struct InlineAllocationTests {
             AgentRequest(
                 environment: [
                     "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c-\(pod)", "CNI_NETNS": "/run/netns/x",
-                    "CNI_IFNAME": "net1", "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=\(pod)",
+                    "CNI_IFNAME": "net1", "CNI_ARGS": "K8S_POD_NAMESPACE=\(namespace);K8S_POD_NAME=\(pod)",
                 ],
                 configuration: [
                     "cniVersion": "1.0.0", "name": .string(network), "type": "macvlan", "ipam": .object(ipam),
@@ -343,6 +344,57 @@ struct InlineAllocationTests {
             #expect(
                 refusal?.message.contains(neighbours[words] ?? words) == true, "\(words): \(refusal?.message ?? "")")
         }
+    }
+
+    @Test func `another namespace's network of the same ranges takes neither the gateway nor its address`() async throws
+    {
+        pods(["a"])
+        let (ours, theirs) = (agent(), agent())
+        _ = try await add("a", on: ours, ranges)
+        let before = try #require(ipam.pool(named: "10.20.0.0-24"))
+
+        pods(["thief"], in: "evil")
+        var stolen = ranges
+        stolen["range_start"] = "10.20.0.1"
+        stolen["gateway"] = "10.20.0.66"
+        stolen["routes"] = [["dst": "0.0.0.0/0"]]
+        let refusal = await refusal { () throws(CNIError) in
+            try await add("thief", in: "evil", on: theirs, network: "theirs", stolen)
+        }
+        #expect(refusal?.code == .notPermitted && refusal?.details.hasPrefix("NAMESPACE_NOT_ALLOWED") == true)
+        #expect(refusal?.message.contains("10.20.0.0-24") == true)
+        #expect(refusal?.message.contains("holdfast pool update") == true)
+        #expect(ipam.pool(named: "10.20.0.0-24") == before && ipam.bindings.count == 1)
+        // As it is, it is for all whose network says the same of it.
+        #expect(
+            try await add("thief", in: "evil", on: theirs, ranges)["result"]?["ips"]
+                == [["address": "10.20.0.11/24", "gateway": "10.20.0.1"]])
+    }
+
+    @Test func `a pool that another namespace has changed since it was seen gives no new owner its addresses`()
+        async throws
+    {
+        pods(["a"])
+        let (ours, theirs) = (agent(), agent())
+        var ranges = ranges
+        ranges["range_end"] = "10.20.0.20"
+        _ = try await add("a", on: ours, ranges)
+        for binding in ipam.bindings { try ipam.apply(.release(.binding(binding.owner))) }
+        // Nobody is there any more.
+        pods(["thief"], in: "evil")
+        var stolen = ranges
+        stolen["gateway"] = "10.20.0.66"
+        _ = try await add("thief", in: "evil", on: theirs, stolen)
+        pods(["b"])
+        let refusal = await refusal { () throws(CNIError) in try await add("b", on: ours, ranges) }
+        #expect(refusal?.code == .notPermitted && refusal?.message.contains("via 10.20.0.66") == true)
+        #expect(ipam.bindings.allSatisfy { $0.owner.namespace == "evil" })
+        // An operator sets it right.
+        var pool = try #require(ipam.pool(named: "10.20.0.0-24"))
+        pool.prefixes[0].gateway = IPAddress("10.20.0.1")
+        try ipam.apply(.updatePool(pool))
+        #expect(
+            try await add("b", on: ours, ranges)["result"]?["ips"]?.array?.first?["gateway"] == "10.20.0.1")
     }
 
     @Test func `ranges that overlap another pool are refused in the server's words`() async throws {

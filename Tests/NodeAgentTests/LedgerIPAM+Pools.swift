@@ -7,8 +7,10 @@ extension LedgerIPAM: PoolCalls {
         try changed(.createPool(pool))
     }
 
-    func updatePool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
-        try changed(.updatePool(pool))
+    func updatePool(
+        _ pool: Pool, for namespace: String?, timeout: Duration
+    ) async throws(IPAMError) -> DescribedPool {
+        try changed(.updatePool(pool, for: namespace))
     }
 
     private func changed(_ command: Command) throws(IPAMError) -> DescribedPool {

@@ -129,3 +129,9 @@ extension PrefixUsage {
 package func poolName(_ field: UnsafeMutablePointer<CChar>?) throws(IPAMError) -> String {
     try unsafe Rules.poolName(string(field), "name")
 }
+
+/// The `namespace` field of UpdatePool; nil where an operator asks.
+package func describingNamespace(_ field: UnsafeMutablePointer<CChar>?) throws(IPAMError) -> String? {
+    let text = unsafe string(field)
+    return text.isEmpty ? nil : try Rules.namespace(text, "namespace")
+}

@@ -10,6 +10,7 @@ extension AllocateRequest {
             owner: try unsafe Owner(message.owner, "owner"),
             attachment: try unsafe Attachment.read(message.attachment, "attachment"),
             pool: pool.isEmpty ? nil : try Rules.poolName(pool, "pool"),
+            poolRevision: unsafe message.pool_revision == 0 ? nil : message.pool_revision,
             mac: mac.isEmpty ? nil : try Rules.mac(mac, "mac"),
             keepsCopy: unsafe message.keeps_copy != 0)
         for (index, text) in unsafe strings(message.n_addresses, message.addresses).enumerated() {
@@ -28,6 +29,7 @@ extension AllocateRequest {
         unsafe message.pointee.owner = owner.wire(in: arena)
         if let attachment { unsafe message.pointee.attachment = attachment.wire(in: arena) }
         if let pool { unsafe message.pointee.pool = arena.string(pool) }
+        unsafe message.pointee.pool_revision = poolRevision ?? 0
         unsafe (message.pointee.n_addresses, message.pointee.addresses) = strings(addresses.map(\.description), arena)
         if let mac { unsafe message.pointee.mac = arena.string(mac.description) }
         unsafe message.pointee.keeps_copy = keepsCopy ? 1 : 0

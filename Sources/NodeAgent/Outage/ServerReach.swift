@@ -88,8 +88,12 @@ extension ObservedIPAM: PoolCalls where Base: PoolCalls {
         try await observed { () throws(IPAMError) in try await base.createPool(pool, timeout: timeout) }
     }
 
-    package func updatePool(_ pool: Pool, timeout: Duration) async throws(IPAMError) -> DescribedPool {
-        try await observed { () throws(IPAMError) in try await base.updatePool(pool, timeout: timeout) }
+    package func updatePool(
+        _ pool: Pool, for namespace: String?, timeout: Duration
+    ) async throws(IPAMError) -> DescribedPool {
+        try await observed { () throws(IPAMError) in
+            try await base.updatePool(pool, for: namespace, timeout: timeout)
+        }
     }
 
     package func pool(named name: String, timeout: Duration) async throws(IPAMError) -> DescribedPool {

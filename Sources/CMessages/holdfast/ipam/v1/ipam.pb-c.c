@@ -2296,7 +2296,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__binding__descriptor =
   (ProtobufCMessageInit) holdfast__ipam__v1__binding__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__ipam__v1__allocate_request__field_descriptors[6] =
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__allocate_request__field_descriptors[7] =
 {
   {
     "owner",
@@ -2370,6 +2370,18 @@ static const ProtobufCFieldDescriptor holdfast__ipam__v1__allocate_request__fiel
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "pool_revision",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__AllocateRequest, pool_revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__ipam__v1__allocate_request__field_indices_by_name[] = {
   3,   /* field[3] = addresses */
@@ -2378,11 +2390,12 @@ static const unsigned holdfast__ipam__v1__allocate_request__field_indices_by_nam
   4,   /* field[4] = mac */
   0,   /* field[0] = owner */
   2,   /* field[2] = pool */
+  6,   /* field[6] = pool_revision */
 };
 static const ProtobufCIntRange holdfast__ipam__v1__allocate_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor holdfast__ipam__v1__allocate_request__descriptor =
 {
@@ -2392,7 +2405,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__allocate_request__descripto
   "Holdfast__Ipam__V1__AllocateRequest",
   "holdfast.ipam.v1",
   sizeof(Holdfast__Ipam__V1__AllocateRequest),
-  6,
+  7,
   holdfast__ipam__v1__allocate_request__field_descriptors,
   holdfast__ipam__v1__allocate_request__field_indices_by_name,
   1,  holdfast__ipam__v1__allocate_request__number_ranges,
@@ -3728,7 +3741,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__create_pool_request__descri
   (ProtobufCMessageInit) holdfast__ipam__v1__create_pool_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor holdfast__ipam__v1__update_pool_request__field_descriptors[1] =
+static const ProtobufCFieldDescriptor holdfast__ipam__v1__update_pool_request__field_descriptors[2] =
 {
   {
     "pool",
@@ -3742,14 +3755,27 @@ static const ProtobufCFieldDescriptor holdfast__ipam__v1__update_pool_request__f
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "namespace",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Holdfast__Ipam__V1__UpdatePoolRequest, namespace_),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned holdfast__ipam__v1__update_pool_request__field_indices_by_name[] = {
+  1,   /* field[1] = namespace */
   0,   /* field[0] = pool */
 };
 static const ProtobufCIntRange holdfast__ipam__v1__update_pool_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor holdfast__ipam__v1__update_pool_request__descriptor =
 {
@@ -3759,7 +3785,7 @@ const ProtobufCMessageDescriptor holdfast__ipam__v1__update_pool_request__descri
   "Holdfast__Ipam__V1__UpdatePoolRequest",
   "holdfast.ipam.v1",
   sizeof(Holdfast__Ipam__V1__UpdatePoolRequest),
-  1,
+  2,
   holdfast__ipam__v1__update_pool_request__field_descriptors,
   holdfast__ipam__v1__update_pool_request__field_indices_by_name,
   1,  holdfast__ipam__v1__update_pool_request__number_ranges,

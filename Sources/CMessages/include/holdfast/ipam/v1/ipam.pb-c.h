@@ -292,10 +292,14 @@ struct  Holdfast__Ipam__V1__AllocateRequest
    * addresses go to no other owner, and the VM gets no others through another node.
    */
   protobuf_c_boolean keeps_copy;
+  /*
+   * Unless 0: a binding gets addresses of `pool` only while that is at this revision; else it is refused (POOL_CHANGED).
+   */
+  uint64_t pool_revision;
 };
 #define HOLDFAST__IPAM__V1__ALLOCATE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__allocate_request__descriptor) \
-    , NULL, NULL, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0 }
+    , NULL, NULL, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, 0, 0 }
 
 
 struct  Holdfast__Ipam__V1__AllocateResponse
@@ -660,10 +664,15 @@ struct  Holdfast__Ipam__V1__UpdatePoolRequest
 {
   ProtobufCMessage base;
   Holdfast__Ipam__V1__Pool *pool;
+  /*
+   * Of an agent: the namespace of the pod whose network's configuration says so. Refused where others have addresses in the
+   * pool, or an operator has said who may use it. Empty: an operator says so.
+   */
+  char *namespace_;
 };
 #define HOLDFAST__IPAM__V1__UPDATE_POOL_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&holdfast__ipam__v1__update_pool_request__descriptor) \
-    , NULL }
+    , NULL, (char *)protobuf_c_empty_string }
 
 
 struct  Holdfast__Ipam__V1__GetPoolRequest
