@@ -10,7 +10,7 @@ package protocol PluginHost {
     func claim(_ interface: String, in netns: String, mustBeNew: Bool) throws(CNIError)
     /// Lets the pod itself neither send nor receive anything by an interface of this name, whether it is there yet or not. A
     /// guest's frames, which are bridged, pass; and once KubeVirt has given the interface another name, all that it sends.
-    /// Where the kernel cannot, standard error says so. Throws code 5 where this process cannot leave the namespace.
+    /// Where that cannot be, standard error says so. Throws code 5 where this process cannot leave the namespace.
     func silence(_ interface: String, in netns: String) throws(CNIError)
     /// Runs a plugin to its end. Throws code 109 where it cannot be started.
     func run(_ executable: String, environment: [String: String], input: JSON) throws(CNIError) -> ProcessOutcome

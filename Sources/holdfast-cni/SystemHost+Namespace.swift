@@ -37,6 +37,7 @@ extension SystemHost {
 
     func silence(_ interface: String, in netns: String) throws(CNIError) {
         let namespace = FileDescriptor(unsafe open_existing(netns, O_RDONLY | O_CLOEXEC))
+        guard namespace.number >= 0 else { return Self.warn(of: interface, "\(netns): \(systemError())") }
         let failure: String? = try Self.visit(namespace.number, at: netns) {
             let socket = FileDescriptor(netfilter_socket())
             guard socket.number >= 0 else { return systemError() }
@@ -58,10 +59,12 @@ extension SystemHost {
             }
             return nil
         }
-        guard let failure else { return }
-        _ = FileDescriptor(STDERR_FILENO).writeAll(
-            Array(
-                "holdfast-cni: \(interface) cannot be kept silent until the guest comes, nf_tables: \(failure)\n".utf8))
+        if let failure { Self.warn(of: interface, "nf_tables: \(failure)") }
+    }
+
+    private static func warn(of interface: String, _ failure: String) {
+        let text = "holdfast-cni: \(interface) cannot be kept silent until the guest comes: \(failure)\n"
+        _ = FileDescriptor(STDERR_FILENO).writeAll(Array(text.utf8))
     }
 
     /// Whether all that was asked for was done; errno says what was not.

@@ -40,7 +40,7 @@ import Testing
         let scratch = try Scratch()
         let path = scratch.path("ledger.sqlite")
         try DatabaseQueue(path: path).write { try $0.execute(sql: "CREATE TABLE bindings (record BLOB)") }
-        try expectDamaged(path, saying: "not a Holdfast ledger")
+        try expectDamaged(path, saying: "not a Holdfast ledger", toDo: "Name another file")
     }
 
     @Test func `our mark on another schema`() throws {
@@ -118,12 +118,14 @@ import Testing
         #expect(error.message.contains("schema 99"))
     }
 
-    private func expectDamaged(_ path: String, saying text: String) throws {
+    private func expectDamaged(
+        _ path: String, saying text: String, toDo: String = "give it the backup with `holdfast restore"
+    ) throws {
         let error = try #require(throws: StoreError.self) { try SQLiteStore(path: path).load() }
         #expect(error.code == .damaged)
         #expect(error.message.contains(text), "\(error)")
         #expect(error.message.contains(path))
-        #expect(error.message.contains("--await-restore") && error.message.contains("holdfast restore"))
+        #expect(error.message.contains(toDo), "\(error)")
     }
 }
 

@@ -99,7 +99,7 @@ import Testing
             let mended = try chain.holdfast("check", "--grace", "100ms", "--repair")
             #expect(mended.status == 0 && mended.output.contains("done"), "\(mended.output)")
             let agreed = try chain.holdfast("check")
-            #expect(agreed.status == 0 && agreed.output.contains("1 bindings agree"), "\(agreed.output)")
+            #expect(agreed.status == 0 && agreed.output.contains("1 binding agrees"), "\(agreed.output)")
             cluster.fail("list", .virtualMachines, status: 403)
             let failed = try chain.holdfast("check", "--grace", "100ms", "--repair")
             #expect(failed.status == 1 && failed.output.contains("forbids the list"), "\(failed.output)")

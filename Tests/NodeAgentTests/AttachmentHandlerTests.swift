@@ -373,11 +373,11 @@ struct AttachmentHandlerTests {
         code: IPAMError.Code, expected: Int
     ) async {
         pod()
-        ipam.fail(with: IPAMError(code, .addressTaken, "words", metadata: ["holder": "vm a/b"]))
+        ipam.fail(with: IPAMError(code, .addressTaken, "words", metadata: ["holder": "vm default/b"]))
         let refusal = await refusal(request())
         #expect(refusal?.code.rawValue == expected)
         #expect(refusal?.message == "words")
-        #expect(refusal?.details.hasPrefix("ADDRESS_TAKEN holder=vm a/b") == true)
+        #expect(refusal?.details.hasPrefix("ADDRESS_TAKEN holder=vm default/b") == true)
         #expect(refusal?.details.contains("tries again") == (expected == 11))
     }
 }
