@@ -166,16 +166,24 @@ final class LedgerFollower: Sendable {
     /// Returns, or throws, when the ledger must be read anew.
     private func follow(since first: Int64) async throws {
         var next = first
+        var trouble: String?
+        var pause = Self.shortestPause
         while !Task.isCancelled {
             do {
                 guard try await isKnown(at: next - 1) else {
                     logger.notice("etcd has not what it had", metadata: ["revision": "\(next - 1)"])
                     return
                 }
+                (trouble, pause) = (nil, Self.shortestPause)
             } catch let status as RPCStatus {
                 if Task.isCancelled { return }
-                logger.notice("the watch cannot begin", metadata: ["status": "\(status)"])
-                try? await Task.sleep(for: .milliseconds(100))
+                guard status.code == .unavailable || status.code == .deadlineExceeded else { throw status }
+                if trouble != "\(status)" {
+                    logger.notice("the watch cannot begin", metadata: ["status": "\(status)"])
+                }
+                trouble = "\(status)"
+                try? await Task.sleep(for: pause)
+                pause = min(pause * 2, Self.longestPause)
                 continue
             }
             // From the last revision that is known already. etcd may be compacted to the one after it: older versions have

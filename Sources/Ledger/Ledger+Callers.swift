@@ -19,7 +19,7 @@ extension Ledger {
         case .transfer(let request): try check(request, of: agent)
         case .renewCopies(let request): try agent.owns(request.node, "copies of node \(request.node)")
         case .createPool(let pool):
-            try agent.mayMake(pool)
+            try agent.mayMake(pool, isThere: spaceIndexes[pool.name] != nil)
             try checkRoom(for: pool)
             try checkSharesNone(pool, agent)
         case .updatePool(let pool, let namespace):
@@ -131,8 +131,8 @@ struct NodeAgent {
     static let mostPrefixes = 8
 
     /// What network configurations describe gives addresses to whoever uses that network, and is nobody's default.
-    func mayMake(_ pool: Pool) throws(IPAMError) {
-        if pool.prefixes.count > Self.mostPrefixes {
+    func mayMake(_ pool: Pool, isThere: Bool) throws(IPAMError) {
+        if !isThere, pool.prefixes.count > Self.mostPrefixes {
             throw .notForAgents("pool \(pool.name), of more than \(Self.mostPrefixes) prefixes, is made", self)
         }
         guard pool.isNamedAfterPrefixes, !pool.isDefault, pool.namespaces.isEmpty else {

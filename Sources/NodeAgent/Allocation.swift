@@ -40,7 +40,9 @@ struct Allocation: Sendable {
     ) async throws(IPAMError) -> DescribedBinding {
         // The request's pool is a demand; the network's is where new owners get their addresses, and moves no VM that
         // has some elsewhere. A pod has none before its ADD. A list is for who has no address of it.
-        let looks = owner.kind == .virtualMachine && request.pool == nil && networkPool != nil
+        let looks =
+            owner.kind == .virtualMachine && networkPool != nil
+            && (request.pool == nil || request.pool == networkPool?.name)
         let existing =
             looks || request.choices.count > 1 ? try await ipam.existingBinding(of: owner, by: deadline) : nil
         var pool = request.pool
@@ -48,6 +50,8 @@ struct Allocation: Sendable {
             try await pools.ensure(networkPool, for: owner, existing, by: deadline)
             if existing == nil { pool = networkPool.name }
         }
+        // Who has addresses of it keeps them, whatever it is like now.
+        let isThere = existing != nil && existing?.pool == networkPool?.name
         var choices = request.choices.isEmpty ? [[]] : request.choices
         if let held = existing.map({ $0.assignments.map(\.address) }),
             let own = choices.first(where: { $0.allSatisfy(held.contains) })
@@ -61,7 +65,7 @@ struct Allocation: Sendable {
                 owner: owner, attachment: attachment, pool: pool, addresses: addresses, mac: request.mac,
                 keepsCopy: keepsCopy)
             do throws(IPAMError) {
-                return try await pools.allocate(asked, in: networkPool, on: ipam, by: deadline)
+                return try await pools.allocate(asked, in: isThere ? nil : networkPool, on: ipam, by: deadline)
             } catch {
                 guard choices.count > 1, error.reason == .addressTaken || error.reason == .addressQuarantined else {
                     throw error

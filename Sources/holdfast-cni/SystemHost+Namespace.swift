@@ -38,7 +38,21 @@ extension SystemHost {
     func silence(_ interface: String, in netns: String) throws(CNIError) {
         let namespace = FileDescriptor(unsafe open_existing(netns, O_RDONLY | O_CLOEXEC))
         guard namespace.number >= 0 else { return Self.warn(of: interface, "\(netns): \(systemError())") }
-        let failure: String? = try Self.visit(namespace.number, at: netns) {
+        do throws(CNIError) {
+            if let failure = try Self.drop(interface, in: namespace.number, at: netns) {
+                Self.warn(of: interface, "nf_tables: \(failure)")
+            }
+        } catch {
+            guard error.code == .invalidEnvironment else { throw error }
+            Self.warn(of: interface, error.message)
+        }
+    }
+
+    /// Nil where it is done; else why not.
+    private static func drop(
+        _ interface: String, in namespace: CInt, at netns: String
+    ) throws(CNIError) -> String? {
+        try visit(namespace, at: netns) {
             let socket = FileDescriptor(netfilter_socket())
             guard socket.number >= 0 else { return systemError() }
             let table = "holdfast-\(interface)"
@@ -59,7 +73,6 @@ extension SystemHost {
             }
             return nil
         }
-        if let failure { Self.warn(of: interface, "nf_tables: \(failure)") }
     }
 
     private static func warn(of interface: String, _ failure: String) {

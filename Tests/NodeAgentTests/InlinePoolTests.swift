@@ -3,6 +3,7 @@ import CNI
 import Foundation
 import IPAMAPI
 import IPAMModel
+import KubeVirt
 import Ledger
 import NetworkPools
 import Testing
@@ -117,6 +118,26 @@ struct InlinePoolTests {
         let ipam: JSON = ["type": "holdfast-cni", "subnet": "10.3.0.0/24"]
         let answer = try await fixture.handler.add(fixture.request("ADD", pod: "launcher", ("ipam", ipam)))
         #expect(answer["result"]?["ips"]?.array?.first?["gateway"] == nil)
+    }
+
+    @Test(arguments: [nil, "10.3.0.0-24"])
+    func `a VM that has its addresses in the pool keeps them, whatever becomes of its description`(named: String?)
+        async throws
+    {
+        let fixture = try HandlerFixture()
+        func add(_ keys: JSONObject) async throws(CNIError) {
+            var ipam: JSONObject = ["type": "holdfast-cni", "range": "10.3.0.0/24"]
+            for member in keys.members { ipam[member.key] = member.value }
+            _ = try await fixture.handler.add(fixture.request("ADD", pod: "launcher", ("ipam", .object(ipam))))
+        }
+        try await add([:])
+        let other = Owner(kind: .pod, namespace: "another", name: "x", network: "vm-net/eth0")
+        try fixture.ipam.apply(.allocate(AllocateRequest(owner: other, pool: "10.3.0.0-24")))
+        var objects = await fixture.source.read().objects
+        objects.pods[1].metadata.annotations["holdfast.dev/pool"] = named
+        fixture.source.state(objects)
+        try await add(["gateway": "10.3.0.9"])
+        #expect(fixture.ipam.bindings.filter { $0.owner.name == "testvm" }.map(\.pool) == ["10.3.0.0-24"])
     }
 
     @Test func `routes and DNS come with the pool`() throws {
