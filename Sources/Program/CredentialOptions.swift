@@ -39,7 +39,8 @@ package struct CredentialOptions: ParsableArguments {
     /// to one of them over a network in the clear.
     package func check(servers: String) throws {
         // The C core takes any number for a port, modulo 65,536, and none for 0.
-        for server in servers.split(separator: ",", omittingEmptySubsequences: false) {
+        let named = servers.split(separator: ",")
+        for server in named.isEmpty ? [""] : named {
             let server = server.trimmingCharacters(in: .whitespaces)
             if server.hasPrefix("unix:"), server.count > "unix:".count { continue }
             guard let place = HostPort(server), place.port != 0, !place.host.contains("/") else {

@@ -1,32 +1,32 @@
-import Logging
+package import Logging
 
 /// Lines of text, of which nothing that comes from outside can begin another, or move a terminal's cursor.
-struct TextLogHandler: LogHandler {
+package struct TextLogHandler: LogHandler {
     private var stream: StreamLogHandler
 
-    init(_ stream: StreamLogHandler) { self.stream = stream }
+    package init(_ stream: StreamLogHandler) { self.stream = stream }
 
-    var logLevel: Logger.Level {
+    package var logLevel: Logger.Level {
         get { stream.logLevel }
         set { stream.logLevel = newValue }
     }
 
-    var metadata: Logger.Metadata {
+    package var metadata: Logger.Metadata {
         get { stream.metadata }
         set { stream.metadata = newValue.mapValues(\.escaped) }
     }
 
-    var metadataProvider: Logger.MetadataProvider? {
+    package var metadataProvider: Logger.MetadataProvider? {
         get { stream.metadataProvider }
         set { stream.metadataProvider = newValue }
     }
 
-    subscript(metadataKey key: String) -> Logger.MetadataValue? {
+    package subscript(metadataKey key: String) -> Logger.MetadataValue? {
         get { stream[metadataKey: key] }
         set { stream[metadataKey: key] = newValue?.escaped }
     }
 
-    func log(event: LogEvent) {
+    package func log(event: LogEvent) {
         var event = event
         event.message = "\("\(event.message)".escaped)"
         event.metadata = event.metadata?.mapValues(\.escaped)

@@ -37,8 +37,8 @@ import Syscalls
     private let closed = Latch()
 
     /// `target` is `host:port`, `[v6]:port`, `unix:/path`, or `ipv4:a:p,b:p` for several. Connects with the first call;
-    /// a server that cannot be reached fails calls with UNAVAILABLE. Throws also where no thread can be had. Unless it `pingsWhenIdle`, that may be noticed only when a
-    /// call needs it: not every server lets clients ping while they call nothing.
+    /// a server that cannot be reached fails calls with UNAVAILABLE. Unless it `pingsWhenIdle`, that may be noticed only when a
+    /// call needs it: not every server lets clients ping while they call nothing. Throws also where no thread can be had.
     package init(
         target: String, credentials: ChannelCredentials = .insecure, maxMessageBytes: Int = usualMessageBytes,
         pingsWhenIdle: Bool = true

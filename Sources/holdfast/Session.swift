@@ -54,7 +54,7 @@ protocol ClientCommand: AsyncParsableCommand {
 
 extension Logger {
     /// What a command logs goes to standard error.
-    static let ofCommand = Logger(label: "holdfast") { StreamLogHandler.standardError(label: $0) }
+    static let ofCommand = Logger(label: "holdfast") { TextLogHandler(.standardError(label: $0)) }
 }
 
 extension ClientCommand {

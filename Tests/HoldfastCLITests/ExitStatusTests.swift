@@ -49,7 +49,7 @@ import Testing
     @Test(arguments: [
         "127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1", "http://127.0.0.1:7440", "127.0.0.1:7440/", "", "fd00::1:7440",
         "unix:",
-        "10.0.0.1:7440,10.0.0.2", ":7440",
+        "10.0.0.1:7440,10.0.0.2", ":7440", ",",
     ])
     func `is 2 for what can be no server, naming the form`(server: String) throws {
         for environment in [[:], ["HOLDFAST_SERVER": server]] {
@@ -62,7 +62,7 @@ import Testing
         }
     }
 
-    @Test(arguments: ["[::1]:7440", "unix:/x", "localhost:7440, holdfast-server-1.example:7440"])
+    @Test(arguments: ["[::1]:7440", "unix:/x", "localhost:7440, holdfast-server-1.example:7440", "localhost:7440,"])
     func `servers may be named so`(server: String) throws {
         #expect(throws: Never.self) { try Holdfast.parseAsRoot(["pool", "list", "--server", server]) }
     }

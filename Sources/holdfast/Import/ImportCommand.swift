@@ -164,7 +164,8 @@ extension ImportPlan {
                     .fields([
                         "owner": row.owner?.document, "addresses": .nonEmpty(row.addresses.map(\.description)),
                         "mac": row.mac.map { .string($0.description) }, "pool": .string(row.pool),
-                        "from": .nonEmpty(row.sources), "action": .string(row.action),
+                        "from": .nonEmpty(row.sources), "action": .string(row.verdict.text),
+                        "note": row.note.map { .string($0) },
                     ])
                 }),
             "refusedPools": .nonEmpty(
