@@ -50,6 +50,24 @@ static inline void ignore_signal(int number) { signal(number, SIG_IGN); }
 /// signal(2) with SIG_DFL.
 static inline void restore_signal(int number) { signal(number, SIG_DFL); }
 
+/// posix_spawn(3) of a program that has SIGPIPE back where this one ignores it. (As C, because what the attributes are made of
+/// is unsafe for Swift in one libc and safe in the other.)
+static inline int spawn_with_sigpipe(
+    pid_t *process, const char *path, const posix_spawn_file_actions_t *actions, char *const *arguments,
+    char *const *variables
+) {
+    posix_spawnattr_t attributes;
+    sigset_t restored;
+    posix_spawnattr_init(&attributes);
+    sigemptyset(&restored);
+    sigaddset(&restored, SIGPIPE);
+    posix_spawnattr_setsigdefault(&attributes, &restored);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    int result = posix_spawn(process, path, actions, &attributes, arguments, variables);
+    posix_spawnattr_destroy(&attributes);
+    return result;
+}
+
 /// Entry `index` of environ(7), which is a variable that Swift does not let be read; NULL at the end.
 static inline const char *environment_variable(int index) {
     extern char **environ;

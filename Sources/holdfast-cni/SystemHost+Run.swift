@@ -16,20 +16,11 @@ extension SystemHost {
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
         unsafe posix_spawn_file_actions_adddup2(&actions, toProcess.reader.number, STDIN_FILENO)
         unsafe posix_spawn_file_actions_adddup2(&actions, fromProcess.writer.number, STDOUT_FILENO)
-        // A plugin does not inherit that this process does without SIGPIPE.
-        var attributes = posix_spawnattr_t()
-        unsafe posix_spawnattr_init(&attributes)
-        defer { unsafe posix_spawnattr_destroy(&attributes) }
-        var restored = sigset_t()
-        unsafe sigemptyset(&restored)
-        unsafe sigaddset(&restored, SIGPIPE)
-        unsafe posix_spawnattr_setsigdefault(&attributes, &restored)
-        unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
         var arguments = unsafe [strdup(executable), nil]
         var variables = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]
         defer { unsafe (arguments + variables).forEach { unsafe free($0) } }
         var process: pid_t = 0
-        let result = unsafe posix_spawn(&process, executable, &actions, &attributes, &arguments, &variables)
+        let result = unsafe spawn_with_sigpipe(&process, executable, &actions, &arguments, &variables)
         guard result == 0 else { throw failure(result) }
         // Written before anything is read: a plugin reads all of its input before it prints.
         toProcess.keepingWriter().send(Array("\(input)".utf8))
