@@ -142,7 +142,8 @@ extension GuestOptions {
             guard let router = route.gateway ?? assignment.gateway else { continue }
             lease.routes.append(DHCPRoute(destination: route.destination, router: router))
         }
-        if let time = try ipv4.number("lease_time", atLeast: Self.shortestLease) { lease.leaseTime = time }
+        // One VM's may be shorter than a network's.
+        if let time = try ipv4.number("lease_time", atLeast: 1 as UInt32) { lease.leaseTime = time }
         if let router = try ipv4.addresses("router", .ipv4)?.first { lease.router = router }
         if let addresses = try ipv4.addresses("dns_server", .ipv4) { lease.nameservers = addresses }
         if let name = ipv4.text("domain_name") { lease.domain = name }
