@@ -226,6 +226,9 @@ let package = Package(
             swiftSettings: testSettings),
         .testTarget(name: "CNITests", dependencies: ["CNI"], swiftSettings: testSettings),
         .testTarget(name: "DHCPTests", dependencies: ["DHCP", "Addresses"], swiftSettings: testSettings),
+        .target(
+            name: "TestLog", dependencies: [.product(name: "Logging", package: "swift-log")], path: "Tests/TestLog",
+            swiftSettings: testSettings),
         // An API server of the tests' own, fed with recorded traffic.
         .target(
             name: "TestCluster",
@@ -271,7 +274,7 @@ let package = Package(
             name: "EtcdStoreTests",
             dependencies: [
                 "EtcdStore", "StoreConformance", "LedgerStore", "Ledger", "IPAMAPI", "IPAMModel", "Addresses", "RPC",
-                "CMessages", "holdfast-server", "holdfast", .product(name: "Logging", package: "swift-log"),
+                "CMessages", "TestLog", "holdfast-server", "holdfast", .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: testSettings),
         .testTarget(
             name: "HoldfastCLITests",
@@ -285,8 +288,8 @@ let package = Package(
         .testTarget(
             name: "NodeAgentTests",
             dependencies: [
-                "NodeAgent", "KubeVirt", "KubernetesAPI", "NetworkPools", "TestCluster", "IPAMAPI", "IPAMModel",
-                "Addresses", "CNI", "DHCP", "Syscalls",
+                "NodeAgent", "KubeVirt", "KubernetesAPI", "NetworkPools", "TestCluster", "TestLog", "IPAMAPI",
+                "IPAMModel", "Addresses", "CNI", "DHCP", "Syscalls",
                 "Ledger", "holdfast-cni", "holdfast-agent", "holdfast-server",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),

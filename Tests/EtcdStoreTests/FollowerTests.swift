@@ -6,6 +6,7 @@ import Logging
 import RPC
 import StoreConformance
 import Synchronization
+import TestLog
 import Testing
 
 @testable import EtcdStore
@@ -50,7 +51,7 @@ import Testing
         var configuration = cluster.configuration()
         configuration.endpoints = [wire.endpoint]
         let client = try EtcdClient(configuration)
-        let log = RecordedLog()
+        let log = RecordedLog(.notice)
         let failures = Atomic(0)
         let follower = LedgerFollower(client, keys, logger: log.logger) { failures.add(1, ordering: .relaxed) }
         wire.cut()

@@ -6,6 +6,7 @@ import IPAMAPI
 import IPAMModel
 import KubeVirt
 import Synchronization
+import TestLog
 import Testing
 
 @testable import NodeAgent

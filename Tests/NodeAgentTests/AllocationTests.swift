@@ -6,6 +6,7 @@ import KubeVirt
 import Ledger
 import Logging
 import NodeAgent
+import TestLog
 import Testing
 
 /// What an ADD asks the service for, out of annotations, the runtime's call and the network's pool.

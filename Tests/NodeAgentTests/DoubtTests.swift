@@ -1,6 +1,7 @@
 import Foundation
 import KubeVirt
 import NodeAgent
+import TestLog
 import Testing
 
 /// What stops the freeing of addresses is said, once.

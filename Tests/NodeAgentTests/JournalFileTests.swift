@@ -1,5 +1,6 @@
 import Foundation
 import NodeAgent
+import TestLog
 import Testing
 
 /// What a file of the agent's state holds after whatever may happen to it.

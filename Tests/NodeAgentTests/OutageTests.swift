@@ -7,6 +7,7 @@ import KubeVirt
 import Ledger
 import Logging
 import Synchronization
+import TestLog
 import Testing
 
 @testable import NodeAgent

@@ -4,6 +4,7 @@ import Foundation
 import IPAMModel
 import Logging
 import Syscalls
+import TestLog
 import Testing
 
 @testable import NodeAgent

@@ -1,16 +1,19 @@
-import Logging
+package import Logging
 import Synchronization
 
-/// What was logged, at warning and above.
-final class RecordedLog: Sendable {
+/// What a test has logged, from a level up: each line's message and facts.
+package final class RecordedLog: Sendable {
+    private let level: Logger.Level
     private let recorded = Mutex<[String]>([])
-    var lines: [String] { recorded.withLock { $0 } }
+    package var lines: [String] { recorded.withLock { $0 } }
 
-    var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
+    package init(_ level: Logger.Level = .warning) { self.level = level }
+
+    package var logger: Logger { Logger(label: "test") { _ in Handler(log: self, logLevel: level) } }
 
     private struct Handler: LogHandler {
         let log: RecordedLog
-        var logLevel = Logger.Level.warning
+        var logLevel: Logger.Level
         var metadata = Logger.Metadata()
 
         subscript(metadataKey key: String) -> Logger.MetadataValue? {
