@@ -48,7 +48,8 @@ package final class EtcdLedger: SharedLedger {
         }
         guard isFirst else { return }
         let thread = Thread { [self] in
-            while !isClosed { takeTurn(address) }
+            var nextCampaign = ContinuousClock.now
+            while !isClosed { takeTurn(address, &nextCampaign) }
             role.finish()
             ended.signal()
         }
@@ -70,8 +71,9 @@ package final class EtcdLedger: SharedLedger {
 
     private var isClosed: Bool { state.withLock(\.isClosed) }
 
-    /// Follows until nobody leads and this server is elected, and leads until its lease is lost.
-    private func takeTurn(_ address: String) {
+    /// Follows until nobody leads and this server is elected, and leads until its lease is lost. After a campaign that failed the
+    /// next one waits a moment, also in the next turn.
+    private func takeTurn(_ address: String, _ nextCampaign: inout ContinuousClock.Instant) {
         let follower = LedgerFollower(client, keys, seen: seen, logger: logger) { [wake] in wake.ring() }
         follower.start()
         defer { follower.stop() }
@@ -92,20 +94,19 @@ package final class EtcdLedger: SharedLedger {
                 role.yield(.following(leader: leader.address))
                 logger.info("following", metadata: ["leader": "\(leader.address ?? "nobody yet")"])
             }
-            if follower.isWhole, leader == .nobody || isQuiet && !hasLeader {
+            if follower.isWhole, nextCampaign <= .now, leader == .nobody || isQuiet && !hasLeader {
                 do throws(StoreError) {
                     if let tenure = try campaign(address, follower) { return serve(tenure) }
                     obstacle = nil
                 } catch {
                     obstacle = error
+                    nextCampaign = .now + lease / 4
                     complain(error)
-                    usleep(100_000)
-                    wake.ring()
                 }
             }
             // Elected, and could not take over: whoever leads now is followed anew.
             if follower.isStopped { return }
-            isQuiet = !wake.wait(lease / 2)
+            isQuiet = !wake.wait(obstacle == nil ? lease / 2 : lease / 4)
         }
     }
 
