@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 RESOURCES = {
     "v1": {"secrets": "Secret", "services": "Service", "configmaps": "ConfigMap", "serviceaccounts": "ServiceAccount",
            "pods": "Pod"},
-    "apps/v1": {"statefulsets": "StatefulSet", "daemonsets": "DaemonSet"},
+    "apps/v1": {"statefulsets": "StatefulSet", "deployments": "Deployment", "daemonsets": "DaemonSet"},
     "policy/v1": {"poddisruptionbudgets": "PodDisruptionBudget"},
     "networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy"},
     "rbac.authorization.k8s.io/v1": {"clusterroles": "ClusterRole", "clusterrolebindings": "ClusterRoleBinding"},
@@ -50,14 +50,16 @@ class APIServer:
         return ["--kube-apiserver", f"http://127.0.0.1:{self.server.server_port}", "--kube-token", "any"]
 
     def put(self, objects):
-        """Holds the Secrets among them, marked by Helm as the release's."""
+        """Holds the Secrets and the server's workload among them, marked by Helm as the release's."""
+        folders = {"Secret": "/api/v1", "StatefulSet": "/apis/apps/v1", "Deployment": "/apis/apps/v1"}
         for it in objects:
-            if it["kind"] == "Secret":
+            if folder := folders.get(it["kind"]):
                 metadata = it["metadata"]
                 metadata.setdefault("annotations", {}).update({
                     "meta.helm.sh/release-name": "holdfast",
                     "meta.helm.sh/release-namespace": metadata["namespace"]})
-                self.objects[f"/api/v1/namespaces/{metadata['namespace']}/secrets/{metadata['name']}"] = it
+                kind = it["kind"].lower() + "s"
+                self.objects[f"{folder}/namespaces/{metadata['namespace']}/{kind}/{metadata['name']}"] = it
 
     def answer(self, path):
         if path == "/version":

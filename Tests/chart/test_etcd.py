@@ -1,7 +1,8 @@
 """Several servers on etcd: a Deployment of three that follow one another."""
 
 import pytest
-from chart import IMAGE, VARIANTS, merged, one, render, template
+from api_server import APIServer
+from chart import IMAGE, VARIANTS, helms, merged, one, render, template
 
 ETCD = VARIANTS["etcd"]
 
@@ -82,3 +83,23 @@ def test_the_network_policy_lets_the_server_out_to_etcd():
 def test_what_cannot_work_is_refused(server, said):
     result = template(merged(IMAGE, ETCD, {"server": server}), check=False)
     assert result.returncode != 0 and said in result.stderr
+
+
+@pytest.mark.parametrize("program", helms(), ids=lambda path: path.rsplit("/", 1)[-1])
+@pytest.mark.parametrize("before, after, kind", [("least", "etcd", "statefulset"), ("etcd", "least", "deployment")])
+def test_the_store_is_changed_only_once_the_servers_of_the_other_are_stopped(program, before, after, kind):
+    def upgrade(server):
+        return template(merged(IMAGE, VARIANTS[after]), "--dry-run=server", "--disable-openapi-validation", *server.arguments, program=program, check=False)
+
+    with APIServer() as server:
+        runs = render(VARIANTS[before])
+        server.put(runs)
+        result = upgrade(server)
+        assert result.returncode != 0
+        assert f"kubectl -n holdfast-system scale {kind}/holdfast-server --replicas=0" in result.stderr
+        assert "copy the ledger" in result.stderr
+        workload = next(it for it in runs if it["kind"].lower() == kind)
+        workload["spec"]["replicas"] = 0
+        server.put([workload])
+        result = upgrade(server)
+        assert result.returncode == 0, result.stderr
