@@ -170,7 +170,7 @@ extension ForeignObjects.Pod {
         addresses = listed.isEmpty ? [status?["podIP"]?.text].compactMap(\.self) : listed
         let annotations = node["metadata"]?["annotations"]
         let text =
-            annotations?["k8s.v1.cni.cncf.io/network-status"]?.text
+            annotations?[KubeVirtName.networkStatus]?.text
             ?? annotations?["k8s.v1.cni.cncf.io/networks-status"]?.text ?? "[]"
         interfaces = (try? JSONDecoder().decode([Interface].self, from: Data(text.utf8))) ?? []
     }
