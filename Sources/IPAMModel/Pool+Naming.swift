@@ -11,7 +11,9 @@ extension Pool {
         let whole = ((networkName.isEmpty ? [] : [networkName]) + prefixes.map { "\($0)" }).joined(separator: "-")
         let plain = plain(whole)
         let isWhole = plain.utf8.count <= 63 && !networkName.contains { !$0.isASCII || "/: ".contains($0) }
-        return isWhole ? plain : "\(plain.prefix(keptLength))-\(whole.stableHash)"
+        var hash = FNV1a()
+        hash.add(whole)
+        return isWhole ? plain : "\(plain.prefix(keptLength))-\(hash.hexadecimal)"
     }
 
     /// Whether `name(after:networkName:)` may have made its name, of whatever network's.
@@ -35,14 +37,5 @@ extension Pool {
                     ? character : "-"
             }
             .drop { "-._".contains($0) })
-    }
-}
-
-extension String {
-    /// 16 hexadecimal digits, the same in every process: FNV-1a (draft-eastlake-fnv, section 2).
-    fileprivate var stableHash: String {
-        let hash = utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-        let digits = String(hash, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
     }
 }

@@ -84,17 +84,16 @@ extension MACAddress {
 }
 
 extension OwnerKey {
-    /// FNV-1a: the same in every process, which Swift's own hashes are not.
+    /// The same in every process.
     fileprivate var stableHash: UInt64 {
-        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-        func add(_ byte: UInt8) { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-        add(kind.rawValue)
+        var hash = FNV1a()
+        hash.add(kind.rawValue)
         for part in [namespace, name, network] {
-            part.utf8.forEach(add)
+            hash.add(part)
             // No byte of UTF-8: keeps "a" "bc" apart from "ab" "c".
-            add(0xff)
+            hash.add(0xff)
         }
-        return hash
+        return hash.value
     }
 }
 

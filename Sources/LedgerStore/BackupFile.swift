@@ -42,21 +42,13 @@ package enum BackupFile {
             self.history = history
         }
     }
-
-    struct Checksum {
-        private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
-        /// FNV-1a, as a record's.
-        mutating func add(_ bytes: some Sequence<UInt8>) {
-            value = bytes.reduce(value) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
-        }
-    }
 }
 
 /// The pieces of a ledger's file, in order.
 package struct BackupPieces: Sequence, IteratorProtocol {
     private let snapshot: Snapshot
     private let head: BackupFile.Head
-    private var checksum = BackupFile.Checksum()
+    private var checksum = FNV1a()
     /// Of all frames that there are; nil once all is done.
     private var position: Int? = 0
 
@@ -78,7 +70,7 @@ package struct BackupPieces: Sequence, IteratorProtocol {
             index += 1
         }
         position = index
-        checksum.add(piece)
+        checksum.add(piece[...])
         if frame(index) == nil, piece.count < BackupFile.pieceBytes {
             let last = piece.count
             let counts = BackupFile.Counts(

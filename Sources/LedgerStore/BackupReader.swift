@@ -11,7 +11,7 @@ package struct BackupReader: Sendable {
     private let onlyChecks: Bool
     /// Bytes that are no whole frame yet.
     private var rest: [UInt8] = []
-    private var checksum = BackupFile.Checksum()
+    private var checksum = FNV1a()
     private var hasBegun = false
     private var hasEnded = false
 

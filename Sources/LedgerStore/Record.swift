@@ -1,3 +1,5 @@
+import IPAMModel
+
 /// One value as bytes: a format number, the fields in order, and a checksum over both.
 ///
 /// SQLite's pages and most copies of a file carry no checksum of their own; with this one a changed byte is found
@@ -44,7 +46,7 @@ struct RecordWriter {
     }
 
     consuming func finished() -> [UInt8] {
-        let checksum = Record.checksum(bytes[...])
+        let checksum = FNV1a(bytes[...]).value
         put(fixed: checksum, byteCount: Record.checksumLength)
         return bytes
     }
@@ -52,11 +54,6 @@ struct RecordWriter {
 
 enum Record {
     static let checksumLength = 8
-
-    /// FNV-1a: each step is a bijection of the state, so one changed byte always changes the sum.
-    static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
-        bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
-    }
 }
 
 /// Why a record cannot be read.
@@ -78,7 +75,7 @@ struct RecordReader {
         guard bytes.count > Record.checksumLength else { throw .damaged }
         let body = bytes.dropLast(Record.checksumLength)
         rest = bytes.suffix(Record.checksumLength)
-        guard try integer(UInt64.self, byteCount: Record.checksumLength) == Record.checksum(body) else {
+        guard try integer(UInt64.self, byteCount: Record.checksumLength) == FNV1a(body).value else {
             throw .damaged
         }
         rest = body

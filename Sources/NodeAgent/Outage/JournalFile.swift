@@ -1,4 +1,5 @@
 import Glibc
+import IPAMModel
 package import Logging
 import Synchronization
 
@@ -182,9 +183,7 @@ package final class JournalFile: Sendable {
 
     /// "<sixteen hexadecimal digits> <payload>\n". The payload has no line break: JSON on one line.
     private static func line(_ payload: [UInt8]) -> [UInt8] {
-        let digits = String(checksum(payload[...]), radix: 16)
-        return Array((String(repeating: "0", count: 16 - digits.count) + digits + " ").utf8) + payload
-            + [UInt8(ascii: "\n")]
+        Array("\(FNV1a(payload[...]).hexadecimal) ".utf8) + payload + [UInt8(ascii: "\n")]
     }
 
     private static func payload(of line: ArraySlice<UInt8>) -> [UInt8]? {
@@ -192,11 +191,6 @@ package final class JournalFile: Sendable {
             return nil
         }
         let payload = line.dropFirst(17)
-        return checksum(payload) == sum ? Array(payload) : nil
-    }
-
-    /// FNV-1a: each step is a bijection of the state, so one changed byte always changes the sum.
-    private static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
-        bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
+        return FNV1a(payload).value == sum ? Array(payload) : nil
     }
 }
