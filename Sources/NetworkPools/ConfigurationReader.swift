@@ -187,9 +187,4 @@ extension AddressRange {
         if let address = IPAddress(text) { return AddressRange(from: address, through: address) }
         return IPPrefix.split(text).flatMap { IPPrefix(containing: $0.address, length: $0.length)?.range }
     }
-
-    fileprivate func part(in prefix: IPPrefix) -> AddressRange? {
-        guard family == prefix.family, lower <= prefix.last, upper >= prefix.address else { return nil }
-        return AddressRange(from: max(lower, prefix.address), through: min(upper, prefix.last))
-    }
 }

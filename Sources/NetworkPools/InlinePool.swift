@@ -105,18 +105,9 @@ struct InlineRange: Hashable, Sendable {
 extension IPPrefix {
     /// The addresses outside `windows`, without network and broadcast address alone: a pool never gives these.
     fileprivate func gaps(around windows: [AddressRange]) -> [AddressRange] {
-        var gaps: [AddressRange] = []
-        var next: IPAddress? = address
-        for window in windows.sorted(by: { $0.lower < $1.lower }) {
-            if let start = next, start < window.lower {
-                let end = IPAddress(family: family, bits: window.lower.bits - 1)
-                gaps.append(AddressRange(from: start, through: end))
-            }
-            next = next.flatMap { max($0, window.upper.advanced(by: 1) ?? last) }
-            if window.upper == last { next = nil }
+        range.subtracting(windows).filter {
+            $0.span > 0 || $0.lower != address && ($0.lower != last || family == .ipv6)
         }
-        if let next { gaps.append(AddressRange(from: next, through: last)) }
-        return gaps.filter { $0.span > 0 || $0.lower != address && ($0.lower != last || family == .ipv6) }
     }
 }
 

@@ -123,10 +123,3 @@ enum KubeOVN {
         return (ForeignObjects.Name(parts[1], parts[0]), isOVN && parts.count > 3 ? parts[3] : nil)
     }
 }
-
-extension AddressRange {
-    fileprivate func part(in prefix: IPPrefix) -> AddressRange? {
-        guard family == prefix.family, lower <= prefix.last, upper >= prefix.address else { return nil }
-        return AddressRange(from: max(lower, prefix.address), through: min(upper, prefix.last))
-    }
-}

@@ -69,22 +69,3 @@ struct KubeOVNPools {
         pools[part.name] = pool
     }
 }
-
-extension AddressRange {
-    fileprivate func overlaps(_ other: AddressRange) -> Bool { contains(other.lower) || other.contains(lower) }
-
-    /// What of it none of `others` has, in order.
-    func subtracting(_ others: [AddressRange]) -> [AddressRange] {
-        func part(_ lower: UInt128, _ upper: UInt128) -> AddressRange {
-            AddressRange(from: IPAddress(family: family, bits: lower), through: IPAddress(family: family, bits: upper))
-        }
-        var rest: [AddressRange] = []
-        var start = lower.bits
-        for other in others.filter(overlaps).sorted(by: { $0.lower < $1.lower }) {
-            if other.lower.bits > start { rest.append(part(start, other.lower.bits - 1)) }
-            if other.upper >= upper { return rest }
-            start = max(start, other.upper.bits + 1)
-        }
-        return rest + [part(start, upper.bits)]
-    }
-}
