@@ -49,27 +49,21 @@ package final class EtcdTenure: LedgerStore {
         self.known = Mutex(known)
     }
 
-    package func load() throws(StoreError) -> Snapshot {
-        do {
-            return try EtcdReader(client: client, keys: keys).read().snapshot
-        } catch {
-            throw StoreError(etcd: error)
-        }
-    }
+    package func load() throws(StoreError) -> Snapshot { try read { try $0.read().snapshot } }
 
     package func history(
         of subject: HistorySubject, before revision: UInt64, limit: Int
     ) throws(StoreError) -> [HistoryEntry] {
-        do {
-            return try EtcdReader(client: client, keys: keys).history(of: subject, before: revision, limit: limit)
-        } catch {
-            throw StoreError(etcd: error)
-        }
+        try read { try $0.history(of: subject, before: revision, limit: limit) }
     }
 
     package func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
+        try read { try $0.history(after: revision, limit: limit) }
+    }
+
+    private func read<Value>(_ body: (EtcdReader) throws -> Value) throws(StoreError) -> Value {
         do {
-            return try EtcdReader(client: client, keys: keys).history(after: revision, limit: limit)
+            return try body(EtcdReader(client: client, keys: keys))
         } catch {
             throw StoreError(etcd: error)
         }
@@ -331,53 +325,6 @@ package final class EtcdTenure: LedgerStore {
             let left = try? client.range(
                 from: keys.journal, to: EtcdKeys.end(of: keys.journal), limit: 1, timeout: lease.patience)
             if left?.entries.isEmpty == false { dropJournal(&known) }
-        }
-    }
-}
-
-extension RPCStatus {
-    /// Whether a transaction that ended so had no effect and will have none; else it may have one, now or later.
-    var saysThatNothingHappened: Bool {
-        switch code {
-        case .resourceExhausted: !saysThatEtcdIsFull
-        case .invalidArgument, .permissionDenied, .unauthenticated, .failedPrecondition,
-            .unimplemented:
-            true
-        default: false
-        }
-    }
-}
-
-extension RPCStatus {
-    /// `ErrGRPCAuthFailed` and `ErrGRPCUserEmpty` are invalid arguments to etcd (api/v3rpc/rpctypes/error.go).
-    fileprivate var saysThatNobodyIsLetIn: Bool {
-        code == .permissionDenied || code == .unauthenticated || message.contains("authentication failed")
-            || message.contains("user name is empty")
-    }
-
-    /// etcd answers so also for the transaction that makes it full, which takes effect (`quotaApplierV3.Txn` in its
-    /// server/etcdserver/apply.go).
-    fileprivate var saysThatEtcdIsFull: Bool { message.contains("database space exceeded") }
-}
-
-extension StoreError {
-    /// What an answer of etcd's means for the person who runs the server.
-    init(etcd error: any Error) {
-        switch error {
-        case let error as StoreError: self = error
-        case let error as IPAMError: self.init(.damaged, error.message)
-        case let status as RPCStatus where status.saysThatEtcdIsFull:
-            self.init(
-                .full,
-                "etcd's database is full (\(status.message)): nothing was changed. Compact and defragment it, then "
-                    + "`etcdctl alarm disarm`; the server goes on by itself.")
-        case let status as RPCStatus where status.saysThatNobodyIsLetIn:
-            self.init(
-                .unwritable,
-                "etcd does not let this server in (\(status.message)): look at --etcd-user and --etcd-password-file, and "
-                    + "that the user's role may read and write all keys of --etcd-prefix.")
-        case let status as RPCStatus: self.init(.failed, "etcd does not answer as it should: \(status)")
-        default: self.init(.failed, "\(error)")
         }
     }
 }
