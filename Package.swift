@@ -75,7 +75,8 @@ let package = Package(
 
         // Floor 2
         .target(
-            name: "RPC", dependencies: ["CInterpose", "CGRPC", "CMessages", "CProtobufC", "Syscalls", "Telemetry"],
+            name: "RPC",
+            dependencies: ["Addresses", "CInterpose", "CGRPC", "CMessages", "CProtobufC", "Syscalls", "Telemetry"],
             swiftSettings: settings),
         .target(name: "IPAMModel", dependencies: ["Addresses"], swiftSettings: settings),
         .target(name: "CNI", dependencies: ["Addresses"], swiftSettings: settings),
@@ -177,7 +178,7 @@ let package = Package(
             name: "holdfast-server",
             dependencies: [
                 "IPAMService", "Access", "EtcdStore", "StoreOptions", "Lifecycle", "KubernetesAPI", "IPAMAPI",
-                "IPAMModel", "LedgerStore", "RPC", "Probes", "Program",
+                "IPAMModel", "LedgerStore", "RPC", "Addresses", "Probes", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -186,7 +187,7 @@ let package = Package(
         .executableTarget(
             name: "holdfast-agent",
             dependencies: [
-                "NodeAgent", "KubernetesAPI", "IPAMAPI", "Probes", "Program",
+                "NodeAgent", "KubernetesAPI", "IPAMAPI", "CNI", "Addresses", "Probes", "Program",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

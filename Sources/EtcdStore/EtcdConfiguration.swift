@@ -1,3 +1,4 @@
+import Addresses
 package import RPC
 
 /// Where etcd is, how to get in, and what is this installation's in it.
@@ -14,12 +15,12 @@ package struct EtcdConfiguration: Sendable {
     package var lease: Duration
 
     package static let defaultPrefix = "/holdfast/default/"
-    package static let defaultLease = Duration.seconds(5)
+    package static let defaultLeaseSeconds = 5
 
     package init(
         endpoints: [String], credentials: @escaping @Sendable () -> ChannelCredentials = { .insecure },
         user: (name: String, password: @Sendable () -> String)? = nil, prefix: String = defaultPrefix,
-        lease: Duration = defaultLease
+        lease: Duration = .seconds(defaultLeaseSeconds)
     ) {
         self.endpoints = endpoints
         self.credentials = credentials
@@ -36,10 +37,7 @@ package struct EtcdConfiguration: Sendable {
                 guard part.hasPrefix(scheme) else { return nil }
                 var address = part.dropFirst(scheme.count)
                 if address.hasSuffix("/") { address = address.dropLast() }
-                guard let colon = address.lastIndex(of: ":"), colon > address.startIndex, !address.contains("/"),
-                    UInt16(address[address.index(after: colon)...]) != nil
-                else { return nil }
-                return String(address)
+                return address.contains("/") ? nil : HostPort(String(address)).map { "\($0)" }
             }
             if endpoints.count == parts.count { return (endpoints, isTLS) }
         }

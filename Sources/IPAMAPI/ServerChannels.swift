@@ -94,23 +94,16 @@ final class ServerChannels: Sendable {
     /// A leader that is named by its IP address, as a pod's is, which no certificate is for, shows that of the name that this
     /// client was given, or of this machine where it speaks to a server on it.
     private func credentials(for leader: String, in state: State) -> @Sendable () -> ChannelCredentials {
-        guard Self.address(of: leader) != nil,
-            let name = state.addresses.prefix(given).first(where: { Self.address(of: $0)?.isLoopback ?? true })
+        guard let leader = HostPort(leader), IPAddress(leader.host) != nil,
+            let name = state.addresses.prefix(given).lazy.compactMap(HostPort.init)
+                .first(where: { IPAddress($0.host)?.isLoopback ?? true })
         else { return credentials }
         return { [credentials] in
             let credentials = credentials()
             guard case .tls(let roots, let chain, let key, nil) = credentials else { return credentials }
-            return .tls(roots: roots, certificateChain: chain, privateKey: key, serverName: Self.host(of: name))
+            return .tls(roots: roots, certificateChain: chain, privateKey: key, serverName: name.host)
         }
     }
-
-    /// Of HOST:PORT.
-    private static func host(of target: String) -> String {
-        let host = target.lastIndex(of: ":").map { target[..<$0] } ?? target[...]
-        return host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : String(host)
-    }
-
-    private static func address(of target: String) -> IPAddress? { IPAddress(host(of: target)) }
 
     func close() async {
         let channels = state.withLock { state in

@@ -1,3 +1,4 @@
+import Addresses
 package import ArgumentParser
 import Foundation
 package import Logging

@@ -1,3 +1,4 @@
+import Addresses
 import CGRPC
 import Glibc
 
@@ -7,10 +8,11 @@ struct ListenAddress: Sendable {
 
     var unixPath: String? { text.hasPrefix("unix:") ? String(text.dropFirst(5)) : nil }
 
+    private var place: HostPort? { unixPath == nil ? HostPort(text) : nil }
+
     /// The address with the port that the core chose.
     func bound(to port: CInt) -> String {
-        guard unixPath == nil, let colon = text.lastIndex(of: ":") else { return text }
-        return text[...colon] + String(port)
+        place.map { "\(HostPort(host: $0.host, port: UInt16(port)))" } ?? text
     }
 
     /// The core takes a socket file away from whoever listens on it, so it is asked before: a file that nobody answers
@@ -18,9 +20,7 @@ struct ListenAddress: Sendable {
     func check() throws(RPCError) {
         guard let path = unixPath else {
             // The core would take one of its own choice.
-            guard let colon = text.lastIndex(of: ":"), UInt16(text[text.index(after: colon)...]) != nil else {
-                throw .bind(address: text, reason: "the address has no port")
-            }
+            if place == nil { throw .bind(address: text, reason: "the address is no HOST:PORT") }
             return
         }
         var status = stat()
@@ -51,14 +51,12 @@ struct ListenAddress: Sendable {
     }
 
     private func tcpReason() -> String? {
-        guard let colon = text.lastIndex(of: ":") else { return "the address has no port" }
-        let host = text[..<colon].drop { $0 == "[" }
+        guard let place else { return "the address is no HOST:PORT" }
         var hints = unsafe addrinfo()
         unsafe hints.ai_flags = AI_PASSIVE
         unsafe hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
-        let name = String(host.last == "]" ? host.dropLast() : host)
-        let failure = unsafe getaddrinfo(name, String(text[text.index(after: colon)...]), &hints, &found)
+        let failure = unsafe getaddrinfo(place.host, String(place.port), &hints, &found)
         guard failure == 0, let info = unsafe found else { return unsafe String(cString: gai_strerror(failure)) }
         defer { unsafe freeaddrinfo(found) }
         return unsafe Self.bindReason(info.pointee.ai_family, info.pointee.ai_addr, info.pointee.ai_addrlen)

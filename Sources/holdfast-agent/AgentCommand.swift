@@ -1,4 +1,6 @@
+import Addresses
 import ArgumentParser
+import CNI
 import Foundation
 import IPAMAPI
 import KubernetesAPI
@@ -35,7 +37,7 @@ struct AgentCommand: AsyncParsableCommand {
     var server = "127.0.0.1:7440"
 
     @Option(help: "The unix socket on which the plugin finds this agent.")
-    var socket = "/run/holdfast/agent.sock"
+    var socket = NetworkConfiguration.defaultSocket
 
     @Option(help: "The directory for what must outlive the agent.")
     var stateDir = "/var/lib/holdfast-agent"

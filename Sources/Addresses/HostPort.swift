@@ -1,10 +1,14 @@
-import Addresses
-
 /// HOST:PORT, where an IPv6 address stands in brackets.
 package struct HostPort: Hashable, Sendable, CustomStringConvertible {
     package let host: String
     package let port: UInt16
 
+    package init(host: String, port: UInt16) {
+        self.host = host
+        self.port = port
+    }
+
+    /// Nil also where an IPv6 address has no brackets, or the host is empty.
     package init?(_ text: String) {
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
             return nil
