@@ -35,7 +35,6 @@ extension KubernetesConfiguration {
             else { throw failure("has no server https://… for cluster \"\(context.cluster)\"") }
             guard cluster.proxyURL == nil else { throw failure("has a proxy-url, which is not supported") }
             var configuration = KubernetesConfiguration(server: server)
-            configuration.namespace = context.namespace
             configuration.context = name
             configuration.tlsServerName = cluster.tlsServerName
             if cluster.insecureSkipTLSVerify == true {
@@ -132,7 +131,6 @@ private struct Kubeconfig: Decodable {
     struct Context: Decodable {
         var cluster: String
         var user: String?
-        var namespace: String?
     }
     struct NamedUser: Decodable {
         var name: String

@@ -9,8 +9,6 @@ package struct KubernetesConfiguration: Hashable, Sendable {
     package var tlsServerName: String?
     package var certificate: ClientCertificate?
     package var token: Material?
-    /// The namespace that the context or the service account is in.
-    package var namespace: String?
     /// The context's name, where a kubeconfig file told all this.
     package var context: String?
 
@@ -62,9 +60,6 @@ package struct KubernetesConfiguration: Hashable, Sendable {
         var configuration = KubernetesConfiguration(
             server: "https://\(host.contains(":") ? "[\(host)]" : host):\(port)", token: token)
         configuration.trust = .certificates(.file(files + "/ca.crt"))
-        configuration.namespace = (try? Material.file(files + "/namespace").read()).map {
-            String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
-        }
         return configuration
     }
 }

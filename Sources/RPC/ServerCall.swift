@@ -86,8 +86,6 @@ import Synchronization
         return .seconds(left.tv_sec) + .nanoseconds(Int64(left.tv_nsec))
     }
 
-    package var deadline: ContinuousClock.Instant? { remaining.map { .now + $0 } }
-
     /// A copy of what the client sent with the call.
     package var metadata: RPCMetadata {
         unsafe withCall { _ in unsafe RPCMetadata(copying: storage.pointee.metadata) } ?? RPCMetadata()

@@ -28,7 +28,7 @@ package struct EtcdOptions: ParsableArguments {
     package var etcdPasswordFile: String?
 
     @Option(help: "Seconds after which another server leads when the leader says nothing; 2 at least.")
-    package var etcdLease = 5
+    package var etcdLease = EtcdConfiguration.defaultLeaseSeconds
 
     package init() {}
 

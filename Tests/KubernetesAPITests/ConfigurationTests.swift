@@ -42,10 +42,10 @@ struct ConfigurationTests {
 
     @Test func `a kubeconfig's current context is taken unless one is named`() throws {
         let one = try kubeconfig()
-        #expect(one.server == "https://10.0.0.1:6443" && one.namespace == "vms" && one.trust == .system)
+        #expect(one.server == "https://10.0.0.1:6443" && one.trust == .system)
         #expect(one.token == .bytes(Array("t".utf8)) && one.certificate == nil)
         let two = try kubeconfig(context: "two")
-        #expect(two.token == .bytes(Array("o".utf8)) && two.namespace == nil)
+        #expect(two.token == .bytes(Array("o".utf8)))
     }
 
     @Test func `data go before files, tokenFile before token, and files are relative to the kubeconfig`() throws {
@@ -94,12 +94,12 @@ struct ConfigurationTests {
     }
 
     @Test func `in a pod the service account's files tell`() throws {
-        for (file, text) in [("token", "t\n"), ("ca.crt", "PEM"), ("namespace", "holdfast\n")] {
+        for (file, text) in [("token", "t\n"), ("ca.crt", "PEM")] {
             try scratch.write(text, to: file)
         }
         var environment = ["KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"]
         let inCluster = try KubernetesConfiguration.inCluster(environment: environment, files: scratch.path)
-        #expect(inCluster.server == "https://[fd00::1]:443" && inCluster.namespace == "holdfast")
+        #expect(inCluster.server == "https://[fd00::1]:443")
         #expect(inCluster.token == .file("\(scratch.path)/token"))
         #expect(inCluster.trust == .certificates(.file("\(scratch.path)/ca.crt")))
         environment["KUBERNETES_SERVICE_HOST"] = "10.96.0.1"
