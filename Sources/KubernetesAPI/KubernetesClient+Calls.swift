@@ -71,7 +71,8 @@ extension KubernetesClient {
             request.headers.add(name: "Content-Type", value: body.type)
             request.body = .bytes(body.bytes)
         }
-        let head = min(patience.head, deadline.map { max(.milliseconds(1), $0 - .now) } ?? patience.head)
+        let most = call.verb == "list" ? patience.body : patience.head
+        let head = min(most, deadline.map { max(.milliseconds(1), $0 - .now) } ?? most)
         let response = try await execute(
             request, through: http, by: .now() + TimeAmount(head), mayRepeat: call.method == .GET)
         guard !(200..<300).contains(response.status.code) else { return response }

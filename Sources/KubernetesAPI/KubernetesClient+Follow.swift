@@ -2,7 +2,8 @@ package import Logging
 
 extension KubernetesClient {
     /// Lists, then watches, again and again until the task is cancelled: lists anew when the server no longer knows the place
-    /// that `watch` goes on from, or has been silent, and goes on from there after any other failure; never in a tight loop.
+    /// that `watch` goes on from, or has been silent, and goes on from there after any other failure; never in a tight loop,
+    /// and never at once: when a server restarts, all who follow it lose their places together.
     ///
     /// `watch` is to say each event by the closure that it is given, and ends as `watch` of a client does.
     package func follow(
@@ -35,12 +36,13 @@ extension KubernetesClient {
             case let error? where error.code == .unreachable && !hasProgress && time >= patience.watchSilence:
                 // Nothing to tell and no bookmarks, or nobody there: a list tells.
                 mustList = true
+                await Self.sleep(patience.longestPause * Double.random(in: 0...1))
             case let error?:
-                // To list anew is no repetition of what failed.
-                let isRepeated = error.code != .gone || trouble.failures > 0
-                mustList = mustList || error.needsList
+                let isLost = !mustList && error.needsList
+                mustList = mustList || isLost
                 trouble.tell(error)
-                if isRepeated { await Self.sleep(max(trouble.pause.next(), error.retryAfter ?? .zero)) }
+                let pause = isLost ? patience.longestPause * Double.random(in: 0...1) : trouble.pause.next()
+                await Self.sleep(max(pause, error.retryAfter ?? .zero))
             }
         }
     }

@@ -14,7 +14,8 @@ extension KubernetesClient {
         _ type: Object.Type, _ resource: KubernetesResource, _ selection: Selection = .all,
         from resourceVersion: String, _ receive: (WatchEvent<Object>) async -> Void
     ) async throws(KubernetesError) {
-        let seconds = max(1, patience.watch.components.seconds)
+        // Whose watches have begun together, as when the server restarted, are not to begin together for ever.
+        let seconds = max(1, (patience.watch * Double.random(in: 1...2)).components.seconds)
         let call = Call(
             "watch", .GET, resource, resource.path(namespace: selection.namespace),
             [

@@ -2,7 +2,8 @@ package import Logging
 import Synchronization
 
 /// Keeps a copy of a selection of objects: lists them once, then follows their changes; lists anew when the server no
-/// longer knows where the copy is, and goes on after any other failure from where it was.
+/// longer knows where the copy is, and goes on after any other failure from where it was. It may be behind, as its lists are
+/// out of the server's watch cache; it never goes back, but where the server itself has.
 package final class ObjectWatch<Object: Decodable & Sendable>: Sendable {
     private let client: KubernetesClient
     private let resource: KubernetesResource
@@ -38,7 +39,13 @@ package final class ObjectWatch<Object: Decodable & Sendable>: Sendable {
     }
 
     private func list() async throws(KubernetesError) {
-        let list = try await client.list(Object.self, resource, selection)
+        let list: ObjectList<Object>
+        do {
+            list = try await client.cachedList(Object.self, resource, selection, notOlderThan: copy.resourceVersion)
+        } catch  where error.code == .gone {
+            // The cache is far behind, or the server's data have been restored from a backup.
+            list = try await client.list(Object.self, resource, selection)
+        }
         for item in list.items { tellIfUnreadable(item) }
         let changes = current.withLock { $0.replace(with: list, at: .now) }
         for change in changes { receive(change) }

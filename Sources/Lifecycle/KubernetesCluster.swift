@@ -11,7 +11,7 @@ package struct KubernetesCluster: ClusterReads {
     package func inventory(of coverage: Inventory.Coverage) async throws(KubernetesError) -> Inventory {
         var inventory = Inventory(coverage: coverage)
         if coverage.contains(.machines) {
-            let machines = try await client.list(Lean<VirtualMachine>.self, .virtualMachines)
+            let machines = try await client.list(Lean<VirtualMachine>.self, .virtualMachines, metadataOnly: true)
             let instances = try await client.list(Lean<VirtualMachineInstance>.self, .virtualMachineInstances)
             for machine in machines.objects { inventory.add(machine.object.metadata) }
             for instance in instances.objects { inventory.add(instance.object) }

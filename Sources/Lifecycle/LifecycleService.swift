@@ -84,7 +84,7 @@ package struct LifecycleService: Service {
     ) async {
         var version = ""
         await client.follow(resource, log: log) { () throws(KubernetesError) in
-            version = try await client.list(type, resource).resourceVersion
+            version = try await client.version(of: resource)
             soon.want()
         } watching: { progress throws(KubernetesError) in
             try await client.watch(type, resource, from: version) { event in

@@ -47,11 +47,21 @@ struct ClientErrorTests {
     @Test func `a list that fails on a later page is an error, never a part`() async throws {
         try await withClient { cluster, client in
             for index in 10..<20 { try cluster.put(pod("p\(index)")) }
-            cluster.fail("list", .pods, status: 500, passing: 2)
+            cluster.fail("list", .pods, status: 500, passing: 2, times: 2)
             let error = try await failure { () throws(KubernetesError) in
                 _ = try await client.list(Named.self, .pods, pageSize: 4)
             }
             #expect(error.code == .serverError && error.isTransient)
+        }
+    }
+
+    @Test func `a page that is lost is fetched once more, and those before it are not`() async throws {
+        try await withClient { cluster, client in
+            for index in 10..<20 { try cluster.put(pod("p\(index)")) }
+            cluster.fail("list", .pods, status: 500, passing: 2)
+            let list = try await client.list(Named.self, .pods, pageSize: 4)
+            #expect(list.objects.map(\.name) == (10..<20).map { "p\($0)" })
+            #expect(cluster.requests.map(\.status) == [200, 200, 500, 200])
         }
     }
 
@@ -141,6 +151,18 @@ struct ClientErrorTests {
             }
             #expect(gone.code == .unreachable)
             #expect(gone.message.contains("refused"), "\(gone.message)")
+        }
+    }
+
+    @Test func `a list is waited for longer than one object`() async throws {
+        try await withClient({ $0.head = .milliseconds(100) }) { cluster, client in
+            try cluster.put(pod("a"))
+            cluster.delay(.seconds(1))
+            let late = try await failure { () throws(KubernetesError) in
+                _ = try await client.get(Named.self, .pods, namespace: "default", name: "a")
+            }
+            #expect(late.code == .unreachable)
+            #expect(try await client.list(Named.self, .pods).objects.map(\.name) == ["a"])
         }
     }
 

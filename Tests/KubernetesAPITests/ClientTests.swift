@@ -37,6 +37,12 @@ func withClient<Result>(
 
 var quiet: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
 
+/// What shows whether an object is whole.
+private struct Specified: Decodable, Sendable {
+    struct Spec: Decodable, Sendable {}
+    var spec: Spec?
+}
+
 struct ClientTests {
     @Test func `an object is got by name, and none where there is none`() async throws {
         try await withClient { cluster, client in
@@ -56,6 +62,41 @@ struct ClientTests {
             #expect(cluster.requests.map(\.items) == [7, 7, 6])
             let half = try await client.list(Named.self, .pods, Selection(fields: "spec.nodeName=node-b"))
             #expect(half.objects.count == 10)
+        }
+    }
+
+    @Test func `where a watch is to begin is asked for without a list`() async throws {
+        try await withClient { cluster, client in
+            for index in 10..<30 { try cluster.put(pod("p\(index)")) }
+            #expect(try await client.version(of: .pods) == "\(cluster.resourceVersion)")
+            #expect(cluster.requests.map(\.items) == [1])
+        }
+    }
+
+    @Test func `metadata alone may be asked for`() async throws {
+        try await withClient { cluster, client in
+            for name in ["a", "b"] { try cluster.put(pod(name)) }
+            let whole = try await client.list(Specified.self, .pods)
+            let lean = try await client.list(Specified.self, .pods, pageSize: 1, metadataOnly: true)
+            #expect(whole.objects.allSatisfy { $0.spec != nil } && lean.objects.allSatisfy { $0.spec == nil })
+            #expect(lean.items.map(\.reference) == whole.items.map(\.reference))
+        }
+    }
+
+    @Test func `watches that begin together do not end together`() async throws {
+        try await withClient { cluster, client in
+            let version = try cluster.put(pod("a"))
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<20 {
+                    group.addTask { try await client.watch(Named.self, .pods, from: "\(version)") { _ in } }
+                }
+                let deadline = ContinuousClock.now + .seconds(30)
+                while cluster.watchCount < 20, .now < deadline { try await Task.sleep(for: .milliseconds(2)) }
+                cluster.endWatches()
+                try await group.waitForAll()
+            }
+            let seconds = Set(cluster.requests.compactMap { $0.query["timeoutSeconds"].flatMap { Int($0) } })
+            #expect(seconds.count > 1 && seconds.allSatisfy((300...600).contains), "\(seconds)")
         }
     }
 

@@ -63,6 +63,7 @@ func following(
 extension TestCluster {
     fileprivate func count(_ verb: String) -> Int { requests.count { $0.verb == verb } }
     fileprivate var lastWatch: [String: String]? { requests.last { $0.verb == "watch" }?.query }
+    fileprivate var lists: [[String: String]] { requests.filter { $0.verb == "list" }.map(\.query) }
 }
 
 struct ObjectWatchTests {
@@ -143,6 +144,44 @@ struct ObjectWatchTests {
             try cluster.put(pod("d"))
             await following.wait { $0.names == ["b", "c", "d"] }
             #expect(cluster.count("list") == 2)
+        }
+    }
+
+    @Test func `a copy is listed out of the watch cache, and the second time no older than it is`() async throws {
+        try await following { cluster, following in
+            let version = try cluster.put(pod("b"))
+            await following.wait { $0.names == ["a", "b"] }
+            try cluster.put(pod("c"), isAnnounced: false)
+            cluster.compact()
+            cluster.endWatches()
+            await following.wait { $0.names == ["a", "b", "c"] }
+            #expect(cluster.lists == [["resourceVersion": "0"], ["resourceVersion": "\(version)"]])
+        }
+    }
+
+    @Test func `a watch cache that is behind takes no copy back: then the list is etcd's`() async throws {
+        try await following { cluster, following in
+            cluster.freezeCache()
+            let version = try cluster.put(pod("b"))
+            await following.wait { $0.names == ["a", "b"] }
+            try cluster.put(pod("c"), isAnnounced: false)
+            cluster.compact()
+            cluster.endWatches()
+            await following.wait { $0.names == ["a", "b", "c"] }
+            #expect(following.changes == ["+a", "synced", "+b", "~a", "~b", "+c", "synced"])
+            #expect(cluster.lists.dropFirst() == [["resourceVersion": "\(version)"], ["limit": "500"]])
+        }
+    }
+
+    @Test func `who has lost the place does not list at once, as others have lost theirs too`() async throws {
+        try await following({ $0.longestPause = .seconds(3600) }) { cluster, following in
+            try cluster.put(pod("b"), isAnnounced: false)
+            cluster.compact()
+            cluster.endWatches()
+            await following.wait { _ in cluster.requests.contains { $0.status == 410 } }
+            // Of so long a pause this is a ten thousandth.
+            try await Task.sleep(for: .milliseconds(300))
+            #expect(cluster.count("list") == 1)
         }
     }
 

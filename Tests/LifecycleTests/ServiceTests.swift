@@ -20,6 +20,7 @@ struct ServiceTests {
     /// Runs `body` beside the service, which compares every 50 ms with a grace time of 200 ms.
     private func withService(
         _ ledger: Writer, _ cluster: TestCluster, interval: Duration = .milliseconds(50),
+        longestPause: Duration = .milliseconds(50),
         leadership: AsyncStream<Bool> = AsyncStream { $0.yield(true) }, _ body: () async throws -> Void
     ) async throws {
         var pace = Lifecycle.Pace()
@@ -27,9 +28,11 @@ struct ServiceTests {
         pace.interval = interval
         pace.migrationInterval = .milliseconds(50)
         pace.migrationGrace = .milliseconds(100)
+        var patience = KubernetesClient.Patience()
+        patience.longestPause = longestPause
         let service = LifecycleService(
-            client: KubernetesClient(cluster.configuration, log: quiet), ipam: ledger, instance: "test",
-            leadership: leadership, pace: pace, log: quiet)
+            client: KubernetesClient(cluster.configuration, patience: patience, log: quiet), ipam: ledger,
+            instance: "test", leadership: leadership, pace: pace, log: quiet)
         let group = ServiceGroup(configuration: .init(services: [.init(service: service)], logger: quiet))
         let outcome = try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }
@@ -65,7 +68,7 @@ struct ServiceTests {
     @Test func `an API server that ends each watch at once is not asked in a tight loop`() async throws {
         let ledger = try await makeLedger()
         try await TestCluster.run { cluster in
-            try await withService(ledger, cluster, interval: .seconds(3600)) {
+            try await withService(ledger, cluster, interval: .seconds(3600), longestPause: .seconds(10)) {
                 let end = ContinuousClock.now + .seconds(2)
                 while .now < end {
                     cluster.endWatches()
@@ -73,6 +76,20 @@ struct ServiceTests {
                 }
                 let count = cluster.requests.count { $0.verb == "watch" }
                 #expect((2...24).contains(count), "\(count)")
+            }
+        }
+    }
+
+    @Test func `to follow deletions is no list of all VMs`() async throws {
+        let ledger = try await makeLedger()
+        try await TestCluster.run { cluster in
+            for name in ["a", "b", "c"] { try cluster.put(machine(name)) }
+            try await withService(ledger, cluster, interval: .seconds(3600)) {
+                try await eventually("two watches") { cluster.watchCount == 2 }
+                let lists = cluster.requests.filter { $0.verb == "list" && $0.resource == .virtualMachines }
+                // Those of comparisons are of metadata.
+                let begun = lists.filter { $0.accept?.contains("PartialObjectMetadata") == false }
+                #expect(begun.map(\.items) == [1], "\(begun)")
             }
         }
     }
@@ -233,10 +250,12 @@ struct ServiceTests {
                     "labels":{"a":"b"},"annotations":{"c":"d"}}}
                     """)
             }
+            try cluster.put(machine("halted"))
             let client = KubernetesClient(cluster.configuration, log: quiet)
             let inventory = try await KubernetesCluster(client).inventory(of: [.machines, .launchers])
             await client.shutDown()
             #expect(inventory.instances.count == 1200 && inventory.isComplete)
+            #expect(inventory.machines == [name("halted"): "uid-halted"])
             #expect(inventory.instances.values.allSatisfy { $0.metadata.labels.isEmpty })
             #expect(inventory.instances.values.allSatisfy { $0.metadata.annotations.isEmpty })
             #expect(cluster.requests.map(\.items).max() == 500)

@@ -21,6 +21,12 @@ struct ClusterState {
         var times: Int
     }
 
+    /// A watch cache that is behind.
+    struct StaleCache {
+        var objects: [StoredObject.Key: StoredObject]
+        var resourceVersion: Int
+    }
+
     /// A list under way: what its pages are cut from.
     struct Pages {
         var rest: [StoredObject]
@@ -38,6 +44,7 @@ struct ClusterState {
     var held: Set<KubernetesResource> = []
     var heldChanges: [Change] = []
     var pages: [String: Pages] = [:]
+    var staleCache: StaleCache?
     var connections: [ObjectIdentifier: any Channel] = [:]
     var isStopped = false
 

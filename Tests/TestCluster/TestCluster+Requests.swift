@@ -61,12 +61,16 @@ extension TestCluster {
             } else {
                 answer = state.answer(verb, route, body, on: channel)
             }
+            let accept = head.headers.first(name: "Accept")
+            if verb == "list", answer?.status == 200, accept?.contains("as=PartialObjectMetadataList;") == true {
+                answer?.leaveMetadataOnly()
+            }
             state.requests.append(
                 Request(
                     verb: verb, resource: route.resource, namespace: route.namespace, name: route.name,
                     query: route.query, authorization: head.headers.first(name: "Authorization"),
-                    userAgent: head.headers.first(name: "User-Agent"), status: answer?.status ?? 200,
-                    items: answer?.items ?? 0))
+                    userAgent: head.headers.first(name: "User-Agent"), accept: accept,
+                    status: answer?.status ?? 200, items: answer?.items ?? 0))
             if let answer { Self.send(answer, on: channel) }
         }
     }
@@ -168,6 +172,21 @@ struct Answer {
         retryAfter = refusal.retryAfter
     }
 
+    /// Of a list's items.
+    mutating func leaveMetadataOnly() {
+        guard var list = try? JSONSerialization.jsonObject(with: body) as? [String: Any] else { return }
+        (list["kind"], list["apiVersion"]) = ("PartialObjectMetadataList", "meta.k8s.io/v1")
+        list["items"] = (list["items"] as? [[String: Any]])?.map { item in
+            ["kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"] ?? [:]]
+        }
+        body = (try? StoredObject.encode(list)) ?? body
+    }
+
+    static func tooLarge(_ version: Int, current: Int) -> Answer {
+        Answer(
+            status: 504, reason: "Timeout", message: "Too large resource version: \(version), current: \(current)")
+    }
+
     static var gone: Answer {
         Answer(status: 410, reason: "Expired", message: "The resourceVersion for the provided watch is too old.")
     }
@@ -210,13 +229,23 @@ extension ClusterState {
 
     private mutating func list(_ filter: ObjectFilter, _ query: [String: String]) -> Answer {
         var pages = Pages(rest: [], resourceVersion: resourceVersion)
+        var limit = query["limit"].flatMap { Int($0) } ?? 0
         if let token = query["continue"], !token.isEmpty {
             guard let known = self.pages.removeValue(forKey: token) else { return .gone }
             pages = known
+        } else if let version = query["resourceVersion"].flatMap({ Int($0) }) {
+            // Out of the watch cache: at this version or later, and whole.
+            if version != 0, limit > 0 {
+                return Answer(status: 400, reason: "BadRequest", message: "no exact version is kept here")
+            }
+            pages.resourceVersion = staleCache?.resourceVersion ?? resourceVersion
+            if version > pages.resourceVersion { return .tooLarge(version, current: pages.resourceVersion) }
+            pages.rest =
+                staleCache.map { $0.objects.values.filter(filter.passes).sorted { $0.key < $1.key } } ?? sorted(filter)
+            limit = 0
         } else {
             pages.rest = sorted(filter)
         }
-        let limit = query["limit"].flatMap { Int($0) } ?? 0
         let page = limit > 0 ? Array(pages.rest.prefix(limit)) : pages.rest
         pages.rest.removeFirst(page.count)
         var next = ""
@@ -251,11 +280,7 @@ extension ClusterState {
 
     private mutating func watch(_ filter: ObjectFilter, _ query: [String: String], on channel: any Channel) -> Answer? {
         let start = query["resourceVersion"].flatMap { Int($0) } ?? 0
-        if start > resourceVersion {
-            return Answer(
-                status: 504, reason: "Timeout",
-                message: "Too large resource version: \(start), current: \(resourceVersion)")
-        }
+        if start > resourceVersion { return .tooLarge(start, current: resourceVersion) }
         let isTooOld = start != 0 && start < compacted
         if isTooOld, !tellsGoneAsEvent { return .gone }
         let head = HTTPResponseHead(

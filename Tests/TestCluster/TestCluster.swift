@@ -197,6 +197,11 @@ extension TestCluster {
         }
     }
 
+    /// Lists out of the watch cache show what is there now, and nothing newer from now on.
+    package func freezeCache() {
+        state.withLock { $0.staleCache = .init(objects: $0.objects, resourceVersion: $0.resourceVersion) }
+    }
+
     /// Forgets all continue tokens.
     package func expireContinueTokens() { state.withLock { $0.pages = [:] } }
 
@@ -231,6 +236,7 @@ extension TestCluster {
         package var query: [String: String]
         package var authorization: String?
         package var userAgent: String?
+        package var accept: String?
         /// Of the answer.
         package var status: Int
         /// How many objects a list's answer had.
