@@ -84,13 +84,24 @@ struct AgentCommand: AsyncParsableCommand {
         // Socket and state are for root alone; whoever reaches the socket can have any pod's address.
         umask(0o077)
         try prepareDirectories()
-        let lock: SocketLock
+        let lock: AgentLock
         do {
-            lock = try SocketLock(socket: socket)
+            lock = try AgentLock(socket: socket)
         } catch {
-            throw Failure("cannot serve the plugin at \(socket): \(error)", hint: "name another file with --socket")
+            throw Failure(
+                "cannot serve the plugin at \(socket): \(error)",
+                hint: "name another file with --socket, and another directory with --state-dir")
         }
         defer { withExtendedLifetime(lock) {} }
+        let stateLock: AgentLock
+        do {
+            stateLock = try AgentLock(stateDirectory: stateDir)
+        } catch {
+            throw Failure(
+                "cannot keep what must outlive the agent in \(stateDir): \(error)",
+                hint: "name another directory with --state-dir")
+        }
+        defer { withExtendedLifetime(stateLock) {} }
         let outage: Outage
         do {
             outage = try Outage(directory: stateDir, log: log)

@@ -61,6 +61,16 @@ struct AgentProcessTests {
             #expect(second.status == 1)
             #expect(second.errors.contains("another agent runs here"), "\(second.errors)")
             #expect(FileManager.default.fileExists(atPath: "\(scratch)/agent.sock"))
+            let third = try Executable.run([
+                "timeout", "20", Executable.products + "/holdfast-agent", "--node", "node-b", "--server",
+                "unix:\(scratch)/server.sock",
+                "--socket", "\(scratch)/other.sock", "--state-dir", "\(scratch)/state", "--pods",
+                "directory:\(scratch)/manifests",
+            ])
+            #expect(third.status == 1)
+            #expect(
+                third.errors.contains("in \(scratch)/state: another agent runs here")
+                    && third.errors.contains("--state-dir"), "\(third.errors)")
 
             agent.terminate()
             agent.waitUntilExit()
