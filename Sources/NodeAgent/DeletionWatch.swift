@@ -1,7 +1,7 @@
 import KubeVirt
 
 /// Who owns a binding for as long as it exists: a VirtualMachine, or an instance that stands alone.
-package struct MachineReference: Hashable, Sendable {
+package struct MachineReference: Hashable, Sendable, Codable {
     package var namespace: String
     package var name: String
     package var uid: String
@@ -21,9 +21,21 @@ package struct MachineReference: Hashable, Sendable {
 /// trusted, and from a third, taken just before anything is freed.
 package struct DeletionWatch: Sendable {
     /// Machines that were seen, and in how many readings in a row each has been missing.
-    private var missing: [MachineReference: Int] = [:]
+    private var missing: [MachineReference: Int]
+    /// Those of them that only an agent before this one has seen.
+    private var unseen: Set<MachineReference>
 
-    package init() {}
+    /// `seen`: by an agent before this one.
+    package init(seen: Set<MachineReference> = []) {
+        missing = Dictionary(uniqueKeysWithValues: seen.map { ($0, 0) })
+        unseen = seen
+    }
+
+    /// All that were seen, and are not forgotten.
+    package var seen: Set<MachineReference> { Set(missing.keys) }
+
+    /// Whether no agent has seen the machine since this one started: another machine's directory may have it by now.
+    package func isUnseen(_ machine: MachineReference) -> Bool { unseen.contains(machine) }
 
     /// The machines that have been missing long enough; each is gone if `confirm` says so by one more reading.
     package mutating func observe(_ reading: Reading) -> [MachineReference] {
@@ -35,6 +47,7 @@ package struct DeletionWatch: Sendable {
         let present = Self.machines(in: reading.objects)
         for machine in missing.keys { missing[machine, default: 0] += 1 }
         for machine in present { missing[machine] = 0 }
+        unseen.subtract(present)
         return missing.filter { $0.value >= 2 }.keys.sorted { $0.uid < $1.uid }
     }
 
@@ -46,7 +59,10 @@ package struct DeletionWatch: Sendable {
     }
 
     /// Its bindings are freed.
-    package mutating func forget(_ machine: MachineReference) { missing[machine] = nil }
+    package mutating func forget(_ machine: MachineReference) {
+        missing[machine] = nil
+        unseen.remove(machine)
+    }
 
     private func trusts(_ reading: Reading) -> Bool { reading.showsWhatIsGone && !suspects(reading) }
 

@@ -18,6 +18,7 @@ package struct Reconciliation: Sendable {
     private let source: any ObjectSource
     private let cluster: ClusterNotes?
     private let guests: GuestService?
+    private let seen: SeenMachines?
     private let log: Logger
     private let metrics: AgentMetrics
 
@@ -26,7 +27,7 @@ package struct Reconciliation: Sendable {
     private var unannounced: [Binding] = []
     /// The pods of decentralized migrations to this node, by UID, whose bindings are all their own VM's.
     private var arrived: Set<String> = []
-    private var deletions = DeletionWatch()
+    private var deletions: DeletionWatch
     /// The reading before showed nothing, and that was logged.
     private var isSuspicious = false
     private var previous: Reading?
@@ -36,16 +37,18 @@ package struct Reconciliation: Sendable {
     private var migrationBackOff = BackOff()
     private var deletionBackOff = BackOff()
 
-    /// `cluster`: where people are told of migrations.
+    /// `cluster`: where people are told of migrations. `seen`: what outlives the agent of the machines that `source` shows.
     package init(
         node: String, ipam: any IPAMCalls, source: any ObjectSource, cluster: ClusterNotes? = nil,
-        guests: GuestService? = nil, log: Logger, metrics: AgentMetrics = AgentMetrics()
+        guests: GuestService? = nil, seen: SeenMachines? = nil, log: Logger, metrics: AgentMetrics = AgentMetrics()
     ) {
         self.node = node
         self.ipam = ipam
         self.source = source
         self.cluster = cluster
         self.guests = guests
+        self.seen = seen
+        deletions = DeletionWatch(seen: seen?.all ?? [])
         self.log = log
         self.metrics = metrics
         commits = CommitWatch(node: node)
@@ -67,6 +70,7 @@ package struct Reconciliation: Sendable {
         }
         isSuspicious = deletions.suspects(reading)
         await releaseDeleted(deleted, at: now)
+        seen?.keep(deletions.seen)
         previous = reading
     }
 
@@ -207,11 +211,15 @@ package struct Reconciliation: Sendable {
         if isDone { deletionBackOff.succeeded() } else { deletionBackOff.failed(at: now) }
     }
 
-    /// False where a pod still uses a binding: a VM that was deleted with its pods orphaned runs on.
+    /// False where a pod still uses a binding: a VM that was deleted with its pods orphaned runs on. One that only an agent
+    /// before this one has seen, and that another node's pod carries now, is left to that node's.
     private func release(_ machine: MachineReference, seeing objects: ClusterObjects) async throws(IPAMError) -> Bool {
         var isDone = true
-        let named = try await bindings(matching: BindingFilter(namespace: machine.namespace, name: machine.name))
-        for binding in named where binding.owner.kind == .virtualMachine && binding.owner.uid == machine.uid {
+        let own = try await bindings(matching: BindingFilter(namespace: machine.namespace, name: machine.name))
+            .filter { $0.owner.kind == .virtualMachine && $0.owner.uid == machine.uid }
+        let nodes = own.flatMap { [$0.active, $0.target].compactMap { $0?.node } }
+        if deletions.isUnseen(machine), nodes.contains(where: { $0 != node }) { return true }
+        for binding in own {
             let carriers = [binding.active, binding.target].compactMap { $0.flatMap { objects.pod(uid: $0.podUID) } }
             guard carriers.allSatisfy(\.hasEnded) else {
                 isDone = false

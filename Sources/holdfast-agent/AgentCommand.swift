@@ -102,10 +102,11 @@ struct AgentCommand: AsyncParsableCommand {
                 hint: "name another directory with --state-dir")
         }
         defer { withExtendedLifetime(stateLock) {} }
-        let outage: Outage
+        let (outage, sight): (Outage, Sight)
         do {
             outage = try Outage(directory: stateDir, log: log)
-        } catch {
+            sight = try self.sight(log)
+        } catch let error as JournalError {
             throw Failure(
                 "what must outlive the agent cannot be kept: \(error)", hint: "name another directory with --state-dir")
         }
@@ -113,7 +114,6 @@ struct AgentCommand: AsyncParsableCommand {
         let client = try IPAMClient(
             server: server, currentCredentials: { current.credentials }, currentToken: { current.token })
         let ipam = ObservedIPAM(client, reach: outage.reach)
-        let sight = try sight(log)
         let metrics = AgentMetrics()
         let guests = GuestService(
             ports: try GuestPorts(folder: PortFolder(path: "\(stateDir)/ports"), log: log, metrics: metrics),
@@ -127,8 +127,8 @@ struct AgentCommand: AsyncParsableCommand {
             try? FileHandle.standardOutput.write(contentsOf: Data("listening on unix:\(socket)\n".utf8))
         }
         let reconciliation = Reconciliation(
-            node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests, log: log,
-            metrics: metrics)
+            node: node, ipam: ipam, source: sight.source, cluster: sight.notes, guests: guests,
+            seen: sight.seen, log: log, metrics: metrics)
         let exposition = AgentExposition(
             version: ProgramVersion.current, metrics: metrics, outage: outage, source: sight.source)
         let question = ServerQuestion(ipam, node: node)
@@ -156,12 +156,16 @@ struct AgentCommand: AsyncParsableCommand {
     private struct Sight {
         var source: any ObjectSource
         var notes: ClusterNotes?
+        /// Where nobody else frees what belongs to deleted VMs.
+        var seen: SeenMachines?
         var services: [any Service] = []
     }
 
     private func sight(_ log: Logger) throws -> Sight {
         switch pods {
-        case .directory(let path): return Sight(source: DirectorySource(path: path, log: log))
+        case .directory(let path):
+            let seen = try SeenMachines(path: "\(stateDir)/machines", directory: path, log: log)
+            return Sight(source: DirectorySource(path: path, log: log), seen: seen)
         case .kubernetes:
             let client = KubernetesClient(try kubernetes.configuration, log: log)
             let source = KubernetesSource(node: node, client: client, log: log)

@@ -72,6 +72,21 @@ struct DeletionWatchTests {
         #expect(watch.confirm(machine, in: empty) == false)
     }
 
+    @Test func `a VM that only an agent before this one has seen is missed as any other`() {
+        var watch = DeletionWatch(seen: [machine])
+        #expect(watch.observe(empty) == [])
+        #expect(watch.suspects(empty))
+        #expect(watch.observe(reading()) == [])
+        #expect(watch.observe(reading()) == [machine])
+        #expect(watch.isUnseen(machine))
+        watch = DeletionWatch(seen: [machine])
+        #expect(watch.observe(reading("vm-1")) == [])
+        #expect(!watch.isUnseen(machine))
+        watch = DeletionWatch(seen: [machine])
+        watch.forget(machine)
+        #expect(watch.seen == [] && !watch.isUnseen(machine))
+    }
+
     @Test func `a VM that was never seen is not missed`() {
         var watch = DeletionWatch()
         for _ in 0..<5 { #expect(watch.observe(empty) == []) }

@@ -1,4 +1,5 @@
 import Addresses
+import Foundation
 import IPAMModel
 import KubeVirt
 import Ledger
@@ -133,6 +134,47 @@ struct ReconciliationTests {
         #expect(ipam.bindings.count == 3)
         await agent.pass(at: start)
         #expect(releases().count == 2)
+    }
+
+    /// Runs `body` with an agent before which another one has seen `testvm`, in the directory "vms", and it is there no more.
+    private func restart(
+        _ node: String, directory: String = "vms", _ body: (inout Reconciliation) async throws -> Void
+    ) async throws {
+        let path = "/tmp/holdfast-test-\(UUID().uuidString.prefix(8).lowercased())"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        func agent(_ directory: String) throws -> Reconciliation {
+            Reconciliation(
+                node: node, ipam: ipam, source: source,
+                seen: try SeenMachines(path: path, directory: directory, log: log), log: log)
+        }
+        source.state(cluster(vms: ["testvm": "vm-1", "other": "other"]))
+        var before = try agent("vms")
+        await before.pass(at: start)
+        source.state(cluster())
+        var after = try agent(directory)
+        try await body(&after)
+    }
+
+    @Test func `a VM that was deleted while no agent ran is released, after as many looks`() async throws {
+        try bind(owner("testvm"), active: "gone")
+        try await restart("node-a") { agent in
+            await agent.pass(at: start)
+            #expect(releases().isEmpty)
+            await agent.pass(at: start)
+            #expect(releases().map(\.name) == ["testvm"] && ipam.bindings.isEmpty)
+        }
+    }
+
+    @Test(arguments: [("node-b", "vms"), ("node-a", "others")])
+    func `a VM that another node carries, or that another directory had, is not released by an agent that starts`(
+        node: String, directory: String
+    ) async throws {
+        try bind(owner("testvm"), active: "moved")
+        try await restart(node, directory: directory) { agent in
+            for tick in 0..<5 { await agent.pass(at: start + .seconds(tick)) }
+        }
+        #expect(releases().isEmpty && ipam.bindings.count == 1)
     }
 
     @Test func `a release that fails is repeated`() async throws {
