@@ -14,6 +14,8 @@ package final class GuestPorts: Sendable {
         var ports: [PortRecord.Key: GuestPort] = [:]
         /// Those that could not be opened yet.
         var unopened: [PortRecord.Key: PortRecord] = [:]
+        /// Those whose records could not be written yet.
+        var unsaved: Set<PortRecord.Key> = []
         /// Whose failure was logged.
         var failing: Set<PortRecord.Key> = []
         /// What was logged of a port already: a guest that asks and asks does not fill the log.
@@ -73,6 +75,11 @@ package final class GuestPorts: Sendable {
                 tellWell(key, port.record, &state)
             }
         }
+        for key in state.unsaved {
+            guard let record = state.ports[key]?.record, (try? folder.save(record)) != nil else { continue }
+            state.unsaved.remove(key)
+            log.notice("a guest's port will be served by a later agent too", metadata: ["owner": "\(record.owner)"])
+        }
     }
 
     private func tell(
@@ -88,19 +95,23 @@ package final class GuestPorts: Sendable {
         log.notice("a guest's port is served now", metadata: ["owner": "\(record.owner)"])
     }
 
-    /// From now on the port is served, also by an agent after this one where the disk takes its record. The same again changes
+    /// From now on the port is served, also by an agent after this one once the disk takes its record. The same again changes
     /// nothing.
     package func attach(_ record: PortRecord) throws {
         guard state.withLock({ $0.ports[record.key]?.record != record }) else { return }
         let port = try GuestPort(record)
+        let isSaved: Bool
         do {
             try folder.save(record)
+            isSaved = true
         } catch {
+            isSaved = false
             log.error(
-                "a guest's port is served by this agent only: its record cannot be written",
+                "a guest's port is served by this agent only: its record cannot be written; trying on",
                 metadata: ["owner": "\(record.owner)", "error": "\(error)"])
         }
         state.withLock { state in
+            if isSaved { state.unsaved.remove(record.key) } else { state.unsaved.insert(record.key) }
             state.ports[record.key] = port
             state.unopened[record.key] = nil
             state.failing.remove(record.key)
@@ -207,6 +218,7 @@ extension GuestPorts.State {
     fileprivate mutating func forget(_ key: PortRecord.Key) {
         ports[key] = nil
         unopened[key] = nil
+        unsaved.remove(key)
         failing.remove(key)
         told[key] = nil
         announcements.remove(key)

@@ -140,6 +140,32 @@ struct GuestPortTests {
         #expect(log.lines.count == 4 && log.lines[3].hasPrefix("a guest's port is served now"), "\(log.lines)")
     }
 
+    @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
+    func `a record that the disk does not take is written once it does, and not of a port that is gone`() throws {
+        let place = try Place()
+        try place.show()
+        let folder = place.scratch + "/ports"
+        let log = RecordedLog()
+        let ports = try GuestPorts(folder: place.folder, log: log.logger)
+        let record = try place.record()
+        func attachInVain() throws {
+            try Data().write(to: URL(filePath: folder))
+            try ports.attach(record)
+            ports.pass(at: .now + .seconds(11))
+            try FileManager.default.removeItem(atPath: folder)
+        }
+        try attachInVain()
+        #expect(log.lines.count == 1 && log.lines[0].contains("cannot be written"), "\(log.lines)")
+        ports.pass(at: .now + .seconds(33))
+        #expect(place.folder.load().records == [record])
+        ports.detach(record.key)
+        try FileManager.default.removeItem(atPath: folder)
+        try attachInVain()
+        ports.detach(record.key)
+        ports.pass(at: .now + .seconds(99))
+        #expect(place.folder.load().records.isEmpty)
+    }
+
     /// KubeVirt gives a bridged guest the MAC of its VM, and puts another one on the pod's interface.
     @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
     func `an address is announced at the guest's MAC, if that is known, and without a bridge at the interface's`()
