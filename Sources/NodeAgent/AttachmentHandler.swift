@@ -18,7 +18,7 @@ package struct AttachmentHandler: Sendable {
     private let source: any ObjectSource
     private let cluster: ClusterNotes?
     private let guests: GuestService?
-    private let running = RunningAdds()
+    let running = RunningAdds()
     let log: Logger
     /// Nil: nothing is done without the server.
     let outage: Outage?
@@ -75,14 +75,20 @@ package struct AttachmentHandler: Sendable {
     ) async throws(CNIError) -> UInt64 {
         while true {
             if let number = running.begin(key) { return number }
-            do {
-                guard .now < deadline else { throw CancellationError() }
-                try await Task.sleep(for: .milliseconds(20))
-            } catch {
-                throw CNIError(
-                    .tryAgainLater, "an ADD of the sandbox \(key.containerID) that was deleted still runs",
-                    details: "the runtime tries again by itself")
-            }
+            try await pauseForOvertaken(key, by: deadline)
+        }
+    }
+
+    private func pauseForOvertaken(
+        _ key: RunningAdds.Key, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) {
+        do {
+            guard .now < deadline else { throw CancellationError() }
+            try await Task.sleep(for: .milliseconds(20))
+        } catch {
+            throw CNIError(
+                .tryAgainLater, "an ADD of the sandbox \(key.containerID) that was deleted still runs",
+                details: "the runtime tries again by itself")
         }
     }
 
@@ -329,11 +335,16 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
-    /// By the container's ID alone: the pod may be gone from the API server since long.
+    /// By the container's ID alone: the pod may be gone from the API server since long. Succeeds only once no ADD that it has
+    /// overtaken can attach the sandbox any more.
     package func delete(_ request: AgentRequest) async throws(CNIError) {
+        // Then there is time left to tell the server.
+        let deadline = ContinuousClock.now + Self.patience - Self.shortTry
         let invocation = try Invocation(environment: request.environment)
         let network = try NetworkConfiguration(request.configuration)
-        running.overtake(RunningAdds.Key(invocation, network))
+        let key = RunningAdds.Key(invocation, network)
+        running.overtake(key)
+        while running.isOvertaken(key) { try await pauseForOvertaken(key, by: deadline) }
         try await detach(invocation, network)
     }
 

@@ -67,6 +67,11 @@ final class RunningAdds: Sendable {
         }
     }
 
+    /// Whether an ADD that a DEL has overtaken goes on.
+    func isOvertaken(_ key: Key) -> Bool {
+        state.withLock { !$0.overtaken.isDisjoint(with: $0.running[key] ?? []) }
+    }
+
     /// Ends an ADD; false where a DEL has overtaken it: then it goes on until `remove`. `answer`: what its delegate will ask
     /// for.
     func finish(_ key: Key, _ number: UInt64, answer: Answer?) -> Bool {
