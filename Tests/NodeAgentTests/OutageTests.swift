@@ -113,7 +113,9 @@ final class OutageTests {
     }
 
     private var replay: SpoolReplay {
-        SpoolReplay(ipam: ipam, spool: outage.spool, copies: outage.copies, clock: outage.clock, log: log.logger)
+        SpoolReplay(
+            node: "node-a", ipam: ipam, spool: outage.spool, copies: outage.copies, clock: outage.clock,
+            log: log.logger)
     }
 
     private var renewal: CopyRenewal {
@@ -202,15 +204,36 @@ final class OutageTests {
         #expect(ipam.binding(of: other.key)?.active?.containerID == "r2")
     }
 
-    @Test func `what the server has too much to do for is kept, and told later`() async throws {
+    @Test func `what the server has too much to do for is kept, and told later, and so is all that stands behind it`()
+        async throws
+    {
         try await add("c1")
         goAway()
         try await delete("c1")
+        try await delete("c2")
         ipam.fail(with: IPAMError(.resourceExhausted, .overloaded, "too many changes are waiting"))
+        let calls = ipam.calls.count
         #expect(await replay.pass() == false)
-        #expect(outage.spool.items.count == 1)
+        #expect(outage.spool.items.count == 2 && ipam.calls.count == calls + 1)
         await comeBack()
         #expect(binding?.state == .reserved)
+    }
+
+    /// Its certificate or its token may be mended; but nobody says what another node's agent should have said.
+    @Test func `what was kept under another name of the node is dropped once the server refuses it`() async throws {
+        for node in ["node-a", "node-of-before"] {
+            let attachment = Attachment(node: node, pod: node, podUID: node, containerID: node)
+            var owner = Self.vm
+            owner.name = node
+            try outage.spool.add(.attach(AllocateRequest(owner: owner, attachment: attachment)))
+        }
+        ipam.fail(with: IPAMError(.permissionDenied, .otherNode, "that is another node's"))
+        #expect(await replay.pass() == false)
+        let kept = outage.spool.items.map(\.entry)
+        #expect(kept.count == 1)
+        guard case .attach(let request)? = kept.first else { return }
+        #expect(request.owner.name == "node-a")
+        #expect(log.lines.contains { $0.contains("does not give it") && $0.contains("node-of-before") }, "\(log.lines)")
     }
 
     // MARK: - ADD from a copy
@@ -265,6 +288,34 @@ final class OutageTests {
         #expect(outage.spool.items.count == 2)
         await comeBack()
         #expect(binding?.state == .reserved && binding?.released?.containerID == "c2")
+    }
+
+    /// The end of its source's pod, told first, would commit the migration, and the pod that runs would be refused.
+    @Test func `a pod that came from a copy takes its VM's before the server is told of the end of the pod before`()
+        async throws
+    {
+        try await add("c1")
+        goAway()
+        try await delete("c1")
+        state(pod: "pod-2")
+        try await add("c2", pod: "pod-2")
+        let target = Attachment(
+            node: "node-b", pod: "pod-b", podUID: "pod-b", containerID: "b1",
+            createdAt: Timestamp(seconds: 1_795_495_300))
+        ipam.fail(with: nil)
+        try ipam.apply(.transfer(TransferRequest(owner: Self.vm, migrationUID: "m", phase: .prepare(target: target))))
+        await comeBack()
+        #expect(binding?.active?.containerID == "c2")
+        #expect(log.lines.isEmpty, "\(log.lines)")
+    }
+
+    @Test func `a sandbox that went, and came again from a copy, is told in that order`() async throws {
+        try await add("c1")
+        goAway()
+        try await delete("c1")
+        try await add("c1")
+        await comeBack()
+        #expect(binding?.active?.containerID == "c1")
     }
 
     @Test func `an ADD that finds the server again waits until it knows of the VM's last pod`() async throws {

@@ -7,6 +7,8 @@ import Synchronization
 package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible {
     package var description: String
 
+    init(_ description: String) { self.description = description }
+
     init(_ action: String, _ path: String) {
         description = "\(path) \(action): \(unsafe String(cString: strerror(errno)))"
     }
@@ -121,6 +123,16 @@ package final class JournalFile: Sendable {
             (state.descriptor, state.length, state.isWritable) = (descriptor, Int64(content.count), true)
             state.isInFolder = false
             if isDurable { try Self.synchronizeFolder(&state, path) }
+        }
+    }
+
+    /// Leaves no line, in place: for this a full disk has room. On disk when it returns.
+    package func empty() throws(JournalError) {
+        try state.withLock { state throws(JournalError) in
+            if !state.isWritable { try Self.reopen(&state, path) }
+            guard ftruncate(state.descriptor, 0) == 0 else { throw JournalError("cannot be emptied", path) }
+            state.length = 0
+            guard fsync(state.descriptor) == 0 else { throw JournalError("cannot be made durable", path) }
         }
     }
 

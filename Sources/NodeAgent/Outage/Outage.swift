@@ -28,7 +28,7 @@ package struct Outage: Sendable {
     /// What tells and asks the server in the background; `ipam` is one that `reach` observes.
     package func services(node: String, ipam: some IPAMCalls & CopyCalls, log: Logger) -> [any Service] {
         [
-            SpoolReplay(ipam: ipam, spool: spool, copies: copies, clock: clock, log: log),
+            SpoolReplay(node: node, ipam: ipam, spool: spool, copies: copies, clock: clock, log: log),
             CopyRenewal(node: node, ipam: ipam, copies: copies, spool: spool, clock: clock, log: log),
         ]
     }

@@ -36,32 +36,35 @@ package final class Spool: Sendable {
     }
 
     private struct State {
-        private(set) var items: [Item] = []
+        /// By number.
+        private(set) var items: [UInt64: Item] = [:]
         /// Of each subject, the number of the last item that speaks of it.
         private var last: [String: UInt64] = [:]
         private(set) var attachments: [OwnerKey: Int] = [:]
         /// By the container's ID.
         private(set) var detachments: [String: Int] = [:]
         var lastNumber: UInt64 = 0
-        /// Lines that say no more than what is known.
+        /// Lines that say no more than what is known, of those since the file was last to be written anew.
         var stale = 0
+        /// Whether the file does not have it that something was told.
+        var isBehind = false
+
+        var inOrder: [Item] { items.values.sorted { $0.number < $1.number } }
 
         /// What was said last of those that this entry speaks of.
         func last(before entry: Entry) -> Entry? {
-            guard let number = entry.subjects.compactMap({ last[$0] }).max() else { return nil }
-            return items.last { $0.number == number }?.entry
+            entry.subjects.compactMap { last[$0] }.max().flatMap { items[$0]?.entry }
         }
 
         mutating func append(_ item: Item) {
-            items.append(item)
+            items[item.number] = item
             lastNumber = max(lastNumber, item.number)
             for subject in item.entry.subjects { last[subject] = item.number }
             count(item.entry, 1)
         }
 
         mutating func remove(_ number: UInt64) {
-            guard let index = items.firstIndex(where: { $0.number == number }) else { return }
-            let entry = items.remove(at: index).entry
+            guard let entry = items.removeValue(forKey: number)?.entry else { return }
             for subject in entry.subjects where last[subject] == number { last[subject] = nil }
             count(entry, -1)
         }
@@ -75,10 +78,12 @@ package final class Spool: Sendable {
         }
     }
 
-    /// Stale lines that the file is written anew for; it is emptied whenever nothing is left to tell.
+    /// Stale lines that the file is written anew for, where they are more than the others; it is emptied whenever nothing is left
+    /// to tell.
     private static let staleLimit = 1000
 
     private let file: JournalFile
+    private let limit: Int
     private let log: Logger
     private let state = Mutex(State())
     /// Yields when there is something to tell, at once.
@@ -86,10 +91,13 @@ package final class Spool: Sendable {
     private let wake: AsyncStream<Void>.Continuation
     private let wallClock: @Sendable () -> Int64
 
+    /// `limit`: how many entries it takes: pods that cannot start without the server make and lose sandbox after sandbox.
     /// `wallClock`: seconds since 1970, for the entries' ages only.
     package init(
-        path: String, log: Logger, wallClock: @escaping @Sendable () -> Int64 = { Int64(time(nil)) }
+        path: String, limit: Int = 50_000, log: Logger,
+        wallClock: @escaping @Sendable () -> Int64 = { Int64(time(nil)) }
     ) throws(JournalError) {
+        self.limit = limit
         self.log = log
         self.wallClock = wallClock
         (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -118,12 +126,13 @@ package final class Spool: Sendable {
     }
 
     package var path: String { file.path }
-    package var items: [Item] { state.withLock { $0.items } }
+    /// As they were added.
+    package var items: [Item] { state.withLock { $0.inOrder } }
     package var isEmpty: Bool { state.withLock { $0.items.isEmpty } }
 
     /// How many entries there are, and how old the oldest is, in seconds; 0 where there is none or the clock went back.
     package var extent: (count: Int, oldest: Int64) {
-        let (count, oldest) = state.withLock { ($0.items.count, $0.items.compactMap(\.addedAt).min()) }
+        let (count, oldest) = state.withLock { ($0.items.count, $0.items.values.compactMap(\.addedAt).min()) }
         return (count, oldest.map { max(0, wallClock() - $0) } ?? 0)
     }
 
@@ -141,6 +150,9 @@ package final class Spool: Sendable {
     package func add(_ entry: Entry) throws(JournalError) {
         try state.withLock { state throws(JournalError) in
             if state.last(before: entry) == entry { return }
+            guard state.items.count < limit else {
+                throw JournalError("\(path) has \(limit) entries that the server must be told, and takes no more")
+            }
             let item = Item(number: state.lastNumber + 1, entry: entry, addedAt: wallClock())
             try file.append(Self.encode(.added(item)), isDurable: true)
             state.append(item)
@@ -148,23 +160,42 @@ package final class Spool: Sendable {
         wake.yield()
     }
 
-    /// The server knows. A crash before this is on disk tells it again, which changes nothing (promises 4 and 5).
+    /// The server knows. A crash before this is on disk tells it again, which changes nothing so soon (promises 4 and 5).
     package func finish(_ item: Item) {
         state.withLock { state in
             state.remove(item.number)
             state.stale += 2
+            if state.items.isEmpty || state.stale > max(Self.staleLimit, state.items.count), shorten(&state) { return }
             do throws(JournalError) {
-                if state.items.isEmpty || state.stale > Self.staleLimit {
-                    try file.replace(with: state.items.map { Self.encode(.added($0)) }, isDurable: true)
-                    state.stale = 0
-                } else {
-                    try file.append(Self.encode(.done(item.number)), isDurable: false)
-                }
+                try file.append(Self.encode(.done(item.number)), isDurable: false)
             } catch {
-                log.warning(
-                    "the spool could not be shortened: the server will be told some things twice, which does no harm",
-                    metadata: ["error": "\(error)"])
+                if !state.isBehind {
+                    log.warning(
+                        "the spool cannot be shortened; trying on: an agent that starts meanwhile tells some things again",
+                        metadata: ["error": "\(error)"])
+                }
+                state.isBehind = true
             }
+        }
+    }
+
+    /// Writes what `finish` could not; false where it cannot be written yet. What was told long ago would be told again by the
+    /// next agent, when the pod that it speaks of may be gone.
+    package func settle() -> Bool { state.withLock { !$0.isBehind || shorten(&$0) } }
+
+    /// False where the file stays as it is.
+    private func shorten(_ state: inout State) -> Bool {
+        state.stale = 0
+        do throws(JournalError) {
+            if state.items.isEmpty {
+                try file.empty()
+            } else {
+                try file.replace(with: state.inOrder.map { Self.encode(.added($0)) }, isDurable: true)
+            }
+            state.isBehind = false
+            return true
+        } catch {
+            return false
         }
     }
 

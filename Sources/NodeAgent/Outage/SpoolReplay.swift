@@ -8,13 +8,17 @@ import ServiceLifecycle
 package struct SpoolReplay: Service {
     private static let timeout = Duration.seconds(5)
 
+    private let node: String
     private let ipam: any IPAMCalls
     private let spool: Spool
     private let copies: CopyStore
     private let clock: NodeClock
     private let log: Logger
 
-    package init(ipam: any IPAMCalls, spool: Spool, copies: CopyStore, clock: NodeClock, log: Logger) {
+    package init(
+        node: String, ipam: any IPAMCalls, spool: Spool, copies: CopyStore, clock: NodeClock, log: Logger
+    ) {
+        self.node = node
         self.ipam = ipam
         self.spool = spool
         self.copies = copies
@@ -26,8 +30,8 @@ package struct SpoolReplay: Service {
         await cancelWhenGracefulShutdown {
             for await _ in spool.wakes {
                 var backOff = BackOff()
-                while !Task.isCancelled, !spool.isEmpty {
-                    if await pass() {
+                while !Task.isCancelled, !spool.settle() || !spool.isEmpty {
+                    if await pass(), spool.settle() {
                         backOff.succeeded()
                     } else {
                         backOff.failed(at: .now)
@@ -41,19 +45,21 @@ package struct SpoolReplay: Service {
     }
 
     /// One try with everything that is in the spool, in order; true where nothing that was tried is left. What speaks of
-    /// somebody of whom an earlier entry could not be told waits; so does everything once the server is silent.
+    /// somebody of whom an earlier entry could not be told waits; so does everything once the server is silent, or has too
+    /// much to do: what it takes next may be what must come after.
     package func pass() async -> Bool {
         var blocked: Set<String> = []
-        for item in spool.items where item.entry.subjects.isDisjoint(with: blocked) {
+        for item in spool.items.inOrderOfTelling where item.entry.subjects.isDisjoint(with: blocked) {
             do throws(IPAMError) {
                 try await tell(item.entry)
                 spool.finish(item)
             } catch {
                 if Task.isCancelled { return false }
                 if error.isSilence { return false }
-                if error.isWorthRepeating {
+                if error.isWorthRepeating, !isAnotherNodes(item.entry, error) {
                     log.warning(
                         "the server did not take what it must be told; trying on", metadata: facts(of: item, error))
+                    if error.reason == .overloaded { return false }
                     blocked.formUnion(item.entry.subjects)
                 } else {
                     logRefusal(of: item, error)
@@ -84,6 +90,12 @@ package struct SpoolReplay: Service {
         }
     }
 
+    /// Whether it was said under another name of this node, or on the node whose disk was copied: no agent here may say it.
+    private func isAnotherNodes(_ entry: Spool.Entry, _ error: IPAMError) -> Bool {
+        guard case .attach(let request) = entry, let attachment = request.attachment else { return false }
+        return error.reason == .otherNode && attachment.node != node
+    }
+
     private func logRefusal(of item: Spool.Item, _ error: IPAMError) {
         switch item.entry {
         case .detach:
@@ -109,6 +121,25 @@ package struct SpoolReplay: Service {
             facts["addresses"] = "\(request.addresses.map(\.description).joined(separator: ","))"
         }
         return facts
+    }
+}
+
+extension [Spool.Item] {
+    /// First the pods that were attached, then the sandboxes that are gone: one of those may be the same VM's of before. Of that
+    /// the server is told when the new one has taken its place; before, the release of a migration's source would commit the
+    /// migration. Only what speaks of the same pod or VM keeps its order.
+    fileprivate var inOrderOfTelling: [Spool.Item] {
+        var (first, rest): ([Spool.Item], [Spool.Item]) = ([], [])
+        var later: Set<String> = []
+        for item in self {
+            if case .attach = item.entry, item.entry.subjects.isDisjoint(with: later) {
+                first.append(item)
+            } else {
+                rest.append(item)
+                later.formUnion(item.entry.subjects)
+            }
+        }
+        return first + rest
     }
 }
 
