@@ -381,6 +381,32 @@ final class OutageTests {
         #expect(await refusal("c1")?.code == .tryAgainLater)
     }
 
+    @Test func `a copy is renewed as often as its own pool wants it, and none because of another's`() async throws {
+        try await add("c1")
+        var pool = try #require(ipam.pool(named: "other"))
+        pool.reuseDelay = .seconds(6)
+        try ipam.apply(.updatePool(pool))
+        var hasty = Self.vm
+        (hasty.name, hasty.uid) = ("hasty", "vm-6")
+        let attachment = Attachment(node: "node-a", pod: "h", podUID: "h", containerID: "h")
+        let answer = try await ipam.allocate(
+            AllocateRequest(owner: hasty, attachment: attachment, pool: "other", keepsCopy: true), timeout: .seconds(1))
+        outage.copies.keep(answer.binding, sent: outage.clock.now())
+        func renewed() async throws -> Set<String> {
+            let before = ipam.calls.count
+            try await renewal.pass()
+            return ipam.calls.dropFirst(before).reduce(into: []) { names, call in
+                if case .renew(let request) = call { names.formUnion(request.copies.map(\.owner.name)) }
+            }
+        }
+        #expect(try await renewed() == ["hasty"])
+        time.advance(seconds: 8)
+        #expect(try await renewed() == ["hasty"])
+        time.advance(seconds: 1)
+        #expect(try await renewed() == ["hasty", "testvm"])
+        #expect(try await renewed() == ["hasty"])
+    }
+
     @Test func `a copy from before the node was booted is too old until the server has confirmed it`() async throws {
         try await add("c1")
         goAway()

@@ -29,6 +29,13 @@ package struct Copy: Hashable, Sendable, Codable {
     /// How old the last word is, in the clock's nanoseconds; nil where that is not known.
     package func age(at now: Int64) -> Int64? { word.flatMap { now >= $0 ? now - $0 : nil } }
 
+    /// How often the longest-lived copies are renewed, in nanoseconds: who moves a binding waits for that.
+    static let longestRenewal: Int64 = 10_000_000_000
+
+    /// How old the last word gets while the server answers, in nanoseconds: a sixth of the time for which the copy may be used,
+    /// from 1 s to 10 s.
+    var renewedAfter: Int64 { min(max(validFor.nanoseconds / 6, 1_000_000_000), Self.longestRenewal) }
+
     /// A twentieth less than the server allows: two machines' clocks do not run at quite the same speed.
     package func isFresh(at now: Int64) -> Bool {
         age(at: now).map { $0 < validFor.nanoseconds - validFor.nanoseconds / 20 } ?? false

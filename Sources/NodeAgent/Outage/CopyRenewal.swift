@@ -35,20 +35,18 @@ package struct CopyRenewal: Service {
                 } catch {
                     if !Task.isCancelled { log.debug("copies not renewed", metadata: ["error": "\(error.message)"]) }
                 }
-                try? await Task.sleep(for: interval)
+                try? await Task.sleep(for: .nanoseconds(interval))
             }
         }
     }
 
-    /// A sixth of the time for which the shortest-lived copy may be used, from 200 ms to 10 s.
-    private var interval: Duration {
-        let shortest = copies.all.map(\.validFor.nanoseconds).min() ?? .max
-        return min(max(.nanoseconds(shortest / 6), .milliseconds(200)), .seconds(10))
-    }
+    /// Between two passes, in nanoseconds.
+    private var interval: Int64 { copies.all.map(\.renewedAfter).min() ?? Copy.longestRenewal }
 
-    /// Asks once about every copy.
+    /// Asks once about every copy that would be older than it should be at the next pass.
     package func pass() async throws(IPAMError) {
-        var rest = copies.all[...]
+        let next = clock.now() + interval
+        var rest = copies.all.filter { copy in copy.age(at: next).map { $0 >= copy.renewedAfter } ?? true }[...]
         while !rest.isEmpty {
             let asked = Array(rest.prefix(Self.chunk))
             rest = rest.dropFirst(Self.chunk)
