@@ -27,14 +27,18 @@ extension Binding {
     }
 
     /// Makes `attachment` the one that carries the binding; an open migration ends, by committing where it is the
-    /// target's pod, else by aborting.
+    /// target's pod, else by aborting. Of a pod that is older than the target's its agent told late: the migration goes on
+    /// from there.
     mutating func activate(_ attachment: Attachment) {
         for old in [active?.id, released].compactMap(\.self) { supersede(old, by: attachment) }
         released = nil
         supersedeReturningTarget()
         if let target {
-            supersede(target.id, by: attachment)
-            endMigration(target.isSamePod(as: attachment) ? .committed : .aborted)
+            let isTarget = target.isSamePod(as: attachment)
+            if isTarget || !attachment.isOlder(than: target) {
+                supersede(target.id, by: attachment)
+                endMigration(isTarget ? .committed : .aborted)
+            }
         }
         active = attachment
         if let createdAt = attachment.createdAt { newestAttachment = max(newestAttachment ?? createdAt, createdAt) }
@@ -128,6 +132,12 @@ extension Binding {
 extension Attachment {
     /// Whether both are sandboxes of one pod.
     func isSamePod(as other: Attachment) -> Bool { id.isSamePod(as: other.id) }
+
+    /// Whether its pod was made before that of `other`; false where it is not known of both when.
+    func isOlder(than other: Attachment) -> Bool {
+        guard let createdAt, let others = other.createdAt else { return false }
+        return createdAt < others
+    }
 
     /// Learns from `other`, which speaks of the same attachment, what it does not know yet of who it is.
     mutating func learn(from other: Attachment) {

@@ -263,6 +263,36 @@ import Testing
         #expect(bench.refusal { try $0.allocate(vm("a"), sandbox("a-3")) }?.reason == .attachmentSuperseded)
     }
 
+    @Test func `promises 5 and 6: an Allocate that is told late, of a pod older than the target, ends no migration`()
+        throws
+    {
+        for ended in [TransferPhase.commit(targetOwner: nil), .abort] {
+            var bench = try Bench(Self.net)
+            try bench.allocate(vm("a"), sandbox("a-1", at: 1))
+            try bench.release(sandbox("a-1"), of: vm("a"))
+            // It started from a copy while its node was cut off, and migrates from there.
+            try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-3", at: 3)))
+            for _ in 0..<2 {
+                let told = try bench.allocate(vm("a"), sandbox("a-2", at: 2))
+                #expect(told.active == sandbox("a-2", at: 2) && told.target == sandbox("a-3", at: 3))
+                #expect(told.state == .migrating && told.migrationUID == "m")
+            }
+            try bench.transfer(vm("a"), "m", ended)
+            let after = try bench.release(sandbox(ended == .abort ? "a-3" : "a-2"), of: vm("a"))
+            #expect(after?.active == (ended == .abort ? sandbox("a-2", at: 2) : sandbox("a-3", at: 3)))
+        }
+    }
+
+    @Test(arguments: [3, 4, nil]) func `from a pod that may be as new as the target it ends the migration`(
+        created: Int64?
+    ) throws {
+        var bench = try Bench(Self.net)
+        try bench.allocate(vm("a"), sandbox("a-1", at: 1))
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-3", at: 3)))
+        let restarted = try bench.allocate(vm("a"), sandbox("a-4", at: created))
+        #expect(restarted.endedMigration == EndedMigration(uid: "m", outcome: .aborted) && restarted.target == nil)
+    }
+
     // MARK: Requests that cannot be
 
     @Test func `promise 1: a taken address or MAC is refused, naming the holder`() throws {

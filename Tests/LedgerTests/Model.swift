@@ -342,7 +342,7 @@ struct Model {
             } else if target.podUID == attachment.podUID {
                 forget(&entry, sandbox: target.id)
                 endMigration(&entry, .committed)
-            } else {
+            } else if target.createdAt.flatMap({ made in attachment.createdAt.map { $0 < made } }) != true {
                 forget(&entry, pod: target.id)
                 endMigration(&entry, .aborted)
             }

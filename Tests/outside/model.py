@@ -21,7 +21,7 @@ class Binding:
     target: dict | None = None
     migration: str = ""
     ended: tuple = ()  # (uid, "COMMIT" or "ABORT") of the last migration to end
-    newest: str = ""  # the newest pod's creation, RFC 3339: compares as text
+    newest: str = ""  # the creation of the newest pod that was ever active, RFC 3339: compares as text
 
     @property
     def state(self):
@@ -31,6 +31,7 @@ class Binding:
         self.ended = (self.migration, how)
         if how == "COMMIT":
             self.active = self.target
+            self.seen(self.active)
         self.target, self.migration = None, ""
 
     def seen(self, pod):
@@ -53,6 +54,7 @@ class Model:
 
     def allocate(self, name, uid, pod, address=None):
         binding = self.bindings.get(name)
+        is_anew = binding is not None and binding.uid != uid
         if binding is None:
             self._check_wish(name, address)
             self.bindings[name] = binding = Binding(uid, address)
@@ -71,7 +73,7 @@ class Model:
         if address:
             self.quarantined.pop(address, None)
         if pod:
-            if binding.target:
+            if binding.target and (is_anew or pod["created_at"] >= binding.target["created_at"]):
                 binding.end("ABORT")
             binding.active = pod
             binding.seen(pod)
@@ -103,7 +105,6 @@ class Model:
             if binding.target:
                 binding.end("ABORT")
             binding.migration, binding.target = migration, target
-            binding.seen(target)
         elif binding.migration == migration:
             binding.end(phase)
         elif not binding.ended or binding.ended[0] != migration:

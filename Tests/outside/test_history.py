@@ -23,6 +23,8 @@ class History:
         self.pods = 0
         self.migrations = []
         self.generation = dict.fromkeys(NAMES, 0)
+        # By name: the UID and a pod that was made before the last migration's target, and of which nothing was told yet.
+        self.untold = {}
         # Pods that a newer one has taken the place of: (name, uid, pod).
         self.old = []
         self.log = []
@@ -39,9 +41,9 @@ class History:
     def step(self):
         name = self.random.choice(NAMES)
         kind = self.random.choices(
-            [self.start, self.again, self.late, self.reserve, self.wish, self.stop, self.stop_other, self.prepare,
-             self.settle, self.settle_other, self.delete, self.delete_other, self.recreate],
-            [6, 3, 3, 2, 3, 5, 2, 5, 6, 2, 1, 1, 1])[0]
+            [self.start, self.again, self.late, self.told_late, self.reserve, self.wish, self.stop, self.stop_other,
+             self.prepare, self.settle, self.settle_other, self.delete, self.delete_other, self.recreate],
+            [6, 3, 3, 3, 2, 3, 5, 2, 5, 6, 2, 1, 1, 1])[0]
         kind(name)
         self.compare(name)
 
@@ -69,6 +71,12 @@ class History:
         else:
             self.detach(name, pod, uid=uid)
 
+    def told_late(self, name):
+        """A pod that started from a copy: its node reaches the server only after the VM has begun to migrate."""
+        uid, pod = self.untold.pop(name, (None, None))
+        if uid == self.uid(name):
+            self.allocate(name, pod)
+
     def reserve(self, name):
         self.allocate(name, None)
 
@@ -85,6 +93,7 @@ class History:
 
     def prepare(self, name):
         binding = self.model.bindings.get(name)
+        self.untold[name] = (self.uid(name), self.new_pod())
         migration, target = f"migration-{len(self.migrations)}", self.new_pod()
         if binding and binding.migration and self.random.random() < 0.4:
             migration, target = binding.migration, binding.target

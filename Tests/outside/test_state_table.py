@@ -111,6 +111,16 @@ def test_a_restart_during_a_migration_ends_the_migration(client, migrating, refu
         client.transfer(vm(), "COMMIT", MIGRATION)
 
 
+def test_a_pod_that_was_made_before_the_migrations_target_ends_no_migration(client, bound):
+    client.transfer(vm(), "PREPARE", MIGRATION, target=launcher(3, "node-b"))
+    binding = twice(lambda: client.allocate(vm(), launcher(2)))["binding"]
+    assert binding["state"] == "BINDING_STATE_MIGRATING" and binding["migration_uid"] == MIGRATION
+    assert (binding["active"], binding["target"]) == (launcher(2), launcher(3, "node-b"))
+    committed = client.transfer(vm(), "COMMIT", MIGRATION)
+    assert committed["active"] == launcher(3, "node-b")
+    assert client.detach(vm(), launcher(2))["binding"] == committed
+
+
 def test_the_active_pods_own_call_during_a_migration_changes_nothing(client, migrating):
     assert client.allocate(vm(), launcher(1))["binding"] == migrating
 
