@@ -144,12 +144,16 @@ extension IPAMError {
     /// `field`: of the request, which names the attachment.
     static func superseded(_ attachment: Attachment, _ binding: Binding, field: String = "attachment") -> IPAMError {
         let podGoesOn = [binding.active, binding.target].contains { $0?.isSamePod(as: attachment) == true }
+        var (made, newer) = ("", "a newer one")
+        if let own = attachment.createdAt, let newest = binding.newestAttachment, own < newest {
+            (made, newer) = (", made at \(own),", "one made at \(newest)")
+        }
         let why =
             podGoesOn
             ? "sandbox \(attachment.containerID) of pod \(attachment.pod) (\(attachment.podUID)) comes late: a newer one of "
                 + "the same pod has the addresses of \(binding.owner.key); nothing is to be done"
-            : "pod \(attachment.pod) (\(attachment.podUID)) is not the newest of \(binding.owner.key): "
-                + "a newer one has its addresses; this one should be deleted"
+            : "pod \(attachment.pod) (\(attachment.podUID))\(made) is not the newest of \(binding.owner.key): "
+                + "\(newer) has its addresses; this one should be deleted"
         return IPAMError(
             .failedPrecondition, .attachmentSuperseded, why,
             metadata: [

@@ -377,6 +377,8 @@ import Testing
         let older = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-0", at: 0))) }
         #expect(older?.reason == .attachmentSuperseded && older?.metadata["field"] == "target")
         #expect(older?.message.contains("should be deleted") == true, "\(older?.message ?? "")")
+        #expect(older?.message.contains("made at 1970-01-01T00:00:00Z, is not") == true, "\(older?.message ?? "")")
+        #expect(older?.message.contains("one made at 1970-01-01T00:00:01Z has") == true, "\(older?.message ?? "")")
     }
 
     /// Another may have got it since the backup was made.
