@@ -148,6 +148,10 @@ extension Ledger {
         guard let usual else {
             throw .noDefaultPool(namespace, closed: poolChoice.byDefault.flatMap { spaces[$0]?.pool.name })
         }
+        // What it has there it keeps, but it gets no more.
+        if let current, spaces[usual]?.isOpen(to: namespace) == false {
+            throw .namespaceNotAllowed(namespace, pool: current)
+        }
         return usual
     }
 

@@ -293,6 +293,22 @@ import Testing
         #expect(restarted.endedMigration == EndedMigration(uid: "m", outcome: .aborted) && restarted.target == nil)
     }
 
+    @Test func `a pool that is no longer for a namespace gives its VMs no more addresses, and takes none away`() throws
+    {
+        var bench = try Bench(pool("net", poolPrefix("10.16.0.0/24")), pool("other", poolPrefix("10.17.0.0/24")))
+        let had = try bench.allocate(vm("a"), pool: "net")
+        try bench.run(.updatePool(pool("net", poolPrefix("10.16.0.0/24"), namespaces: ["elsewhere"])))
+        for named in ["net", nil] {
+            let refusal = bench.refusal { try $0.allocate(vm("a"), pool: named, addresses: ["10.16.0.9"]) }
+            #expect(refusal?.reason == .namespaceNotAllowed && refusal?.metadata["pool"] == "net")
+        }
+        #expect(try bench.allocate(vm("a"), addresses: had.addresses) == had)
+        #expect(try bench.allocate(vm("a"), sandbox("a-1"), pool: "net").addresses == had.addresses)
+        try bench.release(sandbox("a-1"), of: vm("a"))
+        #expect(try bench.allocate(vm("a"), mac: "02:00:00:00:00:07").addresses == had.addresses)
+        #expect(try bench.allocate(vm("a"), addresses: ["10.17.0.9"]).pool == "other")
+    }
+
     // MARK: Requests that cannot be
 
     @Test func `promise 1: a taken address or MAC is refused, naming the holder`() throws {

@@ -235,6 +235,7 @@ struct Model {
             }
         }
         guard let usual else { throw refuse(.noDefaultPool) }
+        if !open(usual) { throw refuse(.namespaceNotAllowed) }
         return usual
     }
 
