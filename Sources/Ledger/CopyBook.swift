@@ -1,3 +1,4 @@
+import DequeModule
 package import IPAMModel
 
 /// Which nodes may use a copy of a VM's binding while they are out of contact, and until when at the latest. In memory
@@ -19,13 +20,15 @@ struct CopyBook: Sendable {
 
     /// How long a wanted move keeps copies from being renewed; who wants it asks again more often.
     static let patience = Delay.seconds(30)
-    private static let sweepInterval = Delay.seconds(60)
 
     private var entries: [OwnerKey: Entry] = [:]
+    /// The owner of each entry, once: the first were looked at the longest ago.
+    private var round: Deque<OwnerKey> = []
     private var lastTicket: UInt64 = 0
-    private var nextSweep = Timestamp(nanoseconds: 0)
     /// When this process began, and the ledger's revision then, if there can have been copies before.
     var start: (at: Timestamp, revision: UInt64)?
+
+    var count: Int { entries.count }
 
     func isClosed(_ owner: OwnerKey, at now: Timestamp) -> Bool {
         entries[owner]?.closedUntil.map { now < $0 } ?? false
@@ -46,14 +49,16 @@ struct CopyBook: Sendable {
     }
 
     /// Also where the reuse delay has become shorter: the answer may be lost, and the node goes by the one before.
-    mutating func grant(_ owner: OwnerKey, to node: String, until: Timestamp) {
+    mutating func grant(_ owner: OwnerKey, to node: String, until: Timestamp, at now: Timestamp) {
         lastTicket += 1
-        let until = max(until, entries[owner]?.words[node]?.until ?? until)
-        entries[owner, default: Entry()].words[node] = Word(until: until, ticket: lastTicket)
+        let ticket = lastTicket
+        change(owner, at: now) { entry in
+            entry.words[node] = Word(until: max(until, entry.words[node]?.until ?? until), ticket: ticket)
+        }
     }
 
     mutating func close(_ owner: OwnerKey, at now: Timestamp) {
-        entries[owner, default: Entry()].closedUntil = now.advanced(by: Self.patience)
+        change(owner, at: now) { $0.closedUntil = now.advanced(by: Self.patience) }
     }
 
     /// Nothing keeps it from moving: what is there then may be copied again.
@@ -64,13 +69,26 @@ struct CopyBook: Sendable {
         if entries[owner]?.words[node]?.ticket == ticket { entries[owner]?.words[node] = nil }
     }
 
-    /// Forgets what has no effect any more.
-    mutating func sweep(at now: Timestamp) {
-        guard now >= nextSweep else { return }
-        nextSweep = now.advanced(by: Self.sweepInterval)
-        entries = entries.filter { _, entry in
-            entry.closedUntil.map { now < $0 } ?? false || entry.words.values.contains { now < $0.until }
+    private mutating func change(_ owner: OwnerKey, at now: Timestamp, _ body: (inout Entry) -> Void) {
+        // A few each time, so that nobody waits while all are looked through: two for a new one, or the book could grow.
+        sweep(at: now)
+        if entries[owner] == nil {
+            sweep(at: now)
+            round.append(owner)
         }
+        body(&entries[owner, default: Entry()])
+    }
+
+    /// Looks at the next entry, and forgets it where it has no effect any more.
+    private mutating func sweep(at now: Timestamp) {
+        guard let owner = round.popFirst() else { return }
+        if entries[owner]?.hasEffect(at: now) == true { round.append(owner) } else { entries[owner] = nil }
+    }
+}
+
+extension CopyBook.Entry {
+    fileprivate func hasEffect(at now: Timestamp) -> Bool {
+        closedUntil.map { now < $0 } ?? false || words.values.contains { now < $0.until }
     }
 }
 

@@ -5,14 +5,13 @@ package import IPAMModel
 extension Ledger {
     /// Says of each copy whether the node may use it on, and grants that.
     mutating func renewCopies(_ request: RenewCopiesRequest, at now: Timestamp) -> [CopyStanding] {
-        copies.sweep(at: now)
         for copy in request.dropped { copies.drop(copy.owner.key, by: request.node, ticket: copy.ticket) }
         return request.copies.map { copy in
             let key = copy.owner.key
             guard let binding = slot(of: key).flatMap({ slots[$0] }), binding.owner.uid == copy.owner.uid,
                 binding.isCopied, binding.isOf(request.node), let delay = copyValidity(of: binding, at: now)
             else { return CopyStanding(validFor: nil, ticket: copies.ticket(of: key, on: request.node)) }
-            copies.grant(key, to: request.node, until: now.advanced(by: delay))
+            copies.grant(key, to: request.node, until: now.advanced(by: delay), at: now)
             return CopyStanding(validFor: delay, binding: binding.revision == copy.revision ? nil : binding)
         }
     }
@@ -38,7 +37,7 @@ extension Ledger {
         guard let node, binding.owner.kind == .virtualMachine else { return }
         binding.isCopied = true
         guard let delay = copyValidity(of: binding, at: now) else { return }
-        copies.grant(binding.owner.key, to: node, until: now.advanced(by: delay))
+        copies.grant(binding.owner.key, to: node, until: now.advanced(by: delay), at: now)
     }
 
     /// Throws UNAVAILABLE while a node may give the binding's addresses to its present owner without asking; from now on
@@ -62,7 +61,9 @@ extension Ledger {
 
     /// Until when copies of the addresses that `binding` loses now may be in use.
     mutating func lastUse(ofLost binding: Binding, at now: Timestamp) -> Timestamp? {
-        if let until = unknownUse(of: binding), now < until { copies.grant(binding.owner.key, to: "", until: until) }
+        if let until = unknownUse(of: binding), now < until {
+            copies.grant(binding.owner.key, to: "", until: until, at: now)
+        }
         return copies.lastUse(of: binding.owner.key)
     }
 
@@ -72,7 +73,7 @@ extension Ledger {
         let key = binding.owner.key
         guard freed.lastOwner.key == key, key.kind == .virtualMachine else { return }
         if let start = copies.start, freed.revision <= start.revision, let until = freed.notBefore, now < until {
-            copies.grant(key, to: "", until: until)
+            copies.grant(key, to: "", until: until, at: now)
         }
         if let last = copies.lastUse(of: key), now < last { binding.isCopied = true }
     }
