@@ -91,21 +91,25 @@ extension Ledger {
 
     /// Puts a pool in place of the one at `index`, or as a new one.
     mutating func put(_ space: PoolSpace, at index: Int?) {
-        // A deleted pool's place is taken again: every batch and look-up by address walks them all.
-        let slot = index ?? spaces.firstIndex { $0 == nil } ?? spaces.count
-        if slot == spaces.count { spaces.append(nil) }
-        batch.undo.append(.space(index: slot, before: spaces[slot]))
-        batch.touch(space: slot)
+        let slot = index ?? vacantSpace()
+        noteUndo(ofSpace: slot)
         batch.changes.append(.putPool(space.pool))
         setSpace(slot, to: space)
     }
 
     mutating func removePool(at index: Int) {
         guard let space = spaces[index] else { return }
-        batch.undo.append(.space(index: index, before: space))
-        batch.touch(space: index)
+        noteUndo(ofSpace: index)
         batch.changes.append(.removePool(name: space.pool.name))
         setSpace(index, to: nil)
+    }
+
+    /// Where a new pool goes.
+    mutating func vacantSpace() -> Int {
+        // A deleted pool's place is taken again: every batch and look-up by address walks them all.
+        if let index = spaces.firstIndex(where: { $0 == nil }) { return index }
+        spaces.append(nil)
+        return spaces.count - 1
     }
 
     mutating func commitSpace(_ index: Int) {
@@ -134,13 +138,19 @@ extension Ledger {
         batch.undo.append(.binding(slot: slot, before: slots[slot]))
     }
 
+    private mutating func noteUndo(ofSpace index: Int) {
+        if batch.firstPut[index] == nil { batch.firstPut[index] = batch.undo.count }
+        batch.undo.append(.space(index: index, before: spaces[index]))
+        batch.touch(space: index)
+    }
+
     private mutating func withPrefix(of address: IPAddress, inPool pool: String, _ body: (inout PrefixSpace) -> Void) {
         guard let index = spaceIndexes[pool], let prefix = spaces[index]?.prefixIndex(of: address) else { return }
         batch.touch(space: index)
         spaces[index]?.withPrefix(prefix, body)
     }
 
-    private mutating func setSpace(_ index: Int, to space: PoolSpace?) {
+    mutating func setSpace(_ index: Int, to space: PoolSpace?) {
         let before = spaces[index]?.pool
         if let name = before?.name { spaceIndexes[name] = nil }
         spaces[index] = space

@@ -29,34 +29,22 @@ extension Ledger {
         if old.pool.hasSameContent(as: pool) { return old.pool }
         if pool.revision != 0, pool.revision != old.pool.revision { throw .poolChanged(old.pool) }
         try check(pool)
-        var space = PoolSpace(pool)
+        let wanted = PoolSpace(pool)
         let members = slots.indices.filter { slots[$0]?.pool == pool.name }
         for binding in members.compactMap({ slots[$0] }) {
-            for assignment in binding.assignments where !space.canHold(assignment.address) {
+            for assignment in binding.assignments where !wanted.canHold(assignment.address) {
                 throw .poolInUse(pool.name, holder: binding.owner.key, address: assignment.address, field: "pool")
             }
         }
 
-        let freed = old.freed
-        let leaving = freed.filter { space.prefixIndex(of: $0.address) == nil }
+        let leaving = old.freed.filter { wanted.prefixIndex(of: $0.address) == nil }
         try checkReady(leaving, in: old, at: now)
-        let arriving = try arriving(in: space, at: now)
+        let arriving = try arriving(in: wanted, at: now)
 
-        let revision = nextRevision()
-        space.pool.revision = revision
-        space.choosesFrom = old.choosesFrom
-        let longestDelay = max(old.longestDelay, pool.reuseDelay)
+        var pool = pool
+        pool.revision = nextRevision()
         for address in leaving + arriving { removeFreed(address) }
-        if old.pool.prefixes == pool.prefixes, var kept = spaces[index] {
-            kept.pool = space.pool
-            space = kept
-        } else {
-            for address in freed { space.putFreed(address) }
-            for slot in members {
-                if let binding = slots[slot] { space.place(binding, slot) }
-            }
-        }
-        space.longestDelay = longestDelay
+        guard let space = space(at: index, changedTo: pool) else { throw .poolNotFound(pool.name) }
         put(space, at: index)
         // Who watches or has copies knows a binding with its pool's routes and DNS.
         let isToldOtherwise = old.pool.routes != pool.routes || old.pool.dns != pool.dns
@@ -65,9 +53,26 @@ extension Ledger {
             binding.assignments = binding.assignments.compactMap { space.assignment(of: $0.address) }
             guard isToldOtherwise || binding != slots[slot] else { continue }
             // Nothing has happened to it: how long a migration is open counts on.
-            put(binding, in: slot, revision: revision, at: binding.updatedAt)
+            put(binding, in: slot, revision: pool.revision, at: binding.updatedAt)
         }
-        return space.pool
+        return pool
+    }
+
+    /// The pool at `index` with the content of `pool`, and with all that is freed and held in it.
+    func space(at index: Int, changedTo pool: Pool) -> PoolSpace? {
+        guard var space = spaces[index] else { return nil }
+        if space.pool.prefixes == pool.prefixes {
+            space.change(to: pool)
+            return space
+        }
+        var changed = PoolSpace(pool)
+        changed.choosesFrom = space.choosesFrom
+        changed.longestDelay = max(space.longestDelay, pool.reuseDelay)
+        for address in space.freed { changed.putFreed(address) }
+        for slot in slots.indices where slots[slot]?.pool == pool.name {
+            if let binding = slots[slot] { changed.place(binding, slot) }
+        }
+        return changed
     }
 
     mutating func deletePool(named name: String, at now: Timestamp) throws(IPAMError) -> Outcome {
@@ -89,8 +94,9 @@ extension Ledger {
         _ freed: [FreedAddress], in space: PoolSpace, at now: Timestamp, field: String = "pool"
     ) throws(IPAMError) {
         let delay = space.pool.reuseDelay
-        // The last one freed says how long the whole takes.
-        if let last = freed.last(where: { !$0.isReady(at: now, reuseDelay: delay) }) {
+        // The last one to be ready says how long the whole takes.
+        let last = freed.max { $0.readyAt(reuseDelay: delay) < $1.readyAt(reuseDelay: delay) }
+        if let last, !last.isReady(at: now, reuseDelay: delay) {
             throw .poolInUse(space.pool.name, freed: last, until: last.readyAt(reuseDelay: delay), field: field)
         }
     }

@@ -54,30 +54,14 @@ extension Ledger {
 
     /// By name.
     package var pools: [Pool] {
-        var names = Set(spaceIndexes.keys)
-        for case .space(_, let before?) in batch.undo { names.insert(before.pool.name) }
-        return names.sorted().compactMap(pool(named:))
+        spaces.indices.compactMap { committedSpace($0)?.pool }.sorted { $0.name < $1.name }
     }
 
     package func usage(ofPool name: String, at now: Timestamp) -> [PrefixUsage] {
         guard let space = committedSpace(named: name) else { return [] }
-        let delay = space.pool.reuseDelay
         return space.prefixes.map { prefix in
-            var quarantined = prefix.quarantined(at: now, reuseDelay: delay)
-            replay: for step in batch.undo {
-                switch step {
-                case .putFreed(let freed) where freed.pool == name && prefix.contains(freed.address):
-                    if !freed.isReady(at: now, reuseDelay: delay) { quarantined -= 1 }
-                case .removeFreed(let freed) where freed.pool == name && prefix.contains(freed.address):
-                    if !freed.isReady(at: now, reuseDelay: delay) { quarantined += 1 }
-                case .space(_, let before?) where before.pool.name == name:
-                    // `space` is from then: what came later did not change it.
-                    break replay
-                default: continue
-                }
-            }
             let (counts, total) = (prefix.committedCounts, prefix.total)
-            let waiting = UInt64(max(0, quarantined))
+            let waiting = UInt64(max(0, prefix.committedQuarantined(at: now)))
             let used = counts.bound + counts.reserved + waiting
             return PrefixUsage(
                 prefix: prefix.definition.prefix, total: total, bound: counts.bound, reserved: counts.reserved,
@@ -107,11 +91,16 @@ extension Ledger {
     }
 
     private func committedSpace(named name: String) -> PoolSpace? {
-        var touched: Set<Int> = []
-        for case .space(let index, let before) in batch.undo where touched.insert(index).inserted {
-            if let before, before.pool.name == name { return before }
+        for index in batch.firstPut.keys {
+            if let space = committedSpace(index), space.pool.name == name { return space }
         }
-        guard let index = spaceIndexes[name], !touched.contains(index) else { return nil }
+        guard let index = spaceIndexes[name], batch.firstPut[index] == nil else { return nil }
+        return spaces[index]
+    }
+
+    /// The committed pool at an index.
+    private func committedSpace(_ index: Int) -> PoolSpace? {
+        if let put = batch.firstPut[index], case .space(_, let before) = batch.undo[put] { return before }
         return spaces[index]
     }
 

@@ -103,6 +103,8 @@ struct Batch: Sendable {
     var undo: [Undo] = []
     /// Where in `undo` a slot's committed binding is.
     var firstTouch: [Int: Int] = [:]
+    /// And where the committed pool of a space is that has another.
+    var firstPut: [Int: Int] = [:]
     private(set) var touchedSpaces: Set<Int> = []
     private var lastTouched: Int?
 
@@ -124,6 +126,7 @@ struct Batch: Sendable {
         changes.reserveCapacity(usual)
         undo.removeAll(keepingCapacity: true)
         firstTouch.removeAll(keepingCapacity: true)
+        firstPut.removeAll(keepingCapacity: true)
         touchedSpaces.removeAll(keepingCapacity: true)
         lastTouched = nil
     }

@@ -3,7 +3,7 @@ import IPAMModel
 
 /// A pool with what is in use of it.
 struct PoolSpace: Sendable {
-    var pool: Pool
+    private(set) var pool: Pool
     var prefixes: [PrefixSpace]
     /// Each once, IPv4 first.
     let families: [AddressFamily]
@@ -20,10 +20,17 @@ struct PoolSpace: Sendable {
     init(_ pool: Pool) {
         self.pool = pool
         longestDelay = pool.reuseDelay
-        prefixes = pool.prefixes.map(PrefixSpace.init)
+        prefixes = pool.prefixes.map { PrefixSpace($0, reuseDelay: pool.reuseDelay) }
         let networks = pool.prefixes.map(\.prefix.range)
         families = AddressFamily.allCases.filter { family in networks.contains { $0.family == family } }
         self.networks = networks
+    }
+
+    /// Gives it all of `new` but its prefixes, which are the same.
+    mutating func change(to new: Pool) {
+        pool = new
+        for index in prefixes.indices { prefixes[index].setReuseDelay(new.reuseDelay) }
+        longestDelay = max(longestDelay, new.reuseDelay)
     }
 
     func isOpen(to namespace: String) -> Bool { pool.namespaces.isEmpty || pool.namespaces.contains(namespace) }
@@ -55,15 +62,14 @@ struct PoolSpace: Sendable {
             if let last = had.max(by: { $0.revision < $1.revision }) { return last.address }
         }
         for index in prefixes.indices where prefixes[index].family == family {
-            if let address = prefixes[index].propose(at: now, reuseDelay: pool.reuseDelay) { return address }
+            if let address = prefixes[index].propose(at: now) { return address }
         }
         return nil
     }
 
     /// When the next quarantined address of `family` becomes free, if one is.
     func nextReady(_ family: AddressFamily) -> Timestamp? {
-        prefixes.lazy.filter { $0.family == family }.compactMap { $0.nextReady(reuseDelay: pool.reuseDelay) }
-            .min()
+        prefixes.lazy.filter { $0.family == family }.compactMap(\.nextReady).min()
     }
 
     /// A MAC that nobody has here, the same for the same owner while nobody else took it.

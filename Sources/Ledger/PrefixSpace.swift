@@ -1,5 +1,4 @@
 import Addresses
-import DequeModule
 import IPAMModel
 
 /// The addresses of one prefix of a pool: which are never given, held, freed, or have never been used.
@@ -10,17 +9,13 @@ struct PrefixSpace: Sendable {
         var reserved: UInt64 = 0
     }
 
-    private struct QueueEntry: Sendable {
-        var offset: UInt128
-        /// Of the freeing: an entry counts only while the address is still freed since then.
-        var revision: UInt64
-    }
-
     /// Never-used addresses are given before freed ones only while fewer than this many freed ones are ready: else
     /// short-lived owners would leave a record for every address of a /64.
     static let readyFreedLimit = 65_536
 
     let definition: PoolPrefix
+    /// The pool's.
+    private(set) var reuseDelay: Delay
     /// Never given, as sorted offsets: excluded, gateway, edges.
     private let withheld: [ClosedRange<UInt128>]
     /// Withheld, held or freed.
@@ -29,15 +24,19 @@ struct PrefixSpace: Sendable {
     private(set) var freed: [UInt128: FreedAddress] = [:]
     /// Where in `freed` a VM finds what it had: its name may come again, a pod's does not.
     private var freedOfMachines: [OwnerKey: [UInt128]] = [:]
-    /// Those that may be given, oldest first. Entries that no longer count are dropped at a commit, so that a rollback can bring them back.
-    private var queue: Deque<QueueEntry> = []
-    /// Everything before this no longer counts.
-    private var head = 0
+    /// Those that may be given once the reuse delay has passed, in the order of freeing; and those that wait longer for copies
+    /// (of a pool with a longer delay, or of before the process began), apart so that they keep no other.
+    private var queue = FreedQueue()
+    private var heldBack = FreedQueue()
     private(set) var counts = Counts()
     private(set) var committedCounts = Counts()
+    /// When those are ready that were freed, and that are freed no longer, since the last commit.
+    private var freedSince: [Timestamp] = []
+    private var takenSince: [Timestamp] = []
 
-    init(_ definition: PoolPrefix) {
+    init(_ definition: PoolPrefix, reuseDelay: Delay) {
         self.definition = definition
+        self.reuseDelay = reuseDelay
         let prefix = definition.prefix
         withheld = definition.withheldOffsets.merged()
         taken = AddressSet(hostBits: prefix.family.bitWidth - prefix.length, ranges: withheld)
@@ -58,9 +57,10 @@ struct PrefixSpace: Sendable {
         return low < withheld.count && withheld[low].contains(offset)
     }
 
-    /// The address that the next owner gets: the lowest that was never used; else the one freed first, if it is ready.
-    func propose(at now: Timestamp, reuseDelay: Delay) -> IPAddress? {
-        let ready = oldestFreed.flatMap { $0.isReady(at: now, reuseDelay: reuseDelay) ? $0.address : nil }
+    /// The address that the next owner gets: the lowest that was never used; else the freed one that was ready first, which is
+    /// the one freed first unless copies held it back.
+    func propose(at now: Timestamp) -> IPAddress? {
+        let ready = nextFreed.flatMap { $0.readyAt <= now ? address(at: $0.offset) : nil }
         if freed.count > Self.readyFreedLimit, let ready { return ready }
         return taken.firstMissing.map(address(at:)) ?? ready
     }
@@ -76,37 +76,27 @@ struct PrefixSpace: Sendable {
         freedOfMachines[address.lastOwner.key, default: []].append(offset(address.address))
     }
 
-    private mutating func forget(_ address: FreedAddress?) {
-        guard let address, address.lastOwner.kind == .virtualMachine else { return }
+    private mutating func forget(_ address: FreedAddress) {
+        guard address.lastOwner.kind == .virtualMachine else { return }
         let offset = offset(address.address)
         let rest = freedOfMachines[address.lastOwner.key]?.filter { $0 != offset }
         freedOfMachines[address.lastOwner.key] = rest?.isEmpty == false ? rest : nil
     }
 
     /// When `propose` will find one if nothing is freed or released before; nil when nothing is freed.
-    func nextReady(reuseDelay: Delay) -> Timestamp? { oldestFreed?.readyAt(reuseDelay: reuseDelay) }
+    var nextReady: Timestamp? { nextFreed?.readyAt }
 
-    private var oldestFreed: FreedAddress? {
-        for entry in queue[head...] {
-            if let address = current(entry) { return address }
-        }
-        return nil
+    private var nextFreed: FreedQueue.Entry? {
+        guard let first = queue.first(where: { isCurrent($0) }) else { return heldBack.first { isCurrent($0) } }
+        return heldBack.first { isCurrent($0) }.map { min(first, $0) } ?? first
     }
 
-    private func current(_ entry: QueueEntry) -> FreedAddress? {
-        freed[entry.offset].flatMap { $0.revision == entry.revision ? $0 : nil }
-    }
+    private func isCurrent(_ entry: FreedQueue.Entry) -> Bool { freed[entry.offset]?.revision == entry.revision }
 
-    /// Freed addresses that are not ready yet.
-    func quarantined(at now: Timestamp, reuseDelay: Delay) -> Int {
-        // Freed in order of time, so that everything before the last ready one is ready too.
-        var count = 0
-        for entry in queue.reversed() {
-            guard let address = current(entry) else { continue }
-            if address.isReady(at: now, reuseDelay: reuseDelay) { break }
-            count += 1
-        }
-        return count
+    /// Freed addresses that were not ready yet as of the last commit.
+    func committedQuarantined(at now: Timestamp) -> Int {
+        queue.count(after: now) { isCurrent($0) } + heldBack.count(after: now) { isCurrent($0) }
+            - freedSince.count(where: { $0 > now }) + takenSince.count(where: { $0 > now })
     }
 
     /// How many addresses may be given at all; `UInt64.max` stands for that many or more.
@@ -135,55 +125,91 @@ struct PrefixSpace: Sendable {
     }
 
     mutating func putFreed(_ address: FreedAddress) {
-        let offset = offset(address.address)
-        freed[offset] = address
+        freed[offset(address.address)] = address
         note(address)
         if withholds(address.address) { return }
-        taken.insert(offset)
-        queue.append(QueueEntry(offset: offset, revision: address.revision))
+        let entry = entry(of: address)
+        taken.insert(entry.offset)
+        withQueue(of: address) { $0.insert(entry) }
+        freedSince.append(entry.readyAt)
     }
 
     mutating func holdFreed(until time: Timestamp) {
         for (offset, address) in freed { freed[offset]?.notBefore = max(address.notBefore ?? time, time) }
+        requeue()
+    }
+
+    mutating func setReuseDelay(_ delay: Delay) {
+        if delay == reuseDelay { return }
+        reuseDelay = delay
+        requeue()
+    }
+
+    /// Freed addresses are ready at other times than before.
+    private mutating func requeue() {
+        let before = [queue, heldBack]
+        var (usual, late): ([FreedQueue.Entry], [FreedQueue.Entry]) = ([], [])
+        for old in before.lazy.flatMap(\.entries) where isCurrent(old) {
+            guard let address = freed[old.offset] else { continue }
+            if isHeldBack(address) { late.append(entry(of: address)) } else { usual.append(entry(of: address)) }
+        }
+        (queue, heldBack) = (FreedQueue(usual), FreedQueue(late))
     }
 
     mutating func removeFreed(_ address: IPAddress) {
-        let offset = offset(address)
-        forget(freed[offset])
-        freed[offset] = nil
-        if withholds(address) { return }
-        taken.remove(offset)
-        while head < queue.count, current(queue[head]) == nil { head += 1 }
+        guard let gone = takeOut(address) else { return }
+        takenSince.append(entry(of: gone).readyAt)
+        withQueue(of: gone) { [freed] in $0.skip { freed[$0.offset]?.revision != $0.revision } }
     }
 
     mutating func undoPutFreed(_ address: IPAddress) {
-        let offset = offset(address)
-        forget(freed[offset])
-        freed[offset] = nil
-        if withholds(address) { return }
-        taken.remove(offset)
-        // Changes are undone last first: this was the last to be queued.
-        queue.removeLast()
-        head = min(head, queue.count)
+        guard let gone = takeOut(address) else { return }
+        let entry = entry(of: gone)
+        withQueue(of: gone) { $0.remove(entry) }
+        // Changes are undone last first.
+        freedSince.removeLast()
     }
 
     mutating func undoRemoveFreed(_ address: FreedAddress) {
-        let offset = offset(address.address)
-        freed[offset] = address
+        freed[offset(address.address)] = address
         note(address)
         if withholds(address.address) { return }
-        taken.insert(offset)
-        head = 0
+        taken.insert(offset(address.address))
+        withQueue(of: address) { $0.rewind() }
+        takenSince.removeLast()
+    }
+
+    /// Returns what was freed, where it is one that may be given.
+    private mutating func takeOut(_ address: IPAddress) -> FreedAddress? {
+        let offset = offset(address)
+        guard let gone = freed.removeValue(forKey: offset) else { return nil }
+        forget(gone)
+        if withholds(address) { return nil }
+        taken.remove(offset)
+        return gone
     }
 
     /// Nothing of what was done so far will be undone.
     mutating func commit() {
         committedCounts = counts
-        queue.removeFirst(head)
-        head = 0
-        if queue.count > 2 * freed.count + 64 {
-            queue.removeAll { [freed] in freed[$0.offset]?.revision != $0.revision }
-        }
+        (freedSince, takenSince) = ([], [])
+        let most = 2 * freed.count + 64
+        queue.commit(keeping: most) { [freed] in freed[$0.offset]?.revision == $0.revision }
+        heldBack.commit(keeping: most) { [freed] in freed[$0.offset]?.revision == $0.revision }
+    }
+
+    private func entry(of address: FreedAddress) -> FreedQueue.Entry {
+        FreedQueue.Entry(
+            readyAt: address.readyAt(reuseDelay: reuseDelay), revision: address.revision,
+            offset: offset(address.address))
+    }
+
+    private func isHeldBack(_ address: FreedAddress) -> Bool {
+        address.readyAt(reuseDelay: reuseDelay) > address.freedAt.advanced(by: reuseDelay)
+    }
+
+    private mutating func withQueue(of address: FreedAddress, _ body: (inout FreedQueue) -> Void) {
+        if isHeldBack(address) { body(&heldBack) } else { body(&queue) }
     }
 
     func freed(_ address: IPAddress) -> FreedAddress? { freed[offset(address)] }

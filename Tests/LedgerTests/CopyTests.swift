@@ -131,6 +131,70 @@ struct CopyTests {
         try expectNobodyElse(has: freed, for: 60)
     }
 
+    /// A pool of six, with `names` after web, which has a copy that is good for an hour from now, in it; and all of them freed
+    /// when the pool's delay is a minute.
+    private mutating func freeBehindCopy(_ names: [String]) throws {
+        func six(_ delay: Int64) -> Pool {
+            pool("net", poolPrefix("10.0.0.0/29"), isDefault: true, reuseDelay: .seconds(delay))
+        }
+        bench = try Bench(six(3_600))
+        try copy(vm("web", uid: "u1"), here)
+        for name in names { try bench.allocate(pod(name)) }
+        try bench.run(.updatePool(six(60)))
+        try bench.release(vm("web", uid: "u1"))
+        for name in names { try bench.release(pod(name)) }
+    }
+
+    @Test(arguments: [false, true])
+    mutating func `an address that waits for copies of before a shorter delay keeps no other`(isRolledBack: Bool) throws
+    {
+        try freeBehindCopy(["b", "c", "d", "e", "f"])
+        let end = bench.now.advanced(by: .seconds(3_600))
+        bench.seconds += 59
+        let early = bench.refusal { try $0.allocate(vm("early")) }
+        #expect(early?.metadata["availableAt"] == "\(bench.now.advanced(by: .seconds(1)))")
+        bench.seconds += 1
+        let usage = try #require(bench.ledger.usage(ofPool: "net", at: bench.now).first)
+        #expect(usage.quarantined == 1 && usage.free == 5)
+        if isRolledBack {
+            for name in ["x", "y"] {
+                _ = try bench.ledger.apply(.allocate(AllocateRequest(owner: vm(name))), at: bench.now)
+            }
+            _ = try bench.ledger.apply(.release(.binding(vm("x"))), at: bench.now)
+            bench.ledger.rollback()
+        }
+        for number in 2...6 { #expect(try bench.allocate(vm("vm\(number)")).addresses == ["10.0.0.\(number)"]) }
+        #expect(bench.refusal { try $0.allocate(vm("late")) }?.metadata["availableAt"] == "\(end)")
+        bench.seconds += 3_539
+        #expect(bench.refusal { try $0.allocate(vm("late")) }?.reason == .poolExhausted)
+        bench.seconds += 1
+        #expect(try bench.allocate(vm("late")).addresses == ["10.0.0.1"])
+    }
+
+    @Test mutating func `a pool that is to go waits for the last copy, whatever was freed after it`() throws {
+        try freeBehindCopy(["b"])
+        let refusal = bench.refusal { try $0.run(.deletePool(name: "net")) }
+        #expect(refusal?.metadata["address"] == "10.0.0.1")
+        #expect(refusal?.metadata["availableAt"] == "\(bench.now.advanced(by: .seconds(3_600)))")
+    }
+
+    @Test mutating func `an address that waits for copies of another pool keeps no other of its own`() throws {
+        bench = try Bench(
+            pool("slow", poolPrefix("10.0.0.0/30"), reuseDelay: .seconds(3_600)),
+            pool("quick", poolPrefix("10.1.0.0/30")))
+        let owner = vm("web", uid: "u1")
+        try bench.run(.allocate(AllocateRequest(owner: owner, attachment: here, pool: "slow", keepsCopy: true)))
+        try bench.release(here, of: owner)
+        let moved = try bench.allocate(owner, sandbox("web-2", at: 200, node: "node-a"), pool: "quick")
+        #expect(moved.addresses == ["10.1.0.1"])
+        try bench.allocate(pod("b"), pool: "quick")
+        try bench.release(owner)
+        try bench.release(pod("b"))
+        bench.seconds += 60
+        #expect(bench.ledger.usage(ofPool: "quick", at: bench.now).map(\.quarantined) == [1])
+        #expect(try bench.allocate(vm("c"), pool: "quick").addresses == ["10.1.0.2"])
+    }
+
     @Test mutating func `an address that a VM has moved to is copied like any other`() throws {
         let owner = vm("web", uid: "u1")
         try copy(owner, here)

@@ -82,10 +82,12 @@ struct Model {
         return !(address.family == .ipv4 && address == prefix.prefix.last)
     }
 
-    func isReady(_ freed: FreedAddress, _ now: Timestamp) -> Bool {
-        guard let delay = pool(freed.pool)?.reuseDelay else { return false }
-        return freed.freedAt.nanoseconds + delay.nanoseconds <= now.nanoseconds
+    func readyAt(_ freed: FreedAddress) -> Int64 {
+        guard let delay = pool(freed.pool)?.reuseDelay else { return .max }
+        return max(freed.freedAt.nanoseconds + delay.nanoseconds, freed.notBefore?.nanoseconds ?? 0)
     }
+
+    func isReady(_ freed: FreedAddress, _ now: Timestamp) -> Bool { readyAt(freed) <= now.nanoseconds }
 
     private func free(
         _ family: AddressFamily, in pool: Pool, for owner: OwnerKey, _ now: Timestamp
@@ -104,11 +106,10 @@ struct Model {
                 holder(of: address) == nil && !freed.contains { $0.address == address }
             }
             if let unused { return unused }
-            if let oldest = freed.first(where: { freed in
-                prefix.prefix.contains(freed.address) && Self.isGivable(freed.address, prefix)
-            }), isReady(oldest, now) {
-                return oldest.address
+            let waiting = freed.filter {
+                prefix.prefix.contains($0.address) && Self.isGivable($0.address, prefix)
             }
+            if let first = waiting.min(by: { readyAt($0) < readyAt($1) }), isReady(first, now) { return first.address }
         }
         return nil
     }
