@@ -6,15 +6,10 @@ extension Ledger {
     /// Takes over the changes of whole commits, each fact once, in any order; there must be no open batch. Throws
     /// `LEDGER_INCONSISTENT` where they do not fit what is there; the ledger is useless then.
     package mutating func follow(_ changes: [Change], revision: UInt64) throws(IPAMError) {
-        if changes.contains(where: \.isOfPool) {
-            var next = snapshot
-            next.apply(changes)
-            next.revision = revision
-            self = try Ledger(next)
-            return
-        }
         // First everything that goes, then everything that comes: an address may go from one binding to another.
         var freed: [FreedAddress] = []
+        var pools: [Pool] = []
+        var gonePools: [String] = []
         var places: [(slot: Int, binding: Binding)] = []
         for change in changes {
             switch change {
@@ -27,12 +22,29 @@ extension Ledger {
                 set(slot, to: nil)
                 vacantSlots.append(slot)
             case .putFreed(let address): freed.append(address)
-            case .removeFreed(let address):
-                if let index = spaces.firstIndex(where: { $0?.freed(address) != nil }) {
-                    spaces[index]?.removeFreed(address)
-                }
-            case .putPool, .removePool, .putHistory, .removeHistory: break
+            case .removeFreed(let address): forgetFreed(address)
+            case .putPool(let pool): pools.append(pool)
+            case .removePool(let name): gonePools.append(name)
+            case .putHistory, .removeHistory: break
             }
+        }
+        // It may have been freed in another pool before.
+        if !pools.isEmpty { for address in freed { forgetFreed(address.address, unlessOf: address.revision) } }
+        for name in gonePools {
+            guard let index = spaceIndexes[name] else { continue }
+            if spaces[index]?.macs.isEmpty == false { throw .inconsistent("pool \(name) is gone, and has bindings") }
+            setSpace(index, to: nil)
+        }
+        for pool in pools {
+            if let index = spaceIndexes[pool.name] {
+                setSpace(index, to: space(at: index, changedTo: pool))
+            } else {
+                let index = vacantSpace()
+                setSpace(index, to: PoolSpace(pool))
+            }
+        }
+        for pool in pools {
+            do { try check(pool) } catch { throw .inconsistent("pool \(pool.name): \(error.message)") }
         }
         for (slot, binding) in places {
             for assignment in binding.assignments where holders[assignment.address] != nil {
@@ -55,6 +67,14 @@ extension Ledger {
         batch = Batch()
         self.revision = revision
         committedRevision = revision
+    }
+
+    /// In whatever pool it is.
+    private mutating func forgetFreed(_ address: IPAddress, unlessOf revision: UInt64? = nil) {
+        guard let index = spaces.firstIndex(where: { $0?.freed(address) != nil }),
+            spaces[index]?.freed(address)?.revision != revision
+        else { return }
+        spaces[index]?.removeFreed(address)
     }
 
     /// This server leads from now on. Page tokens of other terms, whose slots are others, are not taken for this one's.
@@ -85,39 +105,6 @@ extension Ledger {
         Snapshot(
             revision: committedRevision, pools: spaces.compactMap { $0?.pool }, bindings: slots.compactMap { $0 },
             freed: spaces.flatMap { $0?.freed ?? [] })
-    }
-}
-
-extension Change {
-    fileprivate var isOfPool: Bool {
-        switch self {
-        case .putPool, .removePool: true
-        case .putBinding, .removeBinding, .putFreed, .removeFreed, .putHistory, .removeHistory: false
-        }
-    }
-}
-
-extension Snapshot {
-    fileprivate mutating func apply(_ changes: [Change]) {
-        var (pools, bindings, freed) = (
-            Dictionary(uniqueKeysWithValues: pools.map { ($0.name, $0) }),
-            Dictionary(uniqueKeysWithValues: bindings.map { ($0.owner.key, $0) }),
-            Dictionary(uniqueKeysWithValues: freed.map { ($0.address, $0) })
-        )
-        for change in changes {
-            switch change {
-            case .putBinding(let binding): bindings[binding.owner.key] = binding
-            case .removeBinding(let binding): bindings[binding.owner.key] = nil
-            case .putFreed(let address): freed[address.address] = address
-            case .removeFreed(let address): freed[address] = nil
-            case .putPool(let pool): pools[pool.name] = pool
-            case .removePool(let name): pools[name] = nil
-            case .putHistory, .removeHistory: break
-            }
-        }
-        self.pools = Array(pools.values)
-        self.bindings = Array(bindings.values)
-        self.freed = Array(freed.values)
     }
 }
 

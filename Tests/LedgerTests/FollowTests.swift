@@ -58,6 +58,63 @@ import Testing
         #expect(binding.addresses == ["10.0.0.2"], "10.0.0.1 waits, and was b's")
     }
 
+    /// A ledger made anew would take long, and twice the room, where there are many bindings.
+    @Test func `is not made anew where pools come, change and go`() throws {
+        var bench = try Bench(pool("net", poolPrefix("10.0.0.0/29"), reuseDelay: .seconds(1000)))
+        for name in ["a", "b", "c"] { try bench.allocate(vm(name), pool: "net") }
+        try bench.release(vm("c"))
+        var follower = try Ledger(bench.ledger.snapshot)
+        let page = try follower.bindings(matching: BindingFilter(), after: nil, limit: 1)
+        for change: Command in [
+            .createPool(pool("other", poolPrefix("10.1.0.0/29"))),
+            .updatePool(pool("net", poolPrefix("10.0.0.0/29"), reuseDelay: .seconds(10), quota: 7)),
+            .updatePool(pool("net", poolPrefix("10.0.0.0/28", gateway: "10.0.0.9"), reuseDelay: .seconds(10))),
+            .deletePool(name: "other"),
+        ] {
+            _ = try bench.ledger.apply(change, at: bench.now)
+            let changes = Self.last(of: bench.ledger.pending)
+            bench.ledger.commit()
+            try follower.follow(changes, revision: bench.ledger.committedRevision)
+            #expect(Facts(follower, at: bench.now) == Facts(bench.ledger, at: bench.now))
+            bench.seconds += 1
+        }
+        // A page's token is good for the ledger that gave it only.
+        let rest = try follower.bindings(matching: BindingFilter(), after: page.token, limit: 9).bindings
+        #expect(Set((page.bindings + rest).map(\.owner.name)) == ["a", "b"] && page.bindings.count == 1)
+    }
+
+    /// It left one pool, and was given and freed again in another.
+    @Test func `knows in which pool an address was freed last`() throws {
+        let (all, none) = (poolPrefix("10.0.0.0/30"), poolPrefix("10.0.0.0/30", excluded: ["10.0.0.1"]))
+        var bench = try Bench(pool("net", all, reuseDelay: .seconds(0)))
+        try bench.allocate(vm("a"), pool: "net", addresses: ["10.0.0.1"])
+        try bench.release(vm("a"))
+        var follower = try Ledger(bench.ledger.snapshot)
+        let part = pool("part", poolPrefix("10.0.0.0/30", excluded: ["10.0.0.2"]))
+        for command: Command in [
+            .updatePool(pool("net", none, reuseDelay: .seconds(0))), .createPool(part),
+            .allocate(AllocateRequest(owner: vm("b"), pool: "part")), .release(.binding(vm("b"))),
+        ] {
+            _ = try bench.ledger.apply(command, at: bench.now)
+        }
+        let changes = Self.last(of: bench.ledger.pending)
+        bench.ledger.commit()
+        for _ in 0..<2 { try follower.follow(changes, revision: bench.ledger.committedRevision) }
+        #expect(Facts(follower, at: bench.now) == Facts(bench.ledger, at: bench.now))
+        #expect(follower.usage(ofPool: "part", at: bench.now).map(\.quarantined) == [1])
+    }
+
+    @Test(arguments: [
+        [Change.removePool(name: "net")], [.putPool(pool("more", poolPrefix("10.0.0.0/30")))],
+    ])
+    func `does not serve a ledger in which a pool has gone wrong`(changes: [Change]) throws {
+        var bench = try Bench(pool("net", poolPrefix("10.0.0.0/29")))
+        try bench.allocate(vm("a"), pool: "net")
+        var follower = bench.ledger
+        let refusal = #expect(throws: IPAMError.self) { try follower.follow(changes, revision: 9) }
+        #expect(refusal?.reason == .ledgerInconsistent)
+    }
+
     /// Which of several holders a refusal names depends on where they lie in memory.
     private struct Answer: Equatable {
         var outcome: Outcome?
