@@ -25,9 +25,11 @@ import Synchronization
     init(_ configuration: EtcdConfiguration) throws(StoreError) {
         do throws(RPCError) {
             channels = try configuration.endpoints.map { (endpoint) throws(RPCError) in
-                // etcd disconnects who pings while there is no call (PermitWithoutStream in its server/embed/etcd.go).
+                // etcd disconnects who pings while there is no call (PermitWithoutStream in its server/embed/etcd.go). Its
+                // clients are few, and the lease does not wait for a member that is gone.
                 try RotatingChannel(
                     target: endpoint, maxMessageBytes: Self.largestMessage, pingsWhenIdle: false,
+                    connectTimeout: .seconds(1),
                     credentials: configuration.credentials)
             }
         } catch {

@@ -26,6 +26,10 @@ import Syscalls
     }
 
     package static let usualMessageBytes = 16 << 20
+    /// So long that a server gets to each of thousands of clients that come back at once: who has no answer in time begins anew,
+    /// and the server goes on with handshakes that nobody waits for any more. And no longer: of several machines behind one
+    /// address one may be gone without a word.
+    package static let usualConnectTimeout = Duration.seconds(5)
 
     // nonisolated(unsafe): the core synchronises it itself.
     nonisolated(unsafe) private let channel: OpaquePointer
@@ -38,10 +42,11 @@ import Syscalls
 
     /// `target` is `host:port`, `[v6]:port`, `unix:/path`, or `ipv4:a:p,b:p` for several. Connects with the first call;
     /// a server that cannot be reached fails calls with UNAVAILABLE. Unless it `pingsWhenIdle`, that may be noticed only when a
-    /// call needs it: not every server lets clients ping while they call nothing. Throws also where no thread can be had.
+    /// call needs it: not every server lets clients ping while they call nothing. An attempt to connect ends after
+    /// `connectTimeout`. Throws also where no thread can be had.
     package init(
         target: String, credentials: ChannelCredentials = .insecure, maxMessageBytes: Int = usualMessageBytes,
-        pingsWhenIdle: Bool = true
+        pingsWhenIdle: Bool = true, connectTimeout: Duration = usualConnectTimeout
     ) throws(RPCError) {
         RPCRuntime.start()
         guard let core = unsafe credentials.makeCore() else { throw .credentials("certificate or key cannot be used") }
@@ -58,7 +63,8 @@ import Syscalls
                 (GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, .number(0)),
                 // The server is on our own network and comes back soon.
                 (GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, .number(200)),
-                (GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, .number(1_000)),
+                // Despite its name what one attempt may take, up to HTTP/2's SETTINGS (the core's subchannel.cc).
+                (GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, .number(CInt(connectTimeout / .milliseconds(1)))),
                 (GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, .number(1_000)),
                 // And it may come back at another address.
                 (GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, .number(1_000)),

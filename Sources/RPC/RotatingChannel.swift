@@ -23,12 +23,13 @@ package final class RotatingChannel: Sendable {
     /// `credentials` is asked whenever a channel is. All else, and the errors, are those of `RPCChannel`.
     package init(
         target: String, maxMessageBytes: Int = RPCChannel.usualMessageBytes, pingsWhenIdle: Bool = true,
+        connectTimeout: Duration = RPCChannel.usualConnectTimeout,
         handover: Duration = .seconds(10), credentials: @escaping @Sendable () -> ChannelCredentials
     ) throws(RPCError) {
         make = { (credentials) throws(RPCError) in
             try RPCChannel(
                 target: target, credentials: credentials, maxMessageBytes: maxMessageBytes,
-                pingsWhenIdle: pingsWhenIdle)
+                pingsWhenIdle: pingsWhenIdle, connectTimeout: connectTimeout)
         }
         self.handover = handover
         self.credentials = credentials

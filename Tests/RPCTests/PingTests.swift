@@ -2,6 +2,9 @@ import Glibc
 import RPC
 import Testing
 
+// Of RFC 9113, sections 6.5 and 6.7.
+private let (settings, ping): (UInt8, UInt8) = (4, 6)
+
 /// Takes a connection, begins HTTP/2 on it, and then only listens.
 private final class SilentServer {
     private let listener: CInt
@@ -33,14 +36,19 @@ private final class SilentServer {
         Glibc.close(listener)
     }
 
-    func greet() {
+    func take() {
+        Glibc.close(connection)
         connection = accept(listener, nil, nil)
-        let settings: [UInt8] = [0, 0, 0, 4, 0, 0, 0, 0, 0]
-        #expect(unsafe send(connection, settings, settings.count, CInt(MSG_NOSIGNAL)) == settings.count)
+        heard = []
     }
 
-    /// Whether a PING is among what has come.
-    func hasHeardPing() -> Bool {
+    func greet() {
+        let frame: [UInt8] = [0, 0, 0, settings, 0, 0, 0, 0, 0]
+        #expect(unsafe send(connection, frame, frame.count, CInt(MSG_NOSIGNAL)) == frame.count)
+    }
+
+    /// Whether such a frame is among what has come.
+    func hasHeard(type: UInt8, flags: UInt8 = 0) -> Bool {
         var chunk = [UInt8](repeating: 0, count: 4096)
         while case let count = unsafe recv(connection, &chunk, chunk.count, CInt(MSG_DONTWAIT)), count > 0 {
             heard += chunk[..<count]
@@ -48,7 +56,7 @@ private final class SilentServer {
         // Frames begin after the preface.
         var at = 24
         while at + 9 <= heard.count {
-            if heard[at + 3] == 6 { return true }
+            if heard[at + 3] == type, heard[at + 4] == flags { return true }
             at += 9 + Int(heard[at]) << 16 + Int(heard[at + 1]) << 8 + Int(heard[at + 2])
         }
         return false
@@ -64,17 +72,44 @@ private final class SilentServer {
         let calls = channels.map { channel in
             Task { try await channel.release("hello", timeout: .seconds(1)) }
         }
-        quiet.greet()
-        usual.greet()
+        for server in [quiet, usual] {
+            server.take()
+            server.greet()
+        }
         for call in calls {
             await #expect { try await call.value } throws: { ($0 as? RPCStatus)?.code == .deadlineExceeded }
         }
         // They ping every 10 s.
         let deadline = ContinuousClock.now + .seconds(20)
-        while !usual.hasHeardPing(), ContinuousClock.now < deadline { try await Task.sleep(for: .milliseconds(50)) }
-        #expect(usual.hasHeardPing())
+        while !usual.hasHeard(type: ping), ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        #expect(usual.hasHeard(type: ping))
         try await Task.sleep(for: .seconds(1))
-        #expect(!quiet.hasHeardPing())
+        #expect(!quiet.hasHeard(type: ping))
         for channel in channels { await channel.close() }
+    }
+
+    /// Else clients that all come back at once would begin anew before a busy server has come to them, for ever.
+    @Test func `a server that takes two seconds to answer a connection is waited for`() async throws {
+        let server = try SilentServer()
+        let channel = try RPCChannel(target: server.address)
+        let call = Task { try await channel.release("hello", timeout: .seconds(60)) }
+        var isWaitedFor = false
+        // Where this machine stands still for longer, the next attempt will do.
+        for _ in 0..<3 where !isWaitedFor {
+            server.take()
+            try await Task.sleep(for: .seconds(2))
+            server.greet()
+            let deadline = ContinuousClock.now + .seconds(2)
+            repeat {
+                try await Task.sleep(for: .milliseconds(20))
+                isWaitedFor = server.hasHeard(type: settings, flags: 1)
+            } while !isWaitedFor && .now < deadline
+        }
+        #expect(isWaitedFor)
+        call.cancel()
+        _ = await call.result
+        await channel.close()
     }
 }
