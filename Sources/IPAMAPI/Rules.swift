@@ -1,8 +1,9 @@
 package import Addresses
 package import IPAMModel
 
-/// What a field of the API may hold. Each rule throws INVALID_ARGUMENT with the field's path in the API's names,
-/// "owner.namespace" or "pool.prefixes[0].gateway", and says what would be right.
+/// What a field of a request may hold. Each rule throws INVALID_ARGUMENT with the field's path in the API's names,
+/// "owner.namespace" or "pool.prefixes[0].gateway", and says what would be right. What a server answers is only parsed: its
+/// ledger may be older than a rule.
 package enum Rules {
     package typealias Path = () -> String
 
@@ -74,23 +75,40 @@ package enum Rules {
 
     /// An address that an interface can have.
     package static func address(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> IPAddress {
+        let address = try anyAddress(text, path())
+        try check(address, path())
+        return address
+    }
+
+    /// As a server sends it, which knows better what there is.
+    static func anyAddress(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> IPAddress {
         guard let address = IPAddress(text) else {
             throw invalid(path(), "'\(text)' is no IPv4 or IPv6 address, like 10.16.0.15 or fd00::15")
-        }
-        let isNever = { (network: IPPrefix) in network.contains(address) }
-        guard !networksOfNoInterface.contains(where: isNever), !limitedBroadcast.contains(where: isNever) else {
-            throw invalid(path(), "\(address) is no address that an interface on a network can have")
         }
         return address
     }
 
-    package static func mac(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> MACAddress {
-        guard let mac = MACAddress(text) else {
-            throw invalid(path(), "'\(text)' is no MAC address, like 02:00:0a:10:00:0f")
+    private static func check(_ address: IPAddress, _ path: @autoclosure Path) throws(IPAMError) {
+        let isNever = { (network: IPPrefix) in network.contains(address) }
+        guard !networksOfNoInterface.contains(where: isNever), !limitedBroadcast.contains(where: isNever) else {
+            throw invalid(path(), "\(address) is no address that an interface on a network can have")
         }
+    }
+
+    /// A MAC address that an interface can have.
+    package static func mac(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> MACAddress {
+        let mac = try anyMAC(text, path())
         guard !mac.isMulticast, !mac.isZero else {
             throw invalid(
                 path(), "\(mac) is a multicast or zero MAC; an interface needs a unicast one (even first byte)")
+        }
+        return mac
+    }
+
+    /// As a server sends it.
+    static func anyMAC(_ text: String, _ path: @autoclosure Path) throws(IPAMError) -> MACAddress {
+        guard let mac = MACAddress(text) else {
+            throw invalid(path(), "'\(text)' is no MAC address, like 02:00:0a:10:00:0f")
         }
         return mac
     }
@@ -132,6 +150,8 @@ extension Rules {
         throw invalid(path(), "'\(text)' is no duration from 0s to 365d, like 500ms, 60s, 5m, 24h or 7d")
     }
 
+    static func noDuration(_ path: String) -> IPAMError { invalid(path, "is no duration from 0 s to 365 days") }
+
     /// Unspecified, loopback, multicast, and IPv4's addresses as IPv6's (RFC 6890; RFC 5771; RFC 4291 sections 2.4 and
     /// 2.5.5.2).
     private static let networksOfNoInterface = [
@@ -145,15 +165,44 @@ extension Rules {
         if count > limit { throw invalid(path, "are \(count); at most \(limit) are allowed") }
     }
 
+    static func check(_ owner: Owner, _ path: StaticString) throws(IPAMError) {
+        _ = try namespace(owner.namespace, "\(path).namespace")
+        _ = try objectName(owner.name, "\(path).name")
+        _ = try identifier(owner.uid, limit: 128, "\(path).uid")
+        _ = try identifier(owner.network, "\(path).network")
+    }
+
+    /// An attachment of which any part may be unknown.
+    static func check(_ attachment: Attachment, _ path: StaticString) throws(IPAMError) {
+        if !attachment.node.isEmpty { _ = try objectName(attachment.node, "\(path).node") }
+        _ = try identifier(attachment.pod, "\(path).pod")
+        _ = try identifier(attachment.podUID, limit: 128, "\(path).pod_uid")
+        _ = try identifier(attachment.containerID, "\(path).container_id")
+    }
+
+    private static func check(_ dns: DNS, _ path: String) throws(IPAMError) {
+        try check(count: dns.nameservers.count, limit: 16, "\(path).nameservers")
+        try check(count: dns.search.count, limit: 16, "\(path).search")
+        try check(count: dns.options.count, limit: 16, "\(path).options")
+        _ = try identifier(dns.domain, "\(path).domain")
+        for (index, address) in dns.nameservers.enumerated() { try check(address, "\(path).nameservers[\(index)]") }
+        for (index, text) in dns.search.enumerated() { _ = try identifier(text, "\(path).search[\(index)]") }
+        for (index, text) in dns.options.enumerated() { _ = try identifier(text, "\(path).options[\(index)]") }
+    }
+
     /// A pool whose parts fit each other; the ledger sees to what it must not share with other pools.
     package static func check(_ pool: Pool, _ path: String) throws(IPAMError) {
+        _ = try poolName(pool.name, "\(path).name")
         guard !pool.prefixes.isEmpty else { throw invalid("\(path).prefixes", "at least one is needed") }
         try check(count: pool.prefixes.count, limit: 64, "\(path).prefixes")
         try check(count: pool.namespaces.count, limit: 256, "\(path).namespaces")
         try check(count: pool.routes.count, limit: 64, "\(path).routes")
-        try check(count: pool.dns?.nameservers.count ?? 0, limit: 16, "\(path).dns.nameservers")
-        try check(count: pool.dns?.search.count ?? 0, limit: 16, "\(path).dns.search")
-        try check(count: pool.dns?.options.count ?? 0, limit: 16, "\(path).dns.options")
+        for (index, text) in pool.namespaces.enumerated() { _ = try namespace(text, "\(path).namespaces[\(index)]") }
+        if let dns = pool.dns { try check(dns, "\(path).dns") }
+        for (delay, field) in [(pool.reuseDelay, "reuse_delay"), (pool.historyRetention, "history_retention")]
+        where delay > longestDelay {
+            throw noDuration("\(path).\(field)")
+        }
         var exclusions = 0
         for (index, entry) in pool.prefixes.enumerated() {
             let path = "\(path).prefixes[\(index)]"
@@ -167,8 +216,11 @@ extension Rules {
             }
             try check(count: entry.excluded.count, limit: 1024, "\(path).excluded")
             exclusions += entry.excluded.count
-            if let gateway = entry.gateway, !prefix.contains(gateway) {
-                throw invalid("\(path).gateway", "\(gateway) is outside \(prefix)")
+            if let gateway = entry.gateway {
+                try check(gateway, "\(path).gateway")
+                guard prefix.contains(gateway) else {
+                    throw invalid("\(path).gateway", "\(gateway) is outside \(prefix)")
+                }
             }
             for (position, range) in entry.excluded.enumerated()
             where range.family != family || !prefix.contains(range.lower) || !prefix.contains(range.upper) {
@@ -178,9 +230,11 @@ extension Rules {
         // Of all together: etcd takes no value over 1.5 MB.
         try check(count: exclusions, limit: 16_384, "\(path).prefixes[].excluded")
         for (index, route) in pool.routes.enumerated() {
-            if let gateway = route.gateway, gateway.family != route.destination.family {
-                throw invalid(
-                    "\(path).routes[\(index)].gateway", "\(gateway) is of another family than \(route.destination)")
+            guard let gateway = route.gateway else { continue }
+            let path = "\(path).routes[\(index)].gateway"
+            try check(gateway, path)
+            guard gateway.family == route.destination.family else {
+                throw invalid(path, "\(gateway) is of another family than \(route.destination)")
             }
         }
     }

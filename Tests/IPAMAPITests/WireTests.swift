@@ -146,6 +146,58 @@ import Testing
         #expect(try unsafe DescribedPool(pool.wire(in: arena).pointee) == pool)
     }
 
+    /// Its ledger may be older than the rule.
+    @Test func `what a request may not hold is read all the same where a server answers it`() throws {
+        let arena = MessageArena()
+        func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
+        let usual = Pool(name: "p", prefixes: [PoolPrefix(prefix: try #require(IPPrefix("10.0.0.0/8")))])
+        let excluded = AddressRange(from: try address("10.0.0.9"), through: try address("10.0.0.9"))
+        let mapped = try #require(IPPrefix("::ffff:0:0/96"))
+        let changes: [(field: String, change: (inout Pool) throws -> Void)] = [
+            ("name", { $0.name = "two words" }),
+            ("prefixes", { $0.prefixes = [] }),
+            ("prefixes[0].prefix", { $0.prefixes[0].prefix = mapped }),
+            ("prefixes[0].gateway", { $0.prefixes[0].gateway = try address("127.0.0.1") }),
+            (
+                "prefixes[].excluded",
+                {
+                    $0.prefixes[0].excluded = Array(repeating: excluded, count: 1000)
+                    $0.prefixes = Array(repeating: $0.prefixes[0], count: 17)
+                }
+            ),
+            ("namespaces[0]", { $0.namespaces = ["a.b"] }),
+            ("routes[0].gateway", { $0.routes = [Route(destination: mapped, gateway: try address("::"))] }),
+            ("dns.nameservers[0]", { $0.dns = DNS(nameservers: [try address("::ffff:10.0.0.1")]) }),
+            ("dns.domain", { $0.dns = DNS(domain: "two words") }),
+            ("dns.search[0]", { $0.dns = DNS(search: ["two words"]) }),
+            ("dns.options[0]", { $0.dns = DNS(options: ["two words"]) }),
+            ("reuse_delay", { $0.reuseDelay = .seconds(400 * 86_400) }),
+            ("history_retention", { $0.historyRetention = .seconds(400 * 86_400) }),
+        ]
+        for (field, change) in changes {
+            var pool = DescribedPool(pool: usual)
+            try change(&pool.pool)
+            let message = unsafe pool.wire(in: arena)
+            let error = #expect(throws: IPAMError.self, "\(field)") { try unsafe Pool(message) }
+            #expect(error?.metadata["field"] == "pool.\(field)")
+            #expect(try unsafe DescribedPool(message.pointee) == pool, "\(field)")
+        }
+
+        let strange = Attachment(node: "no node", pod: "two words", podUID: "", containerID: "")
+        let binding = DescribedBinding(
+            binding: Binding(
+                owner: Owner(kind: .pod, namespace: "a.b", name: "-", uid: "two words", network: ""), pool: "a b",
+                assignments: [
+                    Assignment(address: try address("::ffff:10.0.0.1"), prefixLength: 96, gateway: try address("::"))
+                ],
+                mac: try #require(MACAddress("01:00:00:00:00:00")), active: strange, target: strange, revision: 1,
+                createdAt: Timestamp(seconds: 1), updatedAt: Timestamp(seconds: 1)),
+            copyValidFor: .seconds(400 * 86_400))
+        #expect(try unsafe DescribedBinding(binding.wire(in: arena).pointee) == binding)
+        let page = HistoryPage(entries: [HistoryEntry(binding.binding)])
+        #expect(try unsafe HistoryPage(page.wire(in: arena).pointee) == page)
+    }
+
     @Test(
         "to try again is worth it where only an answer or time is missing",
         arguments: [

@@ -15,9 +15,9 @@ extension Assignment {
     init(_ message: Wire.Assignment, _ path: String) throws(IPAMError) {
         let gateway = unsafe string(message.gateway)
         self.init(
-            address: try unsafe Rules.address(string(message.address), "\(path).address"),
+            address: try unsafe Rules.anyAddress(string(message.address), "\(path).address"),
             prefixLength: unsafe Int(message.prefix_length),
-            gateway: gateway.isEmpty ? nil : try Rules.address(gateway, "\(path).gateway"))
+            gateway: gateway.isEmpty ? nil : try Rules.anyAddress(gateway, "\(path).gateway"))
     }
 }
 
@@ -33,7 +33,7 @@ extension Route {
         let gateway = unsafe string(message.gateway)
         self.init(
             destination: try unsafe Rules.prefix(string(message.destination), "\(path).destination"),
-            gateway: gateway.isEmpty ? nil : try Rules.address(gateway, "\(path).gateway"))
+            gateway: gateway.isEmpty ? nil : try Rules.anyAddress(gateway, "\(path).gateway"))
     }
 }
 
@@ -49,15 +49,11 @@ extension DNS {
     }
 
     init(_ message: Wire.DNS, _ path: String) throws(IPAMError) {
-        self.init(domain: try unsafe Rules.identifier(string(message.domain), "\(path).domain"))
+        unsafe self.init(
+            domain: string(message.domain), search: strings(message.n_search, message.search),
+            options: strings(message.n_options, message.options))
         for (index, text) in unsafe strings(message.n_nameservers, message.nameservers).enumerated() {
-            nameservers.append(try Rules.address(text, "\(path).nameservers[\(index)]"))
-        }
-        for (index, text) in unsafe strings(message.n_search, message.search).enumerated() {
-            search.append(try Rules.identifier(text, "\(path).search[\(index)]"))
-        }
-        for (index, text) in unsafe strings(message.n_options, message.options).enumerated() {
-            options.append(try Rules.identifier(text, "\(path).options[\(index)]"))
+            nameservers.append(try Rules.anyAddress(text, "\(path).nameservers[\(index)]"))
         }
     }
 }
@@ -121,15 +117,15 @@ extension DescribedBinding {
         let epoch = Timestamp(nanoseconds: 0)
         self.init(
             binding: Binding(
-                owner: try unsafe Owner(message.owner, "binding.owner"),
+                owner: try unsafe Owner(reading: message.owner, "binding.owner"),
                 pool: unsafe string(message.pool),
                 assignments: try unsafe messages(message.n_assignments, message.assignments) {
                     item, index throws(IPAMError) in
                     try unsafe Assignment(item, "\(path).assignments[\(index)]")
                 },
-                mac: try unsafe Rules.mac(string(message.mac), "\(path).mac"),
-                active: try unsafe Attachment.read(message.active, "binding.active"),
-                target: try unsafe Attachment.read(message.target, "binding.target"),
+                mac: try unsafe Rules.anyMAC(string(message.mac), "\(path).mac"),
+                active: try unsafe Attachment.readAny(message.active, "binding.active"),
+                target: try unsafe Attachment.readAny(message.target, "binding.target"),
                 migrationUID: unsafe string(message.migration_uid),
                 revision: unsafe message.revision,
                 createdAt: try unsafe Timestamp.read(message.created_at, "\(path).created_at") ?? epoch,

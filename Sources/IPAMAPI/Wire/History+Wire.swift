@@ -81,8 +81,8 @@ extension HistoryEntry {
 
     fileprivate init(_ message: Wire.HistoryEntry, _ path: String) throws(IPAMError) {
         self.init(
-            owner: try unsafe Owner(message.owner, "owner"), pool: unsafe string(message.pool),
-            addresses: [], mac: try unsafe Rules.mac(string(message.mac), "\(path).mac"),
+            owner: try unsafe Owner(reading: message.owner, "owner"), pool: unsafe string(message.pool),
+            addresses: [], mac: try unsafe Rules.anyMAC(string(message.mac), "\(path).mac"),
             node: unsafe string(message.node), pod: unsafe string(message.pod),
             since: try unsafe Timestamp.read(message.since, "\(path).since") ?? Timestamp(nanoseconds: 0),
             until: try unsafe Timestamp.read(message.until, "\(path).until"),
@@ -90,7 +90,7 @@ extension HistoryEntry {
             end: unsafe UInt8(exactly: message.end.rawValue).flatMap(End.init(rawValue:)),
             revision: unsafe message.revision)
         for (index, text) in unsafe strings(message.n_addresses, message.addresses).enumerated() {
-            addresses.append(try Rules.address(text, "\(path).addresses[\(index)]"))
+            addresses.append(try Rules.anyAddress(text, "\(path).addresses[\(index)]"))
         }
     }
 }

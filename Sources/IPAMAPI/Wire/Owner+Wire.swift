@@ -11,20 +11,23 @@ func string(_ field: UnsafeMutablePointer<CChar>?) -> String {
 }
 
 extension Owner {
-    /// Throws INVALID_ARGUMENT naming the field below `path`.
+    /// Of a request. Throws INVALID_ARGUMENT naming the field below `path`.
     init(_ message: UnsafeMutablePointer<Wire.Owner>?, _ path: StaticString) throws(IPAMError) {
+        try unsafe self.init(reading: message, path)
+        try Rules.check(self, path)
+    }
+
+    /// By its syntax alone, as a server sent it. Throws INVALID_ARGUMENT where this version does not know its kind.
+    init(reading message: UnsafeMutablePointer<Wire.Owner>?, _ path: StaticString) throws(IPAMError) {
         guard let owner = unsafe message?.pointee else { throw Rules.invalid("\(path)", "is needed") }
         guard let kind = unsafe UInt8(exactly: owner.kind.rawValue).flatMap(OwnerKind.init(rawValue:)) else {
             throw unsafe Rules.invalid(
                 "\(path).kind",
                 "\(owner.kind.rawValue) is no kind; give OWNER_KIND_VIRTUAL_MACHINE or OWNER_KIND_POD")
         }
-        self.init(
-            kind: kind,
-            namespace: try unsafe Rules.namespace(string(owner.namespace_), "\(path).namespace"),
-            name: try unsafe Rules.objectName(string(owner.name), "\(path).name"),
-            uid: try unsafe Rules.identifier(string(owner.uid), limit: 128, "\(path).uid"),
-            network: try unsafe Rules.identifier(string(owner.network), "\(path).network"))
+        unsafe self.init(
+            kind: kind, namespace: string(owner.namespace_), name: string(owner.name), uid: string(owner.uid),
+            network: string(owner.network))
     }
 
     func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.Owner> {
@@ -39,7 +42,7 @@ extension Owner {
 }
 
 extension Attachment {
-    /// Nil when absent. Throws INVALID_ARGUMENT naming the field below `path`.
+    /// Of a request; nil when absent. Throws INVALID_ARGUMENT naming the field below `path`.
     static func read(
         _ message: UnsafeMutablePointer<Wire.Attachment>?, _ path: StaticString
     ) throws(IPAMError) -> Attachment? {
@@ -55,13 +58,19 @@ extension Attachment {
     static func readGone(
         _ message: UnsafeMutablePointer<Wire.Attachment>?, _ path: StaticString
     ) throws(IPAMError) -> Attachment? {
+        guard let attachment = try unsafe readAny(message, path) else { return nil }
+        try Rules.check(attachment, path)
+        return attachment
+    }
+
+    /// By its syntax alone, as a server sent it; nil when absent. Throws INVALID_ARGUMENT where its time cannot be held.
+    static func readAny(
+        _ message: UnsafeMutablePointer<Wire.Attachment>?, _ path: StaticString
+    ) throws(IPAMError) -> Attachment? {
         guard let message = unsafe message?.pointee else { return nil }
-        let node = unsafe string(message.node)
         return Attachment(
-            node: node.isEmpty ? "" : try Rules.objectName(node, "\(path).node"),
-            pod: try unsafe Rules.identifier(string(message.pod), "\(path).pod"),
-            podUID: try unsafe Rules.identifier(string(message.pod_uid), limit: 128, "\(path).pod_uid"),
-            containerID: try unsafe Rules.identifier(string(message.container_id), "\(path).container_id"),
+            node: unsafe string(message.node), pod: unsafe string(message.pod),
+            podUID: unsafe string(message.pod_uid), containerID: unsafe string(message.container_id),
             createdAt: try unsafe Timestamp.read(message.created_at, "\(path).created_at"))
     }
 

@@ -4,14 +4,21 @@ package import IPAMModel
 package import RPC
 
 extension Pool {
-    /// Throws INVALID_ARGUMENT naming the field below `path`.
+    /// Of a request. Throws INVALID_ARGUMENT naming the field below `path`.
     package init(_ message: UnsafeMutablePointer<Wire.Pool>?, _ path: String = "pool") throws(IPAMError) {
         guard let message = unsafe message?.pointee else { throw Rules.invalid(path, "is needed") }
+        try unsafe self.init(reading: message, path)
+        try Rules.check(self, path)
+    }
+
+    /// By its syntax alone.
+    fileprivate init(reading message: Wire.Pool, _ path: String) throws(IPAMError) {
         self.init(
-            name: try unsafe Rules.poolName(string(message.name), "\(path).name"),
+            name: unsafe string(message.name),
             prefixes: try unsafe messages(message.n_prefixes, message.prefixes) { item, index throws(IPAMError) in
                 try unsafe PoolPrefix(item, "\(path).prefixes[\(index)]")
             },
+            namespaces: unsafe strings(message.n_namespaces, message.namespaces),
             routes: try unsafe messages(message.n_routes, message.routes) { item, index throws(IPAMError) in
                 try unsafe Route(item, "\(path).routes[\(index)]")
             },
@@ -21,11 +28,7 @@ extension Pool {
             historyRetention: try unsafe Delay.read(message.history_retention, "\(path).history_retention")
                 ?? Pool.defaultHistoryRetention,
             revision: unsafe message.revision)
-        for (index, text) in unsafe strings(message.n_namespaces, message.namespaces).enumerated() {
-            namespaces.append(try Rules.namespace(text, "\(path).namespaces[\(index)]"))
-        }
         if let dns = unsafe message.dns { self.dns = try unsafe DNS(dns.pointee, "\(path).dns") }
-        try Rules.check(self, path)
     }
 }
 
@@ -34,7 +37,7 @@ extension PoolPrefix {
         let gateway = unsafe string(message.gateway)
         self.init(
             prefix: try unsafe Rules.prefix(string(message.prefix), "\(path).prefix"),
-            gateway: gateway.isEmpty ? nil : try Rules.address(gateway, "\(path).gateway"),
+            gateway: gateway.isEmpty ? nil : try Rules.anyAddress(gateway, "\(path).gateway"),
             usesEdgeAddresses: unsafe message.use_edge_addresses != 0)
         for (index, text) in unsafe strings(message.n_excluded, message.excluded).enumerated() {
             excluded.append(try Rules.range(text, "\(path).excluded[\(index)]"))
@@ -52,14 +55,13 @@ extension PoolPrefix {
 }
 
 extension Delay {
-    /// Nil when absent; at most 365 days.
+    /// Nil when absent. What 64 bits of nanoseconds cannot hold, or is less than nothing, is INVALID_ARGUMENT.
     static func read(
         _ message: UnsafeMutablePointer<Wire.Duration>?, _ path: @autoclosure Rules.Path
     ) throws(IPAMError) -> Delay? {
         guard let message = unsafe message?.pointee else { return nil }
-        guard unsafe (0...Rules.longestDelay.seconds).contains(message.seconds),
-            unsafe (0..<1_000_000_000).contains(message.nanos)
-        else { throw Rules.invalid(path(), "is no duration from 0 s to 365 days") }
+        guard unsafe (0...9_200_000_000).contains(message.seconds), unsafe (0..<1_000_000_000).contains(message.nanos)
+        else { throw Rules.noDuration(path()) }
         return unsafe Delay(nanoseconds: message.seconds * 1_000_000_000 + Int64(message.nanos))
     }
 
@@ -93,12 +95,10 @@ extension DescribedPool {
         return unsafe message
     }
 
+    /// As a server sent it.
     package init(_ message: Wire.Pool) throws(IPAMError) {
-        var copy = unsafe message
         self.init(
-            pool: try unsafe withUnsafeMutablePointer(to: &copy) { pointer throws(IPAMError) in
-                try unsafe Pool(pointer)
-            },
+            pool: try unsafe Pool(reading: message, "pool"),
             usage: try unsafe messages(message.n_usage, message.usage) { item, index throws(IPAMError) in
                 try unsafe PrefixUsage(item, "usage[\(index)]")
             })
