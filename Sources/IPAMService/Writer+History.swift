@@ -35,17 +35,21 @@ extension Writer {
         // What is now first, what was then: what ends in between is in both, and not in neither.
         let present = listing.before == nil ? try present(listing) : []
         try checkIsCurrent(store)
+        // The past is for the next page.
+        if present.count >= listing.pageSize { return HistoryPage(entries: present, before: .max) }
         do throws(StoreError) {
-            var page = try Self.past(listing, in: store, limit: max(1, listing.pageSize - present.count))
-            let ended = Set(page.entries.map { Beginning($0) })
-            page.entries = present.filter { !ended.contains(Beginning($0)) } + page.entries
+            var page = try Self.past(listing, in: store, limit: listing.pageSize - present.count)
+            // The newest first.
+            let ended = Dictionary(page.entries.map { (Beginning($0), $0.revision) }) { newest, _ in newest }
+            let isOver = { (entry: HistoryEntry) in ended[Beginning(entry)].map { $0 > entry.revision } ?? false }
+            page.entries = present.filter { !isOver($0) } + page.entries
             return page
         } catch {
             throw IPAMError(reading: error)
         }
     }
 
-    /// What tells entries of one owner apart.
+    /// What an entry of the present and the one that it becomes have in common; also two that one commit began.
     private struct Beginning: Hashable {
         var owner: OwnerKey
         var since: Timestamp
