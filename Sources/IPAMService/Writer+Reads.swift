@@ -1,3 +1,4 @@
+import Addresses
 package import IPAMAPI
 package import IPAMModel
 import Ledger
@@ -29,9 +30,9 @@ extension Writer {
         return page
     }
 
-    /// The binding of an owner or of an address; NOT_FOUND tells of a quarantined address who had it.
+    /// The binding of an owner or of an address; NOT_FOUND tells of a freed address who had it.
     package func binding(_ query: BindingQuery) throws(IPAMError) -> DescribedBinding {
-        try readCurrent(of: currentStore) { ledger, _ throws(IPAMError) in
+        try readCurrent(of: currentStore) { ledger, now throws(IPAMError) in
             switch query {
             case .owner(let owner):
                 if let binding = ledger.binding(of: owner.key), !binding.owner.isAnotherObject(than: owner.uid) {
@@ -40,11 +41,11 @@ extension Writer {
                 throw IPAMError(.notFound, .bindingNotFound, "\(owner.key) has no binding")
             case .address(let address):
                 if let binding = ledger.binding(holding: address) { return ledger.described(binding) }
-                guard let freed = ledger.freed(address), let pool = ledger.pool(named: freed.pool) else {
-                    throw IPAMError(
-                        .notFound, .bindingNotFound, "\(address) is in no binding", metadata: ["address": "\(address)"])
+                let freed = ledger.freed(address)
+                if let freed, let available = ledger.availability(of: freed), now < available {
+                    throw IPAMError.quarantined(freed, until: available)
                 }
-                throw IPAMError.quarantined(freed, until: freed.readyAt(reuseDelay: pool.reuseDelay))
+                throw IPAMError.unheld(address, freed)
             }
         }
     }
@@ -84,5 +85,14 @@ extension IPAMError {
                 "address": "\(freed.address)", "pool": freed.pool, "lastOwner": "\(freed.lastOwner.key)",
                 "freedAt": "\(freed.freedAt)", "availableAt": "\(available)",
             ])
+    }
+
+    /// `freed`: where somebody had it.
+    fileprivate static func unheld(_ address: IPAddress, _ freed: FreedAddress?) -> IPAMError {
+        var metadata = ["address": "\(address)"]
+        metadata["lastOwner"] = freed.map { "\($0.lastOwner.key)" }
+        metadata["freedAt"] = freed.map { "\($0.freedAt)" }
+        let had = freed.map { "; \($0.lastOwner.key) had it until \($0.freedAt)" } ?? ""
+        return IPAMError(.notFound, .bindingNotFound, "\(address) is in no binding\(had)", metadata: metadata)
     }
 }

@@ -22,6 +22,12 @@ extension Ledger {
         return spaces.lazy.compactMap { $0?.freed(address) }.first
     }
 
+    /// When others than its last owner may have it; nil where its pool gives it to nobody.
+    package func availability(of freed: FreedAddress) -> Timestamp? {
+        guard let space = committedSpace(named: freed.pool), space.canHold(freed.address) else { return nil }
+        return freed.readyAt(reuseDelay: space.pool.reuseDelay)
+    }
+
     /// A page of bindings in a stable order; `token` nil on the last page. Throws on a token that is none of its own.
     ///
     /// Where the filter names neither an object nor a node, not more than `most` bindings are looked at: then a page may

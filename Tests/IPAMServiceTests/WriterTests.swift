@@ -34,6 +34,8 @@ private final class NarrowStore: LedgerStore {
     func close() {}
 }
 
+private struct Nothing: Error {}
+
 @Suite(.timeLimit(.minutes(1))) struct WriterTests {
     private let store = NarrowStore()
     private let writer: Writer
@@ -91,6 +93,39 @@ private final class NarrowStore: LedgerStore {
                 token = page.nextPageToken
             } while token != nil
             #expect(names == ["vm-2", "vm-15", "vm-30"], "pages of \(size), \(most) at once")
+        }
+    }
+
+    @Test func `who had an address is told, and that others have to wait only where they have`() async throws {
+        func refusal(_ address: IPAddress) -> IPAMError? {
+            #expect(throws: IPAMError.self) { try writer.binding(.address(address)) }
+        }
+        func freed(_ pool: Pool) async throws -> IPAddress {
+            _ = try await writer.submit(.createPool(pool))
+            var request = AllocateRequest(owner: Self.owner(pool.name))
+            request.pool = pool.name
+            guard case .binding(let binding?, _) = try await writer.submit(.allocate(request)) else { throw Nothing() }
+            _ = try await writer.submit(.release(.binding(request.owner)))
+            return try #require(binding.binding.assignments.first?.address)
+        }
+        let never = try #require(IPAddress("10.16.0.99"))
+        #expect(refusal(never)?.reason == .bindingNotFound && refusal(never)?.metadata["lastOwner"] == nil)
+        var waiting = Pool(name: "waiting", prefixes: [PoolPrefix(prefix: try #require(IPPrefix("10.1.0.0/24")))])
+        let address = try await freed(waiting)
+        let quarantined = refusal(address)
+        #expect(quarantined?.reason == .addressQuarantined && quarantined?.metadata["availableAt"] != nil)
+
+        let ready = try await freed(
+            Pool(
+                name: "ready", prefixes: [PoolPrefix(prefix: try #require(IPPrefix("10.2.0.0/24")))],
+                reuseDelay: .seconds(0)))
+        waiting.prefixes[0].excluded = [AddressRange(from: address, through: address)]
+        _ = try await writer.submit(.updatePool(waiting))
+        for (address, name) in [(ready, "ready"), (address, "waiting")] {
+            let error = refusal(address)
+            #expect(error?.reason == .bindingNotFound && error?.code == .notFound && error?.isRetryable == false)
+            #expect(error?.metadata["lastOwner"] == "\(Self.owner(name).key)" && error?.metadata["freedAt"] != nil)
+            #expect(error?.metadata["availableAt"] == nil)
         }
     }
 
