@@ -74,17 +74,25 @@ package protocol IPAMCalls: Sendable {
 }
 
 extension IPAMCalls {
-    /// All pages.
+    /// All pages. Begins again, twice at most, where another ledger is served than that of the page before.
     package func allBindings(
         matching filter: BindingFilter, timeout: Duration
     ) async throws(IPAMError) -> [DescribedBinding] {
         var all: [DescribedBinding] = []
         var token: String?
-        repeat {
-            let page = try await bindings(matching: filter, pageSize: 1000, pageToken: token, timeout: timeout)
-            all += page.bindings
-            token = page.nextPageToken
-        } while token != nil
-        return all
+        var attempts = 1
+        while true {
+            do throws(IPAMError) {
+                let page = try await bindings(matching: filter, pageSize: 1000, pageToken: token, timeout: timeout)
+                all += page.bindings
+                guard let next = page.nextPageToken else { return all }
+                token = next
+            } catch {
+                // A token of a ledger that a server loaded is refused once it has another.
+                guard token != nil, error.metadata["field"] == "page_token", attempts < 3 else { throw error }
+                (all, token) = ([], nil)
+                attempts += 1
+            }
+        }
     }
 }

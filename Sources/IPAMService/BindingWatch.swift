@@ -14,6 +14,8 @@ struct BindingWatch: ~Copyable {
     private let revision: UInt64
     /// What the watcher has been sent and not seen freed, with its revision: decides CREATED, UPDATED, FREED or nothing.
     private var known: [OwnerKey: UInt64] = [:]
+    /// How many of them the hub knows of.
+    private var counted = 0
 
     /// Throws RESOURCE_EXHAUSTED where there are too many.
     init(
@@ -34,10 +36,13 @@ struct BindingWatch: ~Copyable {
         self.filter = filter
     }
 
-    deinit { writer.watches.unsubscribe(id) }
+    deinit {
+        writer.watches.unsubscribe(id)
+        writer.watches.remember(-counted)
+    }
 
     /// Returns when the caller's task is cancelled; throws what `send` throws, UNAVAILABLE when the server stops or
-    /// no longer leads, and ABORTED when the watcher is too slow.
+    /// no longer leads, ABORTED when the watcher is too slow, and RESOURCE_EXHAUSTED where all watches remember too much.
     mutating func run<Failure: Error>(
         failure: (IPAMError) -> Failure, send: (BindingEvent) async throws(Failure) -> Void
     ) async throws(Failure) {
@@ -46,23 +51,37 @@ struct BindingWatch: ~Copyable {
             let page: BindingPage
             do throws(IPAMError) {
                 page = try writer.page(BindingListing(filter: filter, pageSize: Self.pageSize, pageToken: token))
-            } catch { throw failure(error) }
+            } catch {
+                // The token is of a ledger that this server no longer serves: so are the events.
+                throw failure(error.reason == .invalidField ? ending : error)
+            }
             for binding in page.bindings {
                 known[binding.binding.owner.key] = binding.binding.revision
                 try await send(BindingEvent(kind: .created, binding: binding, revision: binding.binding.revision))
             }
+            do throws(IPAMError) { try count() } catch { throw failure(error) }
             token = page.nextPageToken
         } while token != nil
         try await send(BindingEvent(kind: .synced, binding: nil, revision: revision))
 
         for await event in events {
             if let event = seen(event) { try await send(event) }
+            do throws(IPAMError) { try count() } catch { throw failure(error) }
         }
-        if writer.watches.isClosed { throw failure(.shuttingDown) }
-        do throws(IPAMError) { try writer.checkIsCurrent() } catch { throw failure(error) }
-        if !Task.isCancelled {
-            throw failure(.watchTooSlow)
-        }
+        if !Task.isCancelled || writer.watches.isClosed { throw failure(ending) }
+    }
+
+    private mutating func count() throws(IPAMError) {
+        let more = known.count - counted
+        counted = known.count
+        if !writer.watches.remember(more) { throw .tooManyRemembered }
+    }
+
+    /// Why there are no more events.
+    private var ending: IPAMError {
+        if writer.watches.isClosed { return .shuttingDown }
+        do throws(IPAMError) { try writer.checkIsCurrent() } catch { return error }
+        return .watchTooSlow
     }
 
     private mutating func seen(_ event: LedgerEvent) -> BindingEvent? {
@@ -84,6 +103,10 @@ struct BindingWatch: ~Copyable {
 }
 
 extension IPAMError {
+    fileprivate static let tooManyRemembered = IPAMError(
+        .resourceExhausted, .overloaded,
+        "the watches on this server are of \(WatchHub.mostRemembered) bindings already: watch fewer, or try again")
+
     fileprivate static let watchTooSlow = IPAMError(
         .aborted, .watchTooSlow, "this watch fell too far behind: start it again for the present state")
 }

@@ -24,8 +24,9 @@ package indirect enum LedgerEvent: Sendable {
 package final class WatchHub: Sendable {
     /// Events that wait for a watcher at most.
     package static let bufferedEvents = 16_384
-    /// Each remembers the bindings that it was sent.
     package static let mostWatchers = 256
+    /// Bindings that all watches together remember at most, of those that they have sent: some 130 bytes each.
+    static let mostRemembered = 4 << 20
     /// Of one caller that may not do everything anyway.
     static let mostOfCaller = 32
 
@@ -42,6 +43,13 @@ package final class WatchHub: Sendable {
     }
 
     private let state = Mutex(State())
+    private let remembered = Atomic(0)
+
+    /// Counts so many more, or fewer, that a watch remembers. False where they are too many now.
+    @discardableResult
+    func remember(_ more: Int) -> Bool {
+        remembered.wrappingAdd(more, ordering: .relaxed).newValue <= Self.mostRemembered || more <= 0
+    }
 
     /// Every event published after this call, in order. The stream ends when the watcher is too slow or leaves, and when
     /// the hub is closed. `cutOff` is called for one that is too slow, which may be stuck in sending to its client. Nil

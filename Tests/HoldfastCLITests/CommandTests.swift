@@ -67,6 +67,16 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
             ], "\(output)")
     }
 
+    @Test func `a list begins again where another server leads before its last page, a few times`() async throws {
+        let calls = FakeCalls(bindings: try Sample.bindings())
+        let whole = try await run(["binding", "list"], on: calls)
+        calls.lostPages.withLock { $0 = 2 }
+        #expect(try await run(["binding", "list"], on: calls) == whole)
+        calls.lostPages.withLock { $0 = 3 }
+        let failure = await #expect(throws: Failure.self) { try await run(["binding", "list"], on: calls) }
+        #expect(failure?.reason == "INVALID_FIELD")
+    }
+
     @Test func `a transfer that a node's copy holds up is asked for again, with nothing open meanwhile`() async throws {
         let calls = FakeCalls(bindings: [try Sample.bindings()[2]], copies: 2)
         let output = try await run(["transfer", "--from", "prod/idle", "--to", "prod/new"], on: calls)

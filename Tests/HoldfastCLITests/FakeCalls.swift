@@ -24,6 +24,8 @@ final class FakeCalls: ServiceCalls {
     let restored = Mutex<[UInt8]>([])
     /// What watches send before they break off; the one after them ends when it has sent what there is.
     let watches = Mutex<[[BindingEvent]]>([])
+    /// How often a page token is refused before one is taken: another server leads.
+    let lostPages = Mutex(0)
     private let changes = Mutex<[String]>([])
     var noted: [String] { changes.withLock { $0 } }
 
@@ -119,6 +121,13 @@ final class FakeCalls: ServiceCalls {
         matching filter: BindingFilter, pageSize: Int, pageToken: String?, timeout: Duration
     ) async throws(IPAMError) -> BindingPage {
         if let refusal { throw refusal }
+        let isLost =
+            pageToken != nil
+            && lostPages.withLock { lost in
+                lost -= 1
+                return lost >= 0
+            }
+        if isLost { throw IPAMError(.invalidArgument, .invalidField, "no token", metadata: ["field": "page_token"]) }
         let matching = bindings.filter { filter.matches($0.binding) }
         let start = pageToken.flatMap { Int($0) } ?? 0
         let end = min(start + 2, matching.count)

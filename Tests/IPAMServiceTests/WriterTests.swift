@@ -129,6 +129,54 @@ private struct Nothing: Error {}
         }
     }
 
+    /// More than a page of a watch.
+    private func fillWide(_ count: Int) async throws {
+        let prefix = PoolPrefix(prefix: try #require(IPPrefix("10.17.0.0/16")))
+        _ = try await writer.submit(.createPool(Pool(name: "wide", prefixes: [prefix])))
+        for number in 0..<count {
+            _ = try await writer.submit(
+                .allocate(AllocateRequest(owner: Self.owner("vm-\(number)"), pool: "wide")))
+        }
+    }
+
+    /// Until the present state is sent.
+    private func watch(onFirst act: @Sendable () -> Void = {}) async -> Result<Int, IPAMError> {
+        var sent = 0
+        do {
+            var watch = try BindingWatch(BindingFilter(), by: .anyone, writer: writer) { _ in }
+            try await watch.run(failure: { $0 as any Error }) { event in
+                if sent == 0 { act() }
+                if event.kind == .synced { throw Nothing() }
+                sent += 1
+            }
+        } catch let error as IPAMError {
+            return .failure(error)
+        } catch {}
+        return .success(sent)
+    }
+
+    @Test func `a watch that another ledger comes in between ends as one to begin again`() async throws {
+        try await fillWide(BindingWatch.pageSize + 1)
+        let result = await watch { [writer, store] in
+            var next = Ledger()
+            next.begin(term: 7)
+            writer.serve(LedgerInHand(next), from: store)
+        }
+        let error = #expect(throws: IPAMError.self) { try result.get() }
+        #expect(error?.code == .aborted && error?.reason == .watchTooSlow)
+    }
+
+    @Test func `what all watches remember is bounded, and given back`() async throws {
+        let count = BindingWatch.pageSize + 1
+        try await fillWide(count)
+        writer.watches.remember(WatchHub.mostRemembered - count + 1)
+        let error = await #expect(throws: IPAMError.self) { try await watch().get() }
+        #expect(error?.code == .resourceExhausted && error?.reason == .overloaded)
+        writer.watches.remember(-1)
+        #expect(try await watch().get() == count)
+        #expect(try await watch().get() == count)
+    }
+
     @Test func `while the answers of a full commit are given, whoever calls next leads`() async {
         let (begun, answered) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
         let wasAnswered = Mutex<DispatchTimeoutResult?>(nil)
