@@ -135,17 +135,15 @@ extension AuditLog.Deed {
     fileprivate var verb: String {
         if isFreed { return "freed" }
         switch command {
-        case .allocate(let request):
+        case .allocate, .release, .renewCopies:
             if let binding, binding.id == binding.revision { return "allocated" }
-            return request.attachment == nil || past == nil ? "changed" : "attached"
-        case .release: return past == nil ? "changed" : "detached"
+            return past?.end.map { "\($0)" } ?? "changed"
         case .transfer(let request):
             switch request.phase {
             case .prepare: return "migration prepared"
             case .commit: return past?.end == .transferred ? "transferred" : "migration committed"
             case .abort: return "migration aborted"
             }
-        case .renewCopies: return "changed"
         case .createPool: return "pool created"
         case .updatePool: return "pool updated"
         case .deletePool: return "pool deleted"

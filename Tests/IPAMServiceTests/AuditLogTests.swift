@@ -1,3 +1,4 @@
+import Addresses
 import Foundation
 import IPAMModel
 import Ledger
@@ -31,6 +32,46 @@ private final class Written: Sendable {
 
     private func object(_ line: String) throws -> [String: String] {
         try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: String], "\(line)")
+    }
+
+    @Test func `a line's verb is what came to an end`() throws {
+        var ledger = Ledger()
+        let prefix = PoolPrefix(prefix: try #require(IPPrefix("10.16.0.0/24")))
+        _ = try ledger.apply(.createPool(Pool(name: "vm-net", prefixes: [prefix], isDefault: true)), at: time)
+        let vm = Owner(kind: .virtualMachine, namespace: "default", name: "vm", uid: "u-1", network: "vm-net/eth0")
+        let new = Owner(kind: .virtualMachine, namespace: "default", name: "vm", uid: "u-2", network: "vm-net/eth0")
+        func pod(_ name: String) -> Attachment {
+            Attachment(node: "node-\(name)", pod: name, podUID: name, containerID: name)
+        }
+        func release(_ name: String) -> Command { .release(.attachment(pod(name).id, owner: vm, network: vm.network)) }
+        let address = try #require(IPAddress("10.16.0.99"))
+        let mac = try #require(MACAddress("02:00:00:00:00:01"))
+        let prepare = TransferRequest(owner: vm, migrationUID: "m-1", phase: .prepare(target: pod("b")))
+        let log = log(isJSON: false)
+        for command in [
+            .allocate(AllocateRequest(owner: vm, attachment: pod("a"))), .transfer(prepare),
+            // The COMMIT was lost.
+            release("a"), release("b"),
+            .allocate(AllocateRequest(owner: vm, addresses: [address])),
+            .allocate(AllocateRequest(owner: vm, mac: mac)),
+            .allocate(AllocateRequest(owner: new)), .release(.binding(new)),
+        ] as [Command] {
+            let start = ledger.pending.count
+            _ = try ledger.apply(command, at: time)
+            log.tell(
+                [AuditLog.Deed(caller: "a", traceID: "", command: command, changes: ledger.pending[start...])], at: time
+            )
+        }
+        log.close()
+        let wanted = [
+            ["allocated", "pod=a"], ["migration prepared", "target=node-b/b"], ["attached", "node=node-b pod=b"],
+            ["detached", "pod=b"], ["readdressed", "addresses=10.16.0.99", "before=10.16.0.1"], ["changed"],
+            ["transferred", "from=vm default/vm"], ["freed"],
+        ]
+        #expect(written.lines.count == wanted.count)
+        for (line, words) in zip(written.lines, wanted) {
+            #expect(line.contains("audit: \(words[0]) caller=") && words.allSatisfy(line.contains), "\(line)")
+        }
     }
 
     private static let strange = "a\"\n\u{1}b\\c\u{1f}é"
