@@ -18,11 +18,8 @@ import CMessages
         var allocator = unsafe arena.allocator
         guard let message = unsafe protobuf_c_message_unpack(descriptor, &allocator, bytes.count, bytes.baseAddress)
         else {
-            if arena.isExhausted { throw RPCStatus(.resourceExhausted, "the message needs too much memory") }
-            let name = unsafe String(cString: descriptor.pointee.name)
-            throw RPCStatus(
-                .invalidArgument, "not a \(name) message",
-                errorInfo: RPCStatus.ErrorInfo(reason: "INVALID_MESSAGE", domain: "holdfast"))
+            if arena.isExhausted { throw .badMessage("the message needs too much memory", .resourceExhausted) }
+            throw unsafe .badMessage("not a \(String(cString: descriptor.pointee.name)) message")
         }
         return unsafe try body(UnsafeRawPointer(message).assumingMemoryBound(to: M.self))
     }

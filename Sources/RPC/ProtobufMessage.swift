@@ -33,4 +33,9 @@ extension RPCStatus {
             .invalidArgument, "\(field): must be UTF-8 without NUL",
             errorInfo: ErrorInfo(reason: "INVALID_FIELD", domain: "holdfast", metadata: ["field": field]))
     }
+
+    /// Bytes that no client of ours sends: the same ones will fare no better.
+    static func badMessage(_ why: String, _ code: Code = .invalidArgument) -> RPCStatus {
+        RPCStatus(code, why, errorInfo: ErrorInfo(reason: "INVALID_MESSAGE", domain: "holdfast"))
+    }
 }

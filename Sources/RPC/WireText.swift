@@ -16,7 +16,7 @@ enum WireText {
         switch unsafe walk(start, start + bytes.count, descriptor, depth: 0, &path) {
         case .good: return
         case .bad: throw .badText(field: path.reversed().joined(separator: "."))
-        case .tooDeep: throw RPCStatus(.invalidArgument, "messages are nested too deep")
+        case .tooDeep: throw .badMessage("messages are nested too deep")
         }
     }
 

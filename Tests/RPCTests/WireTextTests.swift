@@ -82,7 +82,28 @@ import Testing
     @Test func `a small message that would grow without bound is refused`() {
         let bytes = [UInt8](repeating: 0, count: 600_000).enumerated().map { $0.offset % 2 == 0 ? UInt8(0x0a) : 0 }
         #expect { try unsafe decode(Holdfast__Ipam__V1__ListBindingsResponse.self, bytes) } throws: {
-            ($0 as? RPCStatus)?.code == .resourceExhausted
+            let status = $0 as? RPCStatus
+            return status?.code == .resourceExhausted && status?.errorInfo?.reason == "INVALID_MESSAGE"
+        }
+    }
+
+    @Test func `messages within messages are read 64 deep`() throws {
+        var bytes: [UInt8] = []
+        for depth in 1...66 {
+            // A length takes a second byte from 128 on.
+            let length = bytes.count
+            bytes =
+                [(depth.isMultiple(of: 2) ? 2 : 4) << 3 | 2]
+                + (length < 128 ? [UInt8(length)] : [UInt8(length & 127 | 128), 1]) + bytes
+            guard depth.isMultiple(of: 2) else { continue }
+            if depth <= 64 {
+                try unsafe decode(Etcdserverpb__TxnRequest.self, bytes)
+            } else {
+                #expect { try unsafe decode(Etcdserverpb__TxnRequest.self, bytes) } throws: {
+                    let status = $0 as? RPCStatus
+                    return status?.code == .invalidArgument && status?.errorInfo?.reason == "INVALID_MESSAGE"
+                }
+            }
         }
     }
 

@@ -233,7 +233,7 @@ struct  Holdfast__Ipam__V1__Binding
   Holdfast__Ipam__V1__Owner *owner;
   char *pool;
   /*
-   * One for each family of the pool, IPv4 first.
+   * One for each family that the pool had when the binding came to it, or that was asked for by address since; IPv4 first.
    */
   size_t n_assignments;
   Holdfast__Ipam__V1__Assignment **assignments;
@@ -417,6 +417,9 @@ struct  Holdfast__Ipam__V1__ListBindingsRequest
    * 0: 100. More than 1000: 1000.
    */
   uint32_t page_size;
+  /*
+   * Refused (INVALID_FIELD) once the server has begun to serve anew since that page: begin again without.
+   */
   char *page_token;
 };
 #define HOLDFAST__IPAM__V1__LIST_BINDINGS_REQUEST__INIT \
@@ -779,7 +782,8 @@ struct  Holdfast__Ipam__V1__ListHistoryRequest
    */
   Google__Protobuf__Timestamp *through;
   /*
-   * 0: 100. More than 1000: 1000.
+   * 0: 100. More than 1000: 1000. What is now comes whole, on the first page, which is longer where a VM has more networks
+   * than that.
    */
   uint32_t page_size;
   char *page_token;
