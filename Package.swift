@@ -307,7 +307,7 @@ let package = Package(
             name: "IPAMServiceTests",
             dependencies: [
                 "IPAMService", "IPAMAPI", "Ledger", "LedgerStore", "RPC", "StoreConformance", "IPAMModel", "Addresses",
-                "holdfast-server",
+                "TestLog", "holdfast-server",
             ], swiftSettings: testSettings),
     ],
     swiftLanguageModes: [.v6]

@@ -73,6 +73,8 @@ package final class Writer: Sendable {
     private let storeState: AsyncStream<String?>.Continuation
     /// Changed by the thread that leads only.
     private let isFailing = Atomic(false)
+    /// When it was last told that commits fail, and how many have since the first.
+    private let complaint = Mutex((at: ContinuousClock.now, failed: 0))
     /// Whether an empty ledger waits for a backup: what it would give may be in use.
     private let awaitsRestore: Bool
     private let awaitsRestoreNow = Atomic(false)
@@ -331,6 +333,7 @@ package final class Writer: Sendable {
 
 extension Writer {
     private static let probeInterval = DispatchTimeInterval.seconds(1)
+    private static let complaintInterval = Duration.seconds(60)
 
     private func commit(_ changes: [Change], _ revision: UInt64) throws(StoreError) {
         let started = ContinuousClock.now
@@ -342,8 +345,9 @@ extension Writer {
         } catch {
             if error.code == .notLeader { throw error }
             metrics.failedCommits.add(1, ordering: .relaxed)
-            logger.error("commit failed", metadata: ["error": "\(error)", "changes": "\(changes.count)"])
-            if !isFailing.exchange(true, ordering: .relaxed) {
+            let isFirst = !isFailing.exchange(true, ordering: .relaxed)
+            complain(error, isFirst: isFirst)
+            if isFirst {
                 storeState.yield("\(error)")
                 DispatchQueue.global().asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
             }
@@ -353,6 +357,18 @@ extension Writer {
             logger.notice("the store takes changes again")
             storeState.yield(nil)
         }
+    }
+
+    /// Of commits that fail one after the other the first is told, and then once a minute how many they are: the log may be on
+    /// the same disk.
+    private func complain(_ error: StoreError, isFirst: Bool) {
+        let failed = complaint.withLock { complaint -> Int? in
+            complaint.failed = isFirst ? 1 : complaint.failed + 1
+            if !isFirst, ContinuousClock.now - complaint.at < Self.complaintInterval { return nil }
+            complaint.at = .now
+            return complaint.failed
+        }
+        if let failed { logger.error("commit failed", metadata: ["error": "\(error)", "failed": "\(failed)"]) }
     }
 
     /// Makes the store forget what is too old, in one commit of its own. Blocks.

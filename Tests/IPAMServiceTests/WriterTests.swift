@@ -6,6 +6,7 @@ import Ledger
 import LedgerStore
 import Logging
 import Synchronization
+import TestLog
 import Testing
 
 @testable import IPAMService
@@ -14,6 +15,8 @@ import Testing
 private final class NarrowStore: LedgerStore {
     let gate = DispatchSemaphore(value: 0)
     private let isGated = Atomic(false)
+    /// From now on each commit is refused, or none.
+    let isFull = Atomic(false)
     private let commits = Atomic(0)
     /// Commits that have begun.
     var count: Int { commits.load(ordering: .acquiring) }
@@ -25,6 +28,7 @@ private final class NarrowStore: LedgerStore {
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
         commits.add(1, ordering: .acquiringAndReleasing)
         if isGated.load(ordering: .acquiring) { gate.wait() }
+        if isFull.load(ordering: .acquiring) { throw StoreError(.failed, "the disk is full") }
     }
     func history(
         of subject: HistorySubject, before revision: UInt64, limit: Int
@@ -126,6 +130,28 @@ private struct Nothing: Error {}
             #expect(error?.reason == .bindingNotFound && error?.code == .notFound && error?.isRetryable == false)
             #expect(error?.metadata["lastOwner"] == "\(Self.owner(name).key)" && error?.metadata["freedAt"] != nil)
             #expect(error?.metadata["availableAt"] == nil)
+        }
+    }
+
+    /// A line for each of hundreds of batches a second would take what room there is.
+    @Test func `of commits that fail one after the other the first is told`() async throws {
+        let log = RecordedLog(.error)
+        let writer = Writer(
+            Ledger(), store: store,
+            clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000), notBefore: Timestamp(seconds: 0)),
+            logger: log.logger)
+        let prefix = PoolPrefix(prefix: try #require(IPPrefix("10.16.0.0/24")))
+        let command = Command.createPool(Pool(name: "vm-net", prefixes: [prefix]))
+        for outages in 1...2 {
+            store.isFull.store(true, ordering: .releasing)
+            for _ in 0..<3 {
+                let error = await #expect(throws: IPAMError.self) { try await writer.submit(command) }
+                #expect(error?.reason == .storeUnavailable)
+            }
+            #expect(log.lines == Array(repeating: "commit failed error=the disk is full failed=1", count: outages))
+            store.isFull.store(false, ordering: .releasing)
+            _ = try await writer.submit(outages == 1 ? command : .deletePool(name: "vm-net"))
+            _ = try await writer.submit(.deletePool(name: "vm-net"))
         }
     }
 
