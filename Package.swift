@@ -247,8 +247,8 @@ let package = Package(
         .testTarget(
             name: "LifecycleTests",
             dependencies: [
-                "Lifecycle", "TestCluster", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMService", "LedgerStore",
-                "Ledger",
+                "Lifecycle", "TestCluster", "TestLog", "KubernetesAPI", "KubeVirt", "IPAMAPI", "IPAMService",
+                "LedgerStore", "Ledger",
                 "IPAMModel", "Addresses", "holdfast", "holdfast-server", "holdfast-agent", "holdfast-cni",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

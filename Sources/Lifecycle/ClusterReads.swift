@@ -11,6 +11,8 @@ package protocol ClusterReads: Sendable {
     /// Whether a VM or an instance of this name is there.
     func hasMachine(_ name: ObjectName) async throws(KubernetesError) -> Bool
     func pod(_ name: ObjectName) async throws(KubernetesError) -> Pod?
+    /// The pods of this name on this node, in whatever namespace.
+    func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory
 }
 
 extension ClusterReads {

@@ -19,10 +19,25 @@ package struct KubernetesCluster: ClusterReads {
         }
         if !coverage.isDisjoint(with: [.launchers, .pods]) {
             let selection = coverage.contains(.pods) ? Selection.all : Selection(labels: "kubevirt.io=virt-launcher")
-            let pods = try await client.list(Lean<Pod>.self, .pods, selection)
-            for pod in pods.objects { inventory.add(pod.object) }
-            inventory.isComplete = inventory.isComplete && pods.isComplete
+            try await add(podsIn: selection, to: &inventory)
         }
+        return inventory
+    }
+
+    private func add(
+        podsIn selection: Selection, pageSize: Int = 500, to inventory: inout Inventory
+    ) async throws(KubernetesError) {
+        let pods = try await client.list(Lean<Pod>.self, .pods, selection, pageSize: pageSize)
+        for pod in pods.objects { inventory.add(pod.object) }
+        inventory.isComplete = inventory.isComplete && pods.isComplete
+    }
+
+    package func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory {
+        var inventory = Inventory(coverage: [])
+        // By the node too, by which the API server has its pods indexed; without a limit, with which some versions read all
+        // from etcd.
+        let selection = Selection(fields: "metadata.name=\(name),spec.nodeName=\(node)")
+        try await add(podsIn: selection, pageSize: 0, to: &inventory)
         return inventory
     }
 

@@ -92,10 +92,10 @@ package struct Lifecycle: Sendable {
     /// be done yet, and a comparison has to.
     package func machineDeleted(_ name: ObjectName, uid: String) async -> Bool {
         do throws(Repair.Failure) {
-            var isDone = true
+            var (isDone, look) = (true, Repair.Look())
             let named = try await list(BindingFilter(namespace: name.namespace, name: name.name))
             for binding in named where binding.owner.kind == .virtualMachine && binding.owner.uid == uid {
-                isDone = try await carryOut(Disagreement(binding, "the VM was deleted", .free)) && isDone
+                isDone = try await carryOut(Disagreement(binding, "the VM was deleted", .free), &look) && isDone
             }
             return isDone
         } catch {
@@ -113,21 +113,28 @@ package struct Lifecycle: Sendable {
             log.warning("nothing is freed: the cluster's state is in doubt", metadata: ["why": "\(doubt)"])
         }
         memory.doubt = result.found.isEmpty ? nil : result.doubt
+        var (look, failures) = (Repair.Look(), 0)
         for disagreement in result.due {
             do {
-                _ = try await carryOut(disagreement)
+                _ = try await carryOut(disagreement, &look)
             } catch {
                 if Task.isCancelled { return true }
-                log.warning(
-                    "a disagreement was not mended, trying on",
+                failures += 1
+                log.log(
+                    level: failures == 1 ? .warning : .debug, "a disagreement was not mended, trying on",
                     metadata: ["owner": "\(disagreement.binding.owner.key)", "error": "\(error)"])
             }
+        }
+        if failures > 1 {
+            log.warning("further disagreements were not mended, trying on", metadata: ["count": "\(failures - 1)"])
         }
         return result.found.contains { $0.remedy != .byHand }
     }
 
     /// False where a fresh look spoke against it.
-    private func carryOut(_ disagreement: Disagreement) async throws(Repair.Failure) -> Bool {
+    private func carryOut(
+        _ disagreement: Disagreement, _ look: inout Repair.Look
+    ) async throws(Repair.Failure) -> Bool {
         let binding = disagreement.binding
         var metadata: Logger.Metadata = [
             "owner": "\(binding.owner.key)", "uid": "\(binding.owner.uid)", "why": "\(disagreement.reason)",
@@ -135,7 +142,7 @@ package struct Lifecycle: Sendable {
         ]
         if let active = binding.active { (metadata["pod"], metadata["node"]) = ("\(active.pod)", "\(active.node)") }
         if binding.target != nil { metadata["migration"] = "\(binding.migrationUID)" }
-        switch try await repair.carryOut(disagreement) {
+        switch try await repair.carryOut(disagreement, &look) {
         case .done:
             log.info("\(disagreement.remedy.event)", metadata: metadata)
             metrics.count(disagreement.remedy)

@@ -33,10 +33,24 @@ package struct Repair: Sendable {
         self.cluster = cluster
     }
 
-    package func carryOut(_ disagreement: Disagreement) async throws(Failure) -> Outcome {
+    /// What the last look showed of a VM. It serves all networks' bindings of the VM that one pod carried, which come one
+    /// after the other.
+    package struct Look: Sendable {
+        fileprivate struct Subject: Hashable {
+            var machine: ObjectName
+            var carrier: Attachment?
+        }
+        fileprivate var subject: Subject?
+        /// What it says against freeing them.
+        fileprivate var objection: String?
+
+        package init() {}
+    }
+
+    package func carryOut(_ disagreement: Disagreement, _ look: inout Look) async throws(Failure) -> Outcome {
         let binding = disagreement.binding
         do throws(KubernetesError) {
-            if let reason = try await objection(to: disagreement) { return .notNeeded(reason) }
+            if let reason = try await objection(to: disagreement, &look) { return .notNeeded(reason) }
         } catch {
             throw .cluster(error)
         }
@@ -58,6 +72,8 @@ package struct Repair: Sendable {
         } catch {
             // An agent, a newer migration or a new pod came first: what it did stands.
             if error.code == .failedPrecondition || error.code == .notFound { return .notNeeded(error.message) }
+            // What the next waits for may take long.
+            look = Look()
             throw .ledger(error)
         }
     }
@@ -69,7 +85,9 @@ package struct Repair: Sendable {
     }
 
     /// What a fresh look says against the remedy, if anything.
-    private func objection(to disagreement: Disagreement) async throws(KubernetesError) -> String? {
+    private func objection(
+        to disagreement: Disagreement, _ look: inout Look
+    ) async throws(KubernetesError) -> String? {
         let binding = disagreement.binding
         let owner = binding.owner
         switch disagreement.remedy {
@@ -79,19 +97,12 @@ package struct Repair: Sendable {
         // Its carriers may be of another VM by now.
         case .free where binding.target != nil: return "its migration has not ended"
         case .free:
-            if try await cluster.hasMachine(ObjectName(owner)) { return "a VM of that name is there" }
-            guard let carrier = binding.active, !carrier.pod.isEmpty else { return nil }
-            let pod = try await cluster.pod(ObjectName(namespace: owner.namespace, name: carrier.pod))
-            if let pod, carrier.podUID.isEmpty || pod.metadata.uid == carrier.podUID {
-                return pod.hasEnded ? nil : "its pod \(carrier.pod) still runs"
+            let subject = Look.Subject(machine: ObjectName(owner), carrier: binding.active)
+            if look.subject != subject {
+                look.objection = try await objection(toFreeing: subject.machine, carriedBy: subject.carrier)
+                look.subject = subject
             }
-            if carrier.podUID.isEmpty { return nil }
-            // A decentralized migration has brought it to another namespace, and the binding not yet to its new owner.
-            let launchers = try await cluster.inventory(of: .launchers)
-            if let pod = launchers.pods[carrier.podUID] {
-                return pod.hasEnded ? nil : "its pod \(carrier.pod) still runs, in namespace \(pod.metadata.namespace)"
-            }
-            return launchers.isComplete ? nil : "not all pods can be read"
+            return look.objection
         case .detach(let id):
             guard let active = binding.active else { return "no pod carries it" }
             return try await isThere(podUID: id.podUID, named: active.pod, in: owner.namespace)
@@ -99,6 +110,24 @@ package struct Repair: Sendable {
         // A migration's look was at just its own objects, and frees nothing.
         case .commit, .abort, .byHand: return nil
         }
+    }
+
+    private func objection(
+        toFreeing machine: ObjectName, carriedBy carrier: Attachment?
+    ) async throws(KubernetesError) -> String? {
+        if try await cluster.hasMachine(machine) { return "a VM of that name is there" }
+        guard let carrier, !carrier.pod.isEmpty else { return nil }
+        let pod = try await cluster.pod(ObjectName(namespace: machine.namespace, name: carrier.pod))
+        if let pod, carrier.podUID.isEmpty || pod.metadata.uid == carrier.podUID {
+            return pod.hasEnded ? nil : "its pod \(carrier.pod) still runs"
+        }
+        if carrier.podUID.isEmpty { return nil }
+        // A decentralized migration has brought it to another namespace, and the binding not yet to its new owner.
+        let namesakes = try await cluster.pods(named: carrier.pod, on: carrier.node)
+        if let pod = namesakes.pods[carrier.podUID] {
+            return pod.hasEnded ? nil : "its pod \(carrier.pod) still runs, in namespace \(pod.metadata.namespace)"
+        }
+        return namesakes.isComplete ? nil : "not all pods of that name can be read"
     }
 
     private func isThere(

@@ -77,9 +77,10 @@ struct Check: ClientCommand {
             (bindings, result) = try await look(&observations, session, cluster)
         }
         var rows: [CheckedBinding] = []
+        var fresh = Repair.Look()
         for found in result.found {
             var row = CheckedBinding(found, isRepeated: result.repeated.contains(found))
-            if repair, result.due.contains(found) { row.outcome = await mend(found, session, cluster) }
+            if repair, result.due.contains(found) { row.outcome = await mend(found, session, cluster, &fresh) }
             rows.append(row)
         }
         try session.show(.object([("disagreements", .array(rows.map(\.document)))])) {
@@ -102,10 +103,10 @@ struct Check: ClientCommand {
     }
 
     private func mend(
-        _ found: Disagreement, _ session: Session, _ cluster: any ClusterReads
+        _ found: Disagreement, _ session: Session, _ cluster: any ClusterReads, _ look: inout Repair.Look
     ) async -> CheckedBinding.Outcome {
         do throws(Repair.Failure) {
-            switch try await Repair(ipam: session.calls, cluster: cluster).carryOut(found) {
+            switch try await Repair(ipam: session.calls, cluster: cluster).carryOut(found, &look) {
             case .done: return .mended
             case .notNeeded(let reason): return .left("left as it is: \(reason)")
             }

@@ -211,4 +211,10 @@ private final class Sighted: ClusterReads {
     func pod(_ name: ObjectName) async throws(KubernetesError) -> Pod? {
         state.pods.first { ObjectName($0.metadata) == name }
     }
+
+    func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory {
+        var inventory = Inventory(coverage: [], isComplete: state.isComplete)
+        for pod in state.pods where pod.metadata.name == name { inventory.add(pod) }
+        return inventory
+    }
 }

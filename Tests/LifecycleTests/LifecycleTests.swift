@@ -1,3 +1,4 @@
+import Addresses
 import IPAMAPI
 import IPAMModel
 import IPAMService
@@ -5,6 +6,7 @@ import KubeVirt
 import KubernetesAPI
 import Lifecycle
 import Synchronization
+import TestLog
 import Testing
 
 /// The loop's passes over a stated cluster and the real rules.
@@ -100,6 +102,50 @@ struct LifecycleTests {
         #expect(try await ledger.all.map(\.owner.kind) == [.pod])
     }
 
+    @Test func `one look serves all networks of a VM whose node died, and no list of all pods`() async throws {
+        let ledger = try await makeLedger()
+        for network in ["a/eth0", "b/net1", "c/net2"] {
+            try await ledger.bind(vm("testvm", network: network), pod: "p")
+            try await ledger.bind(vm("second", network: network), pod: "q")
+        }
+        try await ledger.bind(vm("other"), pod: "other")
+        #expect(await lifecycle(ledger).machineDeleted(name("testvm"), uid: "uid-testvm"))
+        #expect(cluster.looks == 1 && cluster.namesakeLooks == 1 && cluster.lists == 0)
+        await compare(ledger, times: 2)
+        #expect(cluster.looks == 2 && cluster.namesakeLooks == 2 && cluster.lists == 2)
+        #expect(try await ledger.all.map(\.owner.name) == ["other"])
+    }
+
+    @Test func `a look is not kept while the ledger keeps the next binding waiting`() async throws {
+        let ledger = try await makeLedger()
+        for network in ["a/eth0", "b/net1"] { try await ledger.bind(vm("testvm", network: network)) }
+        let repair = Repair(ipam: WithoutReleases(ledger: ledger), cluster: cluster)
+        var look = Repair.Look()
+        for binding in try await ledger.all {
+            await #expect(throws: Repair.Failure.self) {
+                try await repair.carryOut(Disagreement(binding, "the VM is gone", .free), &look)
+            }
+        }
+        #expect(cluster.looks == 2)
+    }
+
+    @Test func `of many that are not mended the log has one, and how many more there are`() async throws {
+        let ledger = try await makeLedger()
+        for owner in ["a", "b", "c"] { try await ledger.bind(vm(owner)) }
+        try await ledger.bind(vm("other"))
+        cluster.state { $0.lookFailure = KubernetesError(.unreachable, "away") }
+        let log = RecordedLog()
+        let lifecycle = Lifecycle(
+            ipam: ledger, cluster: cluster, events: mended, pace: Lifecycle.Pace(), log: log.logger)
+        var memory = lifecycle.comparing
+        for minute in 0..<2 { _ = await lifecycle.compare(&memory, at: start + .seconds(60 * minute)) }
+        #expect(
+            log.lines == [
+                "a disagreement was not mended, trying on error=away owner=\(vm("a").key)",
+                "further disagreements were not mended, trying on count=2",
+            ])
+    }
+
     @Test func `a VM made anew before the deletion of the one before is told keeps the address`() async throws {
         let ledger = try await makeLedger()
         let before = try await ledger.bind(vm("testvm"))
@@ -160,6 +206,36 @@ struct LifecycleTests {
         #expect(binding.state == .bound)
         #expect(binding.active?.pod == (phase == "Succeeded" ? "target" : "source"))
     }
+}
+
+/// A service that answers what a binding is, and nothing else.
+private struct WithoutReleases: IPAMCalls {
+    let ledger: Writer
+    private var away: IPAMError { IPAMError(.unavailable, .noAnswer, "away") }
+
+    func allocate(_ request: AllocateRequest, timeout: Duration) async throws(IPAMError) -> (
+        binding: DescribedBinding, created: Bool
+    ) { throw away }
+
+    func release(_ request: ReleaseRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding? {
+        throw away
+    }
+
+    func transfer(_ request: TransferRequest, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        throw away
+    }
+
+    func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        try await ledger.binding(of: owner, timeout: timeout)
+    }
+
+    func binding(holding address: IPAddress, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        throw away
+    }
+
+    func bindings(
+        matching filter: BindingFilter, pageSize: Int, pageToken: String?, timeout: Duration
+    ) async throws(IPAMError) -> BindingPage { throw away }
 }
 
 final class RecordedEvents: LifecycleEvents {

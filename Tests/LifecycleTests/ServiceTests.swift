@@ -94,6 +94,27 @@ struct ServiceTests {
         }
     }
 
+    @Test func `a pod is found by its name and node in whatever namespace, in one piece`() async throws {
+        try await TestCluster.run { cluster in
+            func put(_ name: String, in namespace: String, on node: String) throws {
+                try cluster.put(
+                    """
+                    {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"\(namespace)","name":"\(name)",\
+                    "uid":"\(namespace)-\(name)-\(node)"},"spec":{"nodeName":"\(node)"}}
+                    """)
+            }
+            try put("p", in: "blue", on: "node-a")
+            try put("p", in: "green", on: "node-a")
+            try put("p", in: "red", on: "node-b")
+            try put("q", in: "blue", on: "node-a")
+            let client = KubernetesClient(cluster.configuration, log: quiet)
+            let found = try await KubernetesCluster(client).pods(named: "p", on: "node-a")
+            await client.shutDown()
+            #expect(found.isComplete && Set(found.pods.keys) == ["blue-p-node-a", "green-p-node-a"])
+            #expect(cluster.requests.map(\.query) == [["fieldSelector": "metadata.name=p,spec.nodeName=node-a"]])
+        }
+    }
+
     @Test func `after a watch's error its objects are listed anew, and compared`() async throws {
         let ledger = try await makeLedger()
         try await TestCluster.run { cluster in

@@ -15,13 +15,19 @@ final class StatedCluster: ClusterReads {
         /// What lists show, where that is not what is there.
         var listed: Inventory?
         var failure: KubernetesError?
+        /// The same, where a fresh look at one VM is asked for.
+        var lookFailure: KubernetesError?
         var looks = 0
+        var namesakeLooks = 0
+        var lists = 0
     }
 
     private let state = Mutex(State())
 
     func state(_ change: (inout State) -> Void) { state.withLock { change(&$0) } }
     var looks: Int { state.withLock { $0.looks } }
+    var namesakeLooks: Int { state.withLock { $0.namesakeLooks } }
+    var lists: Int { state.withLock { $0.lists } }
 
     private func read<Value>(_ body: (inout State) -> Value) throws(KubernetesError) -> Value where Value: Sendable {
         try state.withLock { state -> Result<Value, KubernetesError> in
@@ -32,6 +38,7 @@ final class StatedCluster: ClusterReads {
 
     func inventory(of coverage: Inventory.Coverage) async throws(KubernetesError) -> Inventory {
         try read { state in
+            state.lists += 1
             if let listed = state.listed { return listed }
             return state.inventory(coverage)
         }
@@ -42,7 +49,8 @@ final class StatedCluster: ClusterReads {
     }
 
     func hasMachine(_ name: ObjectName) async throws(KubernetesError) -> Bool {
-        try read {
+        if let failure = state.withLock({ $0.lookFailure }) { throw failure }
+        return try read {
             $0.looks += 1
             return $0.machines.contains(name) || $0.instances.contains { ObjectName($0.metadata) == name }
         }
@@ -50,6 +58,15 @@ final class StatedCluster: ClusterReads {
 
     func pod(_ name: ObjectName) async throws(KubernetesError) -> Pod? {
         try read { $0.pods.first { ObjectName($0.metadata) == name } }
+    }
+
+    func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory {
+        try read { state in
+            state.namesakeLooks += 1
+            var inventory = Inventory(coverage: [], isComplete: state.isComplete)
+            for pod in state.pods where pod.metadata.name == name && pod.nodeName == node { inventory.add(pod) }
+            return inventory
+        }
     }
 }
 
