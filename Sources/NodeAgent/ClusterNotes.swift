@@ -8,16 +8,20 @@ import ServiceLifecycle
 import Synchronization
 
 /// What the agent writes into the cluster for people to read: Events, and annotations of pods where they are asked for.
-/// Written in the background, in nobody's way; lost where the API server takes none.
+/// Written in the background, in nobody's way; lost where the API server takes none for minutes.
 package final class ClusterNotes: Service {
-    /// Annotations that wait.
+    /// Annotations that wait: of more the oldest are lost.
     private static let limit = 256
+    /// How often one is tried: for three minutes about.
+    private static let attempts = 24
+    private static let longestPause = Duration.seconds(10)
     private static let interval = Duration.milliseconds(200)
 
     private struct Annotation: Sendable {
         var namespace: String
         var pod: String
         var values: [String: String]
+        var failures = 0
     }
 
     let events: EventRecorder
@@ -81,7 +85,10 @@ package final class ClusterNotes: Service {
             values: [
                 "holdfast.dev/addresses.\(interface)": addresses, "holdfast.dev/mac.\(interface)": "\(binding.mac)",
             ])
-        annotations.withLock { if $0.count < Self.limit { $0.append(annotation) } }
+        annotations.withLock { annotations in
+            if annotations.count == Self.limit { annotations.removeFirst() }
+            annotations.append(annotation)
+        }
     }
 
     private func annotate() async {
@@ -89,24 +96,34 @@ package final class ClusterNotes: Service {
             struct Metadata: Encodable { var annotations: [String: String] }
             var metadata: Metadata
         }
+        var pause = RetryPause(most: Self.longestPause)
+        var isFailing = false
         while !Task.isCancelled {
-            let waiting = annotations.withLock { annotations in
-                defer { annotations = [] }
-                return annotations
+            guard var annotation = annotations.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) else {
+                try? await Task.sleep(for: Self.interval)
+                continue
             }
-            for annotation in waiting {
-                do throws(KubernetesError) {
-                    try await client.patch(
-                        .podStatus, namespace: annotation.namespace, name: annotation.pod,
-                        merge: Patch(metadata: .init(annotations: annotation.values)))
-                } catch {
-                    if Task.isCancelled { return }
-                    log.warning(
-                        "a pod was not annotated",
-                        metadata: ["pod": "\(annotation.namespace)/\(annotation.pod)", "error": "\(error.message)"])
-                }
+            do throws(KubernetesError) {
+                try await client.patch(
+                    .podStatus, namespace: annotation.namespace, name: annotation.pod,
+                    merge: Patch(metadata: .init(annotations: annotation.values)))
+                (isFailing, pause) = (false, RetryPause(most: Self.longestPause))
+            } catch {
+                if Task.isCancelled { return }
+                annotation.failures += 1
+                // Also what is forbidden: an agent may be newer than its ClusterRole.
+                let mayPass = error.isTransient || error.code == .forbidden
+                let isLost = !mayPass || annotation.failures == Self.attempts
+                log.log(
+                    level: isLost || !isFailing ? .warning : .debug,
+                    isLost ? "a pod was not annotated" : "a pod was not annotated, trying on",
+                    metadata: ["pod": "\(annotation.namespace)/\(annotation.pod)", "error": "\(error.message)"])
+                if !mayPass { continue }
+                isFailing = true
+                // Before those that came later: one of them may be of a newer pod of the name.
+                if !isLost { annotations.withLock { if $0.count < Self.limit { $0.insert(annotation, at: 0) } } }
+                try? await Task.sleep(for: max(pause.next(), error.retryAfter ?? .zero))
             }
-            try? await Task.sleep(for: Self.interval)
         }
     }
 }
