@@ -17,8 +17,8 @@ extension Plugin {
                 .delegateFailure,
                 "\(Self.name(configuration)) gave \(invocation.interface) the MAC \(actual), not \(mac)",
                 details: "if it has the capability \"mac\", declare it in \"delegate\": \"capabilities\": "
-                    + "{\"mac\": true}; ptp, vlan and ipvlan cannot set a MAC: take bridge (with its \"vlan\"), for pods "
-                    + "without a VM also macvlan, or holdfast-cni as \"ipam\" of that plugin, which gives addresses only")
+                    + "{\"mac\": true}; ptp, vlan and ipvlan cannot set a MAC: take bridge (with its \"vlan\"), for "
+                    + "pods without a VM also macvlan, or holdfast-cni as that plugin's \"ipam\", for addresses only")
         }
         let found = made.addresses(of: invocation.interface)
         let missing = given.addresses(of: invocation.interface).filter { !found.contains($0) }
