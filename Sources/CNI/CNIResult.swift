@@ -60,7 +60,12 @@ package struct CNIResult: Hashable, Sendable {
         }
         let routes = routes.map { route in
             var json: JSONObject = ["dst": .string(route.destination.description)]
-            if let gateway = route.gateway { json["gw"] = .string(gateway.description) }
+            if let gateway = route.gateway {
+                json["gw"] = .string(gateway.description)
+            } else if version >= .v1_1_0 {
+                // RT_SCOPE_LINK: by a route of the widest scope, the default, the kernel finds no other's next hop.
+                json["scope"] = 253
+            }
             return JSON.object(json)
         }
         var dns = JSONObject()

@@ -61,7 +61,7 @@ extension IPAddress {
         self.init(family: family, bits: bytes.reduce(0) { $0 << 8 | UInt128($1) })
     }
 
-    static let zeroIPv4 = IPAddress(family: .ipv4, bits: 0)
+    package static let zeroIPv4 = IPAddress(family: .ipv4, bits: 0)
     static let broadcast = IPAddress(family: .ipv4, bits: 0xffff_ffff)
     /// ff02::1
     static let allNodes = IPAddress(family: .ipv6, bits: 0xff02 << 112 | 1)

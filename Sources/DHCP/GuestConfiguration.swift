@@ -41,7 +41,7 @@ package struct DHCPv4Lease: Hashable, Sendable, Codable {
     package var domain = ""
     package var search: [String] = []
     package var ntpServers: [IPAddress] = []
-    /// But for the default route, which is `router`.
+    /// But for the default route by `router`.
     package var routes: [DHCPRoute] = []
     /// Nil: the port's own.
     package var mtu: UInt16?

@@ -119,13 +119,16 @@ extension DHCPv4Lease {
     }
 
     /// Empty where option 3 says it all. A client that takes these does not look at option 3 (RFC 3442), so the default
-    /// route is one of them; and a router that is no neighbour has a route of its own first.
+    /// route is one of them; and a router that is no neighbour has a route of its own. Routes on the link come first.
     private func classlessRoutes(in prefix: IPPrefix?) -> [DHCPRoute] {
-        var routes: [DHCPRoute] = []
-        if let router, prefix?.contains(router) == false, let host = IPPrefix(address: router, length: 32) {
+        let own = self.routes.filter { $0.destination.family == .ipv4 && $0.router.family == .ipv4 }
+        var routes = own.filter(\.router.isUnspecified)
+        if let router, prefix?.contains(router) == false, !routes.contains(where: { $0.destination.contains(router) }),
+            let host = IPPrefix(address: router, length: 32)
+        {
             routes.append(DHCPRoute(destination: host, router: .zeroIPv4))
         }
-        routes += self.routes.filter { $0.destination.family == .ipv4 && $0.router.family == .ipv4 }
+        routes += own.filter { !$0.router.isUnspecified }
         guard !routes.isEmpty else { return [] }
         if let router, let all = IPPrefix(address: .zeroIPv4, length: 0),
             !routes.contains(where: { $0.destination == all })

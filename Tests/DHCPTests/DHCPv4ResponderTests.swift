@@ -60,6 +60,17 @@ struct DHCPv4ResponderTests {
         let message = try #require(answer(client.ipv4(.discover), configuration).ipv4).message
         #expect(option(121, message) == [32, 10, 16, 0, 1, 0, 0, 0, 0, 0, 10, 16, 0, 1])
         #expect(option(1, message) == [255, 255, 255, 255] && option(28, message) == nil)
+        // As a pool says it that has no gateway.
+        let all = DHCPRoute(destination: try prefix("10.200.0.0/16"), router: try address("169.254.1.1"))
+        let host = DHCPRoute(destination: try prefix("169.254.1.1/32"), router: try address("0.0.0.0"))
+        configuration.ipv4?.router = all.router
+        configuration.ipv4?.routes = [all, host]
+        let second = try #require(answer(client.ipv4(.discover), configuration).ipv4).message
+        #expect(option(3, second) == [169, 254, 1, 1])
+        #expect(
+            option(121, second)
+                == [32, 169, 254, 1, 1, 0, 0, 0, 0, 16, 10, 200, 169, 254, 1, 1, 0, 169, 254, 1, 1],
+            "what is on the link comes first, and once")
     }
 
     @Test func `a request for the own address is acknowledged in every state of a client`() throws {

@@ -406,20 +406,42 @@ struct ResultTests {
             ])
     }
 
-    @Test func `the default route via the gateway comes first and once, whatever the pool's routes say`() throws {
-        let result = CNIResult(
-            described(
-                [Assignment(address: try address("10.0.0.5"), prefixLength: 24, gateway: try address("10.0.0.1"))],
-                [
-                    Route(destination: try prefix("10.1.0.0/16"), gateway: try address("10.0.0.2")),
-                    Route(destination: try prefix("0.0.0.0/0"), gateway: try address("10.0.0.3")),
-                    Route(destination: try prefix("fd00::/8")),
-                ]))
+    @Test func `the pool's own default route stands in for the one via its gateway, as with host-local`() throws {
+        let assignment = Assignment(
+            address: try address("10.0.0.5"), prefixLength: 24, gateway: try address("10.0.0.1"))
+        var routes = [
+            Route(destination: try prefix("10.1.0.0/16"), gateway: try address("10.0.0.2")),
+            Route(destination: try prefix("0.0.0.0/0"), gateway: try address("10.0.0.3")),
+            Route(destination: try prefix("0.0.0.0/0"), gateway: try address("10.0.0.4")),
+            Route(destination: try prefix("fd00::/8")),
+        ]
+        let result = CNIResult(described([assignment], routes))
         #expect(
             result.json(version: .v0_4_0)["routes"] == [
-                ["dst": "0.0.0.0/0", "gw": "10.0.0.1"], ["dst": "10.1.0.0/16", "gw": "10.0.0.2"],
+                ["dst": "10.1.0.0/16", "gw": "10.0.0.2"], ["dst": "0.0.0.0/0", "gw": "10.0.0.3"],
             ])
+        #expect(result == CNIResult(described([assignment], routes), hasDefaultRoute: false))
         #expect(result.json(version: .v0_4_0)["ips"]?.array?[0]["version"] == "4")
         #expect(result.json(version: .v1_1_0)["ips"]?.array?[0]["version"] == nil)
+        routes.removeSubrange(1...2)
+        #expect(
+            CNIResult(described([assignment], routes)).json(version: .v0_4_0)["routes"] == [
+                ["dst": "0.0.0.0/0", "gw": "10.0.0.1"], ["dst": "10.1.0.0/16", "gw": "10.0.0.2"],
+            ])
+    }
+
+    @Test func `a route on the link, which others may need, comes before them`() throws {
+        let result = CNIResult(
+            described(
+                [Assignment(address: try address("10.9.0.5"), prefixLength: 32, gateway: nil)],
+                [
+                    Route(destination: try prefix("0.0.0.0/0"), gateway: try address("169.254.1.1")),
+                    Route(destination: try prefix("169.254.1.1/32")),
+                ]))
+        #expect(
+            result.json(version: .v1_0_0)["routes"] == [
+                ["dst": "169.254.1.1/32"], ["dst": "0.0.0.0/0", "gw": "169.254.1.1"],
+            ])
+        #expect(result.json(version: .v1_1_0)["routes"]?.array?[0] == ["dst": "169.254.1.1/32", "scope": 253])
     }
 }

@@ -130,17 +130,19 @@ extension GuestOptions {
 
     private func lease(_ assignment: Assignment, _ described: DescribedBinding) throws(CNIError) -> DHCPv4Lease {
         var lease = DHCPv4Lease(
-            address: assignment.address, prefixLength: assignment.prefixLength,
-            router: hasDefaultRoute ? assignment.gateway : nil, leaseTime: leaseTime)
+            address: assignment.address, prefixLength: assignment.prefixLength, leaseTime: leaseTime)
         lease.nameservers = described.dns?.nameservers.filter { $0.family == .ipv4 } ?? []
         lease.domain = described.dns?.domain ?? ""
         lease.search = described.dns?.search ?? []
         lease.ntpServers = ntpServers.filter { $0.family == .ipv4 }
         lease.mtu = mtu
         lease.hostName = hostName
-        for route in described.routes where route.destination.family == .ipv4 {
-            guard let router = route.gateway ?? assignment.gateway else { continue }
-            lease.routes.append(DHCPRoute(destination: route.destination, router: router))
+        for route in described.routes(hasDefaultRoute: hasDefaultRoute) where route.destination.family == .ipv4 {
+            if let router = route.gateway, route.destination.length == 0 {
+                lease.router = router
+            } else {
+                lease.routes.append(DHCPRoute(destination: route.destination, router: route.gateway ?? .zeroIPv4))
+            }
         }
         // One VM's may be shorter than a network's.
         if let time = try ipv4.number("lease_time", atLeast: 1 as UInt32) { lease.leaseTime = time }

@@ -99,6 +99,37 @@ struct GuestOptionsTests {
         #expect(ipv6.nameservers.map(\.description) == ["fd00::2"] && ipv6.search == ["s"])
     }
 
+    /// As a pod's: CNIResult's tests say why.
+    @Test func `a guest is routed as its pod is`() throws {
+        func ipv4(
+            gateway: String?, _ routes: (String, String?)..., hasDefaultRoute: Bool = true
+        ) throws -> DHCPv4Lease {
+            var described = try self.described()
+            described.binding.assignments[0].gateway = gateway.flatMap(IPAddress.init)
+            described.routes = try routes.map {
+                Route(destination: try #require(IPPrefix($0.0)), gateway: $0.1.flatMap(IPAddress.init))
+            }
+            let interface = hasDefaultRoute ? "eth0" : "net1"
+            return try #require(options(interface: interface).configuration(of: described).ipv4)
+        }
+        func shown(_ lease: DHCPv4Lease) -> [String] {
+            (lease.router.map { ["\($0)"] } ?? []) + lease.routes.map { "\($0.destination) \($0.router)" }
+        }
+        for hasDefaultRoute in [true, false] {
+            let own = try ipv4(
+                gateway: "10.16.0.1", ("10.0.0.0/8", "10.16.0.2"), ("0.0.0.0/0", "10.16.0.3"),
+                hasDefaultRoute: hasDefaultRoute)
+            #expect(shown(own) == ["10.16.0.3", "10.0.0.0/8 10.16.0.2"])
+            let noGateway = try ipv4(gateway: nil, ("0.0.0.0/0", "10.16.0.3"), hasDefaultRoute: hasDefaultRoute)
+            #expect(shown(noGateway) == ["10.16.0.3"], "in option 3")
+        }
+        #expect(try shown(ipv4(gateway: nil, ("192.168.50.0/24", nil))) == ["192.168.50.0/24 0.0.0.0"], "on the link")
+        #expect(
+            try shown(ipv4(gateway: nil, ("0.0.0.0/0", "169.254.1.1"), ("169.254.1.1/32", nil)))
+                == ["169.254.1.1", "169.254.1.1/32 0.0.0.0"])
+        #expect(try shown(ipv4(gateway: nil, ("0.0.0.0/0", nil))) == ["0.0.0.0/0 0.0.0.0"], "no router for option 3")
+    }
+
     @Test func `the network's object sets what a pool does not have`() throws {
         let dhcp: JSON = [
             "leaseTime": 3600, "mtu": 1400, "ntpServers": ["10.0.0.5", "fd00::5"], "ipv6Router": "fe80::1",
