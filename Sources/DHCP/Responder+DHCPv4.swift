@@ -12,7 +12,7 @@ extension Responder {
         case .discover: return reply(.offer, to: message, lease)
         case .request: return answer(request: message, lease)
         case .inform where !message.clientAddress.isUnspecified: return reply(.ack, to: message, lease)
-        case .decline: return Answer(event: .declined(message.address(.requestedAddress) ?? lease.address))
+        case .decline: return Answer(events: [.declined(message.address(.requestedAddress) ?? lease.address)])
         // The address stays the VM's, whatever its guest gives back.
         case .release, .inform, .offer, .ack, .nak, nil: return .silence
         }
@@ -30,7 +30,7 @@ extension Responder {
         }
         if asked == lease.address { return reply(.ack, to: message, lease) }
         var answer = reply(.nak, to: message, lease)
-        answer.event = .refused(asked)
+        answer.events = [.refused(asked)]
         return answer
     }
 
@@ -45,19 +45,19 @@ extension Responder {
         reply.options = [DHCPv4Option(.messageType, [kind.rawValue]), .addresses(.serverIdentifier, [lease.server])]
         // RFC 6842
         if let id = message[.clientIdentifier] { reply.options.append(DHCPv4Option(.clientIdentifier, id)) }
+        var events: [Event] = kind == .ack && !isInform ? [.leased(lease.address)] : []
         if isRefusal {
             reply.options.append(.text(.message, "this machine's address is \(lease.address)"))
         } else {
             if !isInform { reply.options.append(.number(.leaseTime, lease.leaseTime)) }
-            reply.append(lease.options(), askedForBy: message)
+            let leftOut = reply.append(lease.options(), askedForBy: message, within: mtu)
+            if !leftOut.isEmpty { events.append(.leftOut(leftOut)) }
         }
         let (address, mac) = Self.destination(of: reply, isRefusal: isRefusal, configuration.mac)
         let datagram = UDPDatagram(
             source: lease.server, destination: address, sourcePort: DHCPv4Message.serverPort,
             destinationPort: DHCPv4Message.clientPort, payload: reply.bytes)
-        return Answer(
-            frames: [datagram.frame(from: lease.serverMAC, to: mac)],
-            event: kind == .ack && !isInform ? .leased(lease.address) : nil)
+        return Answer(frames: [datagram.frame(from: lease.serverMAC, to: mac)], events: events)
     }
 
     /// Section 4.1, for a client without a relay.
@@ -72,8 +72,11 @@ extension Responder {
 
 extension DHCPv4Message {
     /// Appends those options that the client asks for, in its order (all, where it says nothing), as long as the message
-    /// stays within the size that the client takes. The mask comes before the router (RFC 2132, section 3.3).
-    fileprivate mutating func append(_ options: [DHCPv4Option], askedForBy request: DHCPv4Message) {
+    /// stays within the sizes that the client and the link take. The mask comes before the router (RFC 2132, section 3.3). Gives
+    /// back what there was no room for.
+    fileprivate mutating func append(
+        _ options: [DHCPv4Option], askedForBy request: DHCPv4Message, within mtu: Int
+    ) -> [DHCPv4Option.Code] {
         var wanted = options
         if let list = request[.parameterRequestList] {
             let codes = list.map(DHCPv4Option.Code.init)
@@ -82,14 +85,19 @@ extension DHCPv4Message {
         }
         // IP and UDP headers have 28 bytes; 576 is what every client takes.
         let announced = request[.maximumMessageSize].flatMap { $0.count == 2 ? Int($0[0]) << 8 | Int($0[1]) : nil }
-        let limit = min(max(announced ?? 576, 576), 1500) - 28
+        let limit = min(max(announced ?? 576, 576), mtu) - 28
+        var leftOut: [DHCPv4Option.Code] = []
         var size = 236 + 4 + 1 + self.options.reduce(0) { $0 + $1.bytes.count }
         for option in wanted where !self.options.contains(where: { $0.code == option.code }) {
             let length = option.bytes.count
-            guard size + length <= limit else { continue }
+            guard size + length <= limit else {
+                leftOut.append(option.code)
+                continue
+            }
             size += length
             self.options.append(option)
         }
+        return leftOut
     }
 }
 

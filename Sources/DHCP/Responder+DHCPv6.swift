@@ -22,7 +22,7 @@ extension Responder {
             return reply(.reply, to: message, lease, datagram, [DHCPv6Status.success.option("released")])
         case .decline where isForUs:
             var answer = reply(.reply, to: message, lease, datagram, [DHCPv6Status.success.option("noted")])
-            answer.event = .declined(message.addresses.first ?? lease.address)
+            answer.events = [.declined(message.addresses.first ?? lease.address)]
             return answer
         case .informationRequest where server == nil || isForUs:
             guard !message.options.contains(where: { IdentityAssociation(parsing: $0) != nil }) else { return .silence }
@@ -41,7 +41,7 @@ extension Responder {
             ? DHCPv6Status.success.option("all yours")
             : DHCPv6Status.notOnLink.option("this machine's address is \(lease.address)")
         var answer = reply(.reply, to: message, lease, datagram, [status])
-        answer.event = other.map { .refused($0) }
+        answer.events = other.map { [.refused($0)] } ?? []
         return answer
     }
 
@@ -65,7 +65,7 @@ extension Responder {
         let isLease = kind == .reply && [.solicit, .request, .renew, .rebind].contains(message.kind)
         return Answer(
             frames: [answer.frame(from: lease.serverMAC, to: configuration.mac)],
-            event: isLease ? .leased(lease.address) : nil)
+            events: isLease ? [.leased(lease.address)] : [])
     }
 }
 

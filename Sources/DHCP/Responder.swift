@@ -7,11 +7,11 @@ package import Addresses
 package struct Responder: Sendable {
     package struct Answer: Hashable, Sendable {
         package var frames: [EthernetFrame] = []
-        package var event: Event?
+        package var events: [Event] = []
 
-        package init(frames: [EthernetFrame] = [], event: Event? = nil) {
+        package init(frames: [EthernetFrame] = [], events: [Event] = []) {
             self.frames = frames
-            self.event = event
+            self.events = events
         }
 
         static let silence = Answer()
@@ -26,17 +26,38 @@ package struct Responder: Sendable {
         case foreign(MACAddress)
         /// The guest says that somebody else uses its address.
         case declined(IPAddress)
+        /// The guest asks for these options, and there was no room for them.
+        case leftOut([DHCPv4Option.Code])
+        /// The tap did not take an answer.
+        case unsent
+
+        /// Which of these it is.
+        package var name: String {
+            switch self {
+            case .leased: "leased"
+            case .refused: "refused"
+            case .foreign: "foreign"
+            case .declined: "declined"
+            case .leftOut: "left_out"
+            case .unsent: "unsent"
+            }
+        }
     }
 
     package let configuration: GuestConfiguration
+    /// Bytes: the link's to the guest.
+    let mtu: Int
     private var budget = AnswerBudget()
 
-    package init(_ configuration: GuestConfiguration) { self.configuration = configuration }
+    package init(_ configuration: GuestConfiguration, mtu: Int = 1500) {
+        self.configuration = configuration
+        self.mtu = mtu
+    }
 
     /// Silence for everything that is not for a DHCP server or router, and for who asks too often.
     package mutating func answer(to bytes: [UInt8], at now: ContinuousClock.Instant) -> Answer {
         guard let frame = EthernetFrame(parsing: bytes), let question = Question(frame) else { return .silence }
-        guard frame.source == configuration.mac else { return Answer(event: .foreign(frame.source)) }
+        guard frame.source == configuration.mac else { return Answer(events: [.foreign(frame.source)]) }
         guard budget.allows(at: now) else { return .silence }
         switch question {
         case .arp(let packet): return answer(packet)
@@ -79,12 +100,22 @@ package struct Responder: Sendable {
     /// A guest whose routes make the server's address a neighbour asks for its MAC before it renews.
     private func answer(_ packet: ARPPacket) -> Answer {
         guard let lease = configuration.ipv4, packet.operation == ARPPacket.request,
-            packet.targetAddress == lease.server, lease.server != lease.router
+            packet.targetAddress == lease.server, lease.isServerAloneWithItsAddress
         else { return .silence }
         let reply = ARPPacket(
             operation: ARPPacket.reply, senderMAC: lease.serverMAC, senderAddress: lease.server,
             targetMAC: packet.senderMAC, targetAddress: packet.senderAddress)
         return Answer(frames: [reply.frame(to: configuration.mac)])
+    }
+}
+
+extension DHCPv4Lease {
+    /// Whether no host is known that may have the server's address: what `server_id` names may be one's, and that speaks for
+    /// itself.
+    fileprivate var isServerAloneWithItsAddress: Bool {
+        let hosts = [router].compactMap(\.self) + routes.map(\.router) + nameservers
+        return server == DHCPServerIdentity.address && !hosts.contains(server)
+            && IPPrefix(containing: address, length: prefixLength)?.contains(server) != true
     }
 }
 

@@ -12,7 +12,8 @@ package final class AgentMetrics: Sendable {
         known: verbs.flatMap { verb in ["ok", "refused", "try_again"].map { [verb.rawValue, $0] } })
     private let seconds = Dictionary(
         uniqueKeysWithValues: verbs.map { ($0, Histogram(bounds: Histogram.secondsOfCalls)) })
-    private let dhcp = Counters(["event"], known: ["leased", "refused", "foreign", "declined"].map { [$0] })
+    private let dhcp = Counters(
+        ["event"], known: ["leased", "refused", "foreign", "declined", "left_out", "unsent"].map { [$0] })
     private let fromCopies = Atomic<UInt64>(0)
     private let open = Atomic(0)
 
@@ -32,14 +33,7 @@ package final class AgentMetrics: Sendable {
 
     func countAttachedFromCopy() { fromCopies.add(1, ordering: .relaxed) }
 
-    func count(_ event: Responder.Event) {
-        switch event {
-        case .leased: dhcp.count("leased")
-        case .refused: dhcp.count("refused")
-        case .foreign: dhcp.count("foreign")
-        case .declined: dhcp.count("declined")
-        }
-    }
+    func count(_ event: Responder.Event) { dhcp.count(event.name) }
 
     /// How many migrations with a side on this node the last look at the ledger showed.
     func set(openMigrations count: Int) { open.store(count, ordering: .relaxed) }

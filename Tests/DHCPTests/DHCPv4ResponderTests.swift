@@ -84,7 +84,7 @@ struct DHCPv4ResponderTests {
         ]
         for frame in frames {
             let answer = answer(frame)
-            #expect(try answer.ipv4?.message.kind == .ack && answer.event == .leased(address("10.16.0.15")))
+            #expect(try answer.ipv4?.message.kind == .ack && answer.events == [.leased(address("10.16.0.15"))])
             #expect(try answer.ipv4?.message.yourAddress == (address("10.16.0.15")))
         }
     }
@@ -99,7 +99,7 @@ struct DHCPv4ResponderTests {
             #expect(reply.message.kind == .nak && reply.message.yourAddress.isUnspecified)
             #expect(option(51, reply.message) == nil && option(3, reply.message) == nil)
             #expect(try reply.datagram.destination == (address("255.255.255.255")))
-            #expect(try answer.event == .refused(address("10.16.0.16")))
+            #expect(try answer.events == [.refused(address("10.16.0.16"))])
         }
     }
 
@@ -123,7 +123,7 @@ struct DHCPv4ResponderTests {
     @Test func `who asks with another MAC is noticed and gets silence`() throws {
         var neighbour = client
         neighbour.mac = try mac("02:00:0a:10:00:10")
-        #expect(try answer(neighbour.ipv4(.discover)) == Responder.Answer(event: .foreign(neighbour.mac)))
+        #expect(try answer(neighbour.ipv4(.discover)) == Responder.Answer(events: [.foreign(neighbour.mac)]))
         // The binding's MAC in the message alone does not help.
         let forged = try neighbour.ipv4(.discover) { $0.hardwareAddress = client.mac.bytes }
         #expect(answer(forged).frames == [])
@@ -148,7 +148,7 @@ struct DHCPv4ResponderTests {
         #expect(reply.message.kind == .ack && reply.message.yourAddress.isUnspecified)
         #expect(option(51, reply.message) == nil && option(6, reply.message) != nil)
         let own = DHCPv4Option(.requestedAddress, [10, 16, 0, 15])
-        #expect(try answer(client.ipv4(.decline, options: [own])).event == .declined(address("10.16.0.15")))
+        #expect(try answer(client.ipv4(.decline, options: [own])).events == [.declined(address("10.16.0.15"))])
     }
 
     @Test func `broadcasts go to who asks for them`() throws {
@@ -156,17 +156,26 @@ struct DHCPv4ResponderTests {
         #expect(try reply.datagram.destination == (address("255.255.255.255")) && reply.frame.destination.isMulticast)
     }
 
-    @Test func `an answer is never larger than the client takes`() throws {
+    @Test func `an answer is never larger than the client takes or the link, and what is left out is told`() throws {
         var configuration = client.configuration
         configuration.ipv4?.routes = try (0..<100).map {
             DHCPRoute(destination: try prefix("10.\($0).0.0/16"), router: try address("10.16.0.9"))
         }
-        let small = try #require(answer(client.ipv4(.discover), configuration).ipv4)
+        let offer = try answer(client.ipv4(.discover), configuration)
+        let small = try #require(offer.ipv4)
         #expect(small.datagram.payload.count <= 548 && option(121, small.message) == nil)
+        #expect(offer.events == [.leftOut([.classlessRoutes, .classlessRoutesMicrosoft])])
         let size = DHCPv4Option(.maximumMessageSize, [5, 220])
         let list = DHCPv4Option(.parameterRequestList, [1, 121, 3])
         let large = try #require(answer(client.ipv4(.discover, options: [size, list]), configuration).ipv4)
         #expect(option(121, large.message)?.count == 100 * 7 + 5, "in pieces (RFC 3396)")
+        let own = DHCPv4Option(.requestedAddress, [10, 16, 0, 15])
+        let request = try client.ipv4(.request, options: [own, size, list])
+        #expect(try answer(request, configuration).events == [.leased(address("10.16.0.15"))])
+        var responder = Responder(configuration, mtu: 1000)
+        let narrow = responder.answer(to: request, at: now)
+        #expect(try #require(narrow.frames.first).payload.count <= 1000)
+        #expect(try narrow.events == [.leased(address("10.16.0.15")), .leftOut([.classlessRoutes])])
     }
 
     @Test func `a guest that asks without end is answered now and then`() throws {
@@ -179,15 +188,34 @@ struct DHCPv4ResponderTests {
             !responder.answer(to: frame, at: now - .seconds(9)).frames.isEmpty, "a clock that goes back does no harm")
     }
 
+    private func question(_ target: String) throws -> [UInt8] {
+        ARPPacket(
+            operation: ARPPacket.request, senderMAC: client.mac, senderAddress: try address("10.16.0.15"),
+            targetMAC: MACAddress(bits: 0), targetAddress: try address(target)
+        ).frame(to: try mac("ff:ff:ff:ff:ff:ff")).bytes
+    }
+
     @Test func `the server's MAC is told to a guest that takes the server for a neighbour`() throws {
-        func question(_ target: String) throws -> [UInt8] {
-            ARPPacket(
-                operation: ARPPacket.request, senderMAC: client.mac, senderAddress: try address("10.16.0.15"),
-                targetMAC: MACAddress(bits: 0), targetAddress: try address(target)
-            ).frame(to: try mac("ff:ff:ff:ff:ff:ff")).bytes
-        }
         let reply = try #require(answer(question("169.254.0.254")).frames.first.flatMap(ARPPacket.init(parsing:)))
         #expect(reply.operation == ARPPacket.reply && reply.senderMAC == DHCPServerIdentity.mac)
         #expect(try answer(question("10.16.0.1")).frames == [], "the router answers for itself")
+    }
+
+    @Test func `for an address that a host may have, nobody but that host answers`() throws {
+        let own = DHCPServerIdentity.address
+        func isAnswered(_ change: (inout DHCPv4Lease) throws -> Void) throws -> Bool {
+            var configuration = client.configuration
+            var lease = try #require(configuration.ipv4)
+            try change(&lease)
+            configuration.ipv4 = lease
+            return try !answer(question("\(lease.server)"), configuration).frames.isEmpty
+        }
+        #expect(try isAnswered { _ in })
+        #expect(try !isAnswered { $0.server = try address("10.16.0.2") }, "a nameserver")
+        #expect(try !isAnswered { $0.server = try address("192.168.0.9") })
+        #expect(try !isAnswered { $0.router = own })
+        #expect(try !isAnswered { $0.nameservers.append(own) })
+        #expect(try !isAnswered { $0.routes = [DHCPRoute(destination: try prefix("10.0.0.0/8"), router: own)] })
+        #expect(try !isAnswered { ($0.address, $0.prefixLength) = (try address("169.254.7.7"), 16) })
     }
 }

@@ -55,9 +55,9 @@ struct GuestPort: Sendable {
                 guard let frame = listeners[index]?.socket.receive() else { break }
                 if isLaunchers(frame, listeners[index]?.socket) { continue }
                 guard let answer = listeners[index]?.responder.answer(to: frame, at: now) else { break }
-                let sent = answer.frames.filter { listeners[index]?.socket.send($0) == true }
+                let isSent = answer.frames.allSatisfy { listeners[index]?.socket.send($0) == true }
                 // What the kernel did not take, the guest asks for again.
-                if let event = answer.event, sent.count == answer.frames.count { events.append(event) }
+                events += isSent ? answer.events : [.unsent]
             }
         }
         return events
@@ -102,7 +102,7 @@ struct GuestPort: Sendable {
         let taps = ports.filter { hasNIC && $0.value.name != record.key.nic }
         listeners = listeners.filter { taps[$0.key] != nil }
         for (index, tap) in taps where listeners[index]?.mtu != tap.mtu {
-            let responder = Responder(record.guest.withMTU(tap.mtu))
+            let responder = Responder(record.guest.withMTU(tap.mtu), mtu: Int(tap.mtu))
             if listeners[index] != nil {
                 listeners[index]?.responder = responder
                 listeners[index]?.mtu = tap.mtu

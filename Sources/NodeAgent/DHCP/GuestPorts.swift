@@ -209,6 +209,10 @@ package final class GuestPorts: Sendable {
         case .declined(let address):
             metadata["addresses"] = "\(address)"
             message = "a guest declines its address: somebody else seems to use it"
+        case .leftOut(let options):
+            metadata["options"] = "\(options.map { "\($0.rawValue)" }.joined(separator: ","))"
+            message = "DHCP options that a guest asks for are left out: its answers have no room for them"
+        case .unsent: message = "an answer to a guest is lost: its tap does not take it"
         }
         log.log(level: isNew ? level : .debug, message, metadata: metadata)
     }
@@ -224,7 +228,8 @@ extension GuestPorts.State {
         announcements.remove(key)
     }
 
+    /// Sixteen of each sort at most: what a guest may vary at will hides nothing else.
     fileprivate mutating func isNew(_ event: Responder.Event, of key: PortRecord.Key) -> Bool {
-        told[key, default: []].count < 16 && told[key, default: []].insert(event).inserted
+        told[key, default: []].count { $0.name == event.name } < 16 && told[key, default: []].insert(event).inserted
     }
 }
