@@ -3,14 +3,17 @@ package enum DomainNames {
     /// Names that cannot be written so (an empty label or one of more than 63 bytes, more than 255 in all) are left out.
     package static func bytes(of names: [String]) -> [UInt8] { names.flatMap { bytes(of: $0) ?? [] } }
 
-    /// As many of the first as can be written in so many bytes.
+    /// Of the names that can be written, as many of the first as so many bytes have room for.
     static func first(of names: [String], within limit: Int) -> [String] {
         var left = limit
-        return Array(
-            names.prefix { name in
-                left -= bytes(of: name)?.count ?? 0
-                return left >= 0
-            })
+        var first: [String] = []
+        for name in names {
+            guard let count = bytes(of: name)?.count else { continue }
+            left -= count
+            guard left >= 0 else { break }
+            first.append(name)
+        }
+        return first
     }
 
     private static func bytes(of name: String) -> [UInt8]? {

@@ -7,14 +7,15 @@ extension Responder {
         return Answer(frames: advertisement(to: destination).map { [$0] } ?? [])
     }
 
-    /// What the guest is told from time to time without asking, where this node speaks for the default router: a guest
-    /// forgets a router that is silent. Nil otherwise.
-    package var periodicAdvertisement: EthernetFrame? {
-        configuration.ipv6?.router == nil ? nil : advertisement(to: .allNodes)
-    }
+    /// What the guest is told without asking (section 6.2.4): it forgets a router that is silent, and does not ask again once it
+    /// has asked three times in vain (section 6.3.7). Nil where it has no IPv6.
+    package var unsolicitedAdvertisement: EthernetFrame? { advertisement(to: .allNodes) }
 
-    /// Seconds; the longest that RFC 4861 allows (section 6.2.1).
-    private static let routerLifetime: UInt16 = 9000
+    /// Seconds: as long as everything else where the field has room for it, and no shorter than what RFC 4861 let routers say at
+    /// most (RFC 8319).
+    private static func routerLifetime(_ lease: DHCPv6Lease) -> UInt16 {
+        lease.router == nil ? 0 : UInt16(clamping: max(9000, lease.leaseTime))
+    }
 
     private func advertisement(to destination: IPAddress) -> EthernetFrame? {
         guard let lease = configuration.ipv6 else { return nil }
@@ -33,8 +34,7 @@ extension Responder {
         let search = DomainNames.first(of: lease.search, within: room / 8 * 8 - 8)
         if !search.isEmpty { options.append(.searchList(search)) }
         let advertisement = RouterAdvertisement(
-            isManaged: true, hasOtherConfiguration: true, routerLifetime: lease.router == nil ? 0 : Self.routerLifetime,
-            options: options)
+            isManaged: true, hasOtherConfiguration: true, routerLifetime: Self.routerLifetime(lease), options: options)
         return advertisement.message(from: lease.router ?? lease.serverMAC.linkLocalAddress, to: destination)
             .frame(from: lease.serverMAC, to: configuration.mac)
     }

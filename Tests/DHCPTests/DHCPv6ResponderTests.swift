@@ -143,18 +143,53 @@ struct DHCPv6ResponderTests {
         #expect(information.value.prefix(2) == [64, 0x80])
         #expect(try information.value.suffix(16) == (address("fd00:16::")).bytes[...])
         #expect(advertisement.options.map(\.type) == [3, 25, 31])
-        #expect(responder.periodicAdvertisement == nil, "routers speak for themselves")
     }
 
-    @Test func `a router that this node speaks for is announced again and again, by its own address`() throws {
+    private func unsolicited(_ configuration: GuestConfiguration) throws -> (IPAddress, RouterAdvertisement) {
+        let frame = try #require(Responder(configuration).unsolicitedAdvertisement)
+        let message = try #require(IPPacket(parsing: frame).flatMap(NeighborDiscoveryMessage.init(parsing:)))
+        #expect(try message.destination == (address("ff02::1")) && frame.destination == client.mac)
+        return (message.source, try #require(RouterAdvertisement(parsing: message)))
+    }
+
+    @Test func `a guest is told without asking, of no router where routers speak for themselves`() throws {
+        let (source, advertisement) = try unsolicited(client.configuration)
+        #expect(source == DHCPServerIdentity.mac.linkLocalAddress && advertisement.routerLifetime == 0)
+        #expect(advertisement.isManaged && advertisement.options.map(\.type) == [3, 25, 31])
+        var noIPv6 = client.configuration
+        noIPv6.ipv6 = nil
+        #expect(Responder(noIPv6).unsolicitedAdvertisement == nil)
+    }
+
+    @Test func `a router that this node speaks for is announced by its own address, for as long as the lease`() throws {
         var configuration = client.configuration
         configuration.ipv6?.router = try address("fe80::1")
         configuration.ipv6?.mtu = 1400
-        let frame = try #require(Responder(configuration).periodicAdvertisement)
-        let message = try #require(IPPacket(parsing: frame).flatMap(NeighborDiscoveryMessage.init(parsing:)))
-        let advertisement = try #require(RouterAdvertisement(parsing: message))
-        #expect(try message.source == (address("fe80::1")) && advertisement.routerLifetime == 9000)
+        let (source, advertisement) = try unsolicited(configuration)
+        #expect(try source == (address("fe80::1")))
         #expect(advertisement.options.map(\.type) == [3, 5, 25, 31])
         // Without a link-layer address option: the guest asks the router itself for its MAC.
+        for (lease, lifetime) in [(60, 9000), (36_000, 36_000), (86_400, 65_535), (.max, 65_535)] as [(UInt32, UInt16)]
+        {
+            configuration.ipv6?.leaseTime = lease
+            #expect(try unsolicited(configuration).1.routerLifetime == lifetime)
+        }
+    }
+
+    @Test(arguments: [".", "", "a..b", String(repeating: "x", count: 64) + ".example"])
+    func `a search domain that DNS has no form for is left out, and the others are told`(name: String) throws {
+        var configuration = client.configuration
+        for (search, told) in [([name], nil), ([name, "vm.example"], ["vm.example"])] as [([String], [String]?)] {
+            configuration.ipv6?.search = search
+            let options = try unsolicited(configuration).1.options
+            // Reserved bytes and lifetime first, zeros last.
+            let list = options.first { $0.type == NeighborDiscoveryOption.dnsSearchList }?.value.dropFirst(6)
+            let names = list.map { Array($0.reversed().drop { $0 == 0 }.reversed()) + [0] }
+            #expect(names.flatMap(DomainNames.names(in:)) == told)
+            var responder = Responder(configuration)
+            let asked = [Client.id, Client.association, DHCPv6Option(.optionRequest, [0, 24])]
+            let reply = try #require(responder.answer(to: client.ipv6(.solicit, options: asked), at: now).ipv6)
+            #expect(reply[.searchList].flatMap(DomainNames.names(in:)) == told)
+        }
     }
 }

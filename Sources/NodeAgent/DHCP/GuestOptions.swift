@@ -164,7 +164,8 @@ extension GuestOptions {
     private func ipv6Lease(_ assignment: Assignment, _ described: DescribedBinding) throws(CNIError) -> DHCPv6Lease {
         var lease = DHCPv6Lease(
             address: assignment.address, prefixLength: assignment.prefixLength, leaseTime: leaseTime)
-        lease.router = ipv6Router
+        let hasOwn = described.routes.contains { $0.destination.family == .ipv6 && $0.destination.length == 0 }
+        lease.router = hasDefaultRoute || hasOwn ? ipv6Router : nil
         lease.nameservers = described.dns?.nameservers.filter { $0.family == .ipv6 } ?? []
         lease.search = described.dns?.search ?? []
         lease.ntpServers = ntpServers.filter { $0.family == .ipv6 }

@@ -26,6 +26,10 @@ struct GuestPort: Sendable {
         let socket: PacketSocket
         var responder: Responder
         var mtu: UInt32
+
+        func advertise() {
+            if let frame = responder.unsolicitedAdvertisement { _ = socket.send(frame) }
+        }
     }
 
     /// Fails where the pod's namespace cannot be entered, or no raw socket opened.
@@ -65,9 +69,7 @@ struct GuestPort: Sendable {
 
     /// What guests are told without asking.
     func advertise() {
-        for listener in listeners.values {
-            if let frame = listener.responder.periodicAdvertisement { _ = listener.socket.send(frame) }
-        }
+        for listener in listeners.values { listener.advertise() }
     }
 
     /// Tells the network, and not the guest, that the addresses are here: at the guest's MAC; where no bridge is between, at the
@@ -108,7 +110,10 @@ struct GuestPort: Sendable {
                 listeners[index]?.mtu = tap.mtu
             } else {
                 do throws(SystemError) {
-                    listeners[index] = Listener(socket: try listen(on: index), responder: responder, mtu: tap.mtu)
+                    let listener = Listener(socket: try listen(on: index), responder: responder, mtu: tap.mtu)
+                    listeners[index] = listener
+                    // What the guest asked while nobody listened it may not ask again.
+                    listener.advertise()
                 } catch {
                     failure = error
                 }

@@ -130,6 +130,17 @@ struct GuestOptionsTests {
         #expect(try shown(ipv4(gateway: nil, ("0.0.0.0/0", nil))) == ["0.0.0.0/0 0.0.0.0"], "no router for option 3")
     }
 
+    @Test func `the router for IPv6 is named on the NIC that has the default route`() throws {
+        func router(_ interface: String, _ described: DescribedBinding) throws -> IPAddress? {
+            try options(dhcp: ["ipv6Router": "fe80::1"], interface: interface).configuration(of: described).ipv6?.router
+        }
+        var described = try self.described()
+        #expect(try router("eth0", described)?.description == "fe80::1")
+        #expect(try router("net1", described) == nil)
+        described.routes.append(Route(destination: try #require(IPPrefix("::/0"))))
+        #expect(try router("net1", described)?.description == "fe80::1")
+    }
+
     @Test func `the network's object sets what a pool does not have`() throws {
         let dhcp: JSON = [
             "leaseTime": 3600, "mtu": 1400, "ntpServers": ["10.0.0.5", "fd00::5"], "ipv6Router": "fe80::1",

@@ -68,11 +68,13 @@ struct GuestPortTests {
         }
 
         /// The guest's tap, by whose other end, `p1`, the test is the guest.
-        func plug(mtu: Int = 1500) throws {
+        func plug(guest mac: MACAddress? = nil, mtu: Int = 1500, setUp: String = ":") throws {
             try link(
                 "add k6t-eth0 type bridge", "add eth0-nic type veth peer name p0",
                 "add tap0 mtu \(mtu) type veth peer name p1", "set eth0-nic master k6t-eth0", "set tap0 master k6t-eth0"
             )
+            if let mac { try link("set p1 address \(mac)") }
+            try Executable.run(["ip", "netns", "exec", name, "sh", "-c", setUp]).requireSuccess()
             try link("set tap0 up", "set p1 up")
         }
 
@@ -277,6 +279,30 @@ struct GuestPortTests {
         #expect(guest.send(try question(from: record.guest.mac, for: [10, 16, 0, 16])))
         #expect(lines("a guest asks for an address that is not its own", in: log, of: ports) == 1)
         #expect(log.lines.count == 17, "\(log.lines)")
+    }
+
+    /// RFC 4861, section 6.3.7: three solicitations are all; those of a guest that started while no agent was here were lost.
+    @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
+    func `a guest that does not ask is told of its prefix once somebody listens`() throws {
+        let place = try Place()
+        try place.show()
+        var record = try place.record()
+        try place.plug(guest: record.guest.mac, setUp: "echo 0 >/proc/sys/net/ipv6/conf/p1/router_solicitations")
+        func shown(_ what: String) throws -> String {
+            try Executable.run(["ip", "-n", place.name, "-6", what, "show", "dev", "p1"]).requireSuccess()
+        }
+        func isReady() throws -> Bool {
+            let addresses = try shown("address")
+            return addresses.contains("fe80:") && !addresses.contains("tentative")
+        }
+        var deadline = ContinuousClock.now + .seconds(10)
+        while try !isReady(), .now < deadline {}
+        record.guest.ipv6 = DHCPv6Lease(address: try #require(IPAddress("fd00::15")), prefixLength: 64, leaseTime: 60)
+        let ports = try GuestPorts(folder: place.folder, log: RecordedLog().logger)
+        try ports.attach(record)
+        deadline = .now + .seconds(10)
+        while try !shown("route").contains("fd00::/64"), .now < deadline { ports.pass(at: .now) }
+        #expect(try shown("route").contains("fd00::/64"))
     }
 
     @Test(arguments: [
