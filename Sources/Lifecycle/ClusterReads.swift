@@ -11,7 +11,7 @@ package protocol ClusterReads: Sendable {
     /// Whether a VM or an instance of this name is there.
     func hasMachine(_ name: ObjectName) async throws(KubernetesError) -> Bool
     func pod(_ name: ObjectName) async throws(KubernetesError) -> Pod?
-    /// The pods of this name on this node, in whatever namespace.
+    /// The pods of this name on this node, in whatever namespace; on any where `node` is empty.
     func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory
 }
 

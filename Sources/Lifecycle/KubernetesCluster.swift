@@ -34,9 +34,9 @@ package struct KubernetesCluster: ClusterReads {
 
     package func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory {
         var inventory = Inventory(coverage: [])
-        // By the node too, by which the API server has its pods indexed; without a limit, with which some versions read all
-        // from etcd.
-        let selection = Selection(fields: "metadata.name=\(name),spec.nodeName=\(node)")
+        // By the node too, by which the API server has its pods indexed, where it was told; without a limit, with which some
+        // versions read all from etcd.
+        let selection = Selection(fields: "metadata.name=\(name)" + (node.isEmpty ? "" : ",spec.nodeName=\(node)"))
         try await add(podsIn: selection, pageSize: 0, to: &inventory)
         return inventory
     }
