@@ -4,7 +4,7 @@ import IPAMModel
 // Allocate: promises 1 (unique) and 2 (fixed).
 extension Ledger {
     mutating func allocate(_ request: AllocateRequest, at now: Timestamp) throws(IPAMError) -> Outcome {
-        guard Set(request.addresses.map(\.family)).count == request.addresses.count else {
+        if request.addresses.count > 1, Set(request.addresses.map(\.family)).count < request.addresses.count {
             throw .invalidField("addresses", "name at most one address of each family")
         }
         if let mac = request.mac, mac.isMulticast || mac.isZero {
@@ -23,7 +23,8 @@ extension Ledger {
         binding.id = revision
         take(binding.assignments.map(\.address), in: index, for: &binding, at: now)
         noteCopy(of: &binding, keptBy: request.copyKeeper, at: now)
-        return add(binding, revision: revision, at: now)
+        add(&binding, revision: revision, at: now)
+        return binding
     }
 
     /// A new owner's binding, and its pool's index. Apart from `create`, so that no copy of the pool is left when that
@@ -35,11 +36,12 @@ extension Ledger {
         let index = try choosePool(for: request, current: nil)
         guard let space = spaces[index] else { throw .poolNotFound(request.pool ?? "") }
         try checkQuota(of: space, namespace: key.namespace)
-        let addresses = try chooseAddresses(in: index, requested: request.addresses, keeping: [], for: key, at: now)
+        let addresses = try chooseAddresses(in: space, requested: request.addresses, keeping: [], for: key, at: now)
         if let mac = request.mac { try checkFree(mac, in: space, for: key) }
         let binding = Binding(
             owner: request.owner, pool: space.pool.name, assignments: addresses.compactMap(space.assignment),
-            mac: request.mac ?? space.freeMAC(for: key), revision: 0, createdAt: now, updatedAt: now)
+            mac: request.mac ?? MACAddress(for: key) { holder(of: $0, in: space) == nil }, revision: 0, createdAt: now,
+            updatedAt: now)
         return (binding, index)
     }
 
@@ -78,7 +80,7 @@ extension Ledger {
             let taken = binding.assignments.map(\.address).filter { !kept.contains($0) }
             take(taken, in: index, for: &binding, at: now)
         }
-        binding = put(binding, in: slot, revision: revision, at: now)
+        put(&binding, in: slot, revision: revision, at: now)
         for address in vacated {
             putFreed(
                 FreedAddress(
@@ -117,7 +119,7 @@ extension Ledger {
         if wantsMAC || isElsewhere { try checkFree(request.mac ?? binding.mac, in: space, for: key) }
         if wantsPool || wantsAddress {
             let addresses = try chooseAddresses(
-                in: index, requested: request.addresses, keeping: kept, for: key, at: now)
+                in: space, requested: request.addresses, keeping: kept, for: key, at: now)
             binding.pool = space.pool.name
             binding.assignments = addresses.compactMap(space.assignment)
         }
@@ -158,9 +160,8 @@ extension Ledger {
     /// One address of each family of the pool, IPv4 first: the requested one, else the one in `keeping`, else what a VM
     /// of this name had before, else a free one. A binding that has addresses already gets no further family unasked.
     private func chooseAddresses(
-        in index: Int, requested: [IPAddress], keeping: [IPAddress], for owner: OwnerKey, at now: Timestamp
+        in space: PoolSpace, requested: [IPAddress], keeping: [IPAddress], for owner: OwnerKey, at now: Timestamp
     ) throws(IPAMError) -> [IPAddress] {
-        guard let space = spaces[index] else { return [] }
         for address in requested where !keeping.contains(address) {
             try checkFree(address, in: space, for: owner, at: now)
         }
@@ -203,7 +204,7 @@ extension Ledger {
         if space.prefixes[prefix].withholds(address) {
             throw .addressExcluded(address, space.prefixes[prefix].definition, pool: space.pool.name)
         }
-        if let holder = holders[address].flatMap({ slots[$0] }), holder.owner.key != owner {
+        if let holder = holder(of: address), holder.owner.key != owner {
             throw .addressTaken(address, holder: holder.owner.key)
         }
         if let freed = space.freed(address), freed.lastOwner.key != owner,
@@ -214,7 +215,7 @@ extension Ledger {
     }
 
     private func checkFree(_ mac: MACAddress, in space: PoolSpace, for owner: OwnerKey) throws(IPAMError) {
-        if let holder = space.macs[mac].flatMap({ slots[$0] }), holder.owner.key != owner {
+        if let holder = holder(of: mac, in: space), holder.owner.key != owner {
             throw .macTaken(mac, holder: holder.owner.key)
         }
     }
@@ -227,11 +228,26 @@ extension Ledger {
     }
 
     func slot(of owner: OwnerKey) -> Int? {
-        owners[ObjectKey(owner)]?.first { slots[$0]?.owner.network == owner.network }
+        owners.first(owner.objectHash) { slots[$0]?.owner.key == owner }
+    }
+
+    func slot(holding address: IPAddress) -> Int? {
+        holders.first(address.slotHash) { slots[$0]?.has(address) == true }
+    }
+
+    func holder(of address: IPAddress) -> Binding? { slot(holding: address).flatMap { slots[$0] } }
+
+    /// In a pool, where no two bindings have one MAC.
+    func holder(of mac: MACAddress, in space: PoolSpace) -> Binding? {
+        macs.first(mac.slotHash) { slots[$0]?.mac == mac && slots[$0]?.pool == space.pool.name }.flatMap { slots[$0] }
     }
 
     /// The pool that may give `address`; else one that has it in a prefix.
     private func spaceIndex(of address: IPAddress) -> Int? {
         spaces.firstIndex { $0?.canHold(address) == true } ?? spaces.firstIndex { $0?.prefixIndex(of: address) != nil }
     }
+}
+
+extension Binding {
+    fileprivate func has(_ address: IPAddress) -> Bool { assignments.contains { $0.address == address } }
 }

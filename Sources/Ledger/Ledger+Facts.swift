@@ -9,10 +9,8 @@ extension Ledger {
         return revision
     }
 
-    /// Puts a binding's new content in its slot, stamped.
-    @discardableResult
-    mutating func put(_ binding: Binding, in slot: Int, revision: UInt64, at now: Timestamp) -> Binding {
-        var binding = binding
+    /// Stamps a binding's new content, and puts it in its slot.
+    mutating func put(_ binding: inout Binding, in slot: Int, revision: UInt64, at now: Timestamp) {
         binding.revision = revision
         binding.updatedAt = now
         if var old = slots[slot] {
@@ -34,14 +32,13 @@ extension Ledger {
         batch.changes.append(.putBinding(binding))
         noteUndo(ofSlot: slot)
         set(slot, to: binding)
-        return binding
     }
 
-    /// Puts a new binding.
-    mutating func add(_ binding: Binding, revision: UInt64, at now: Timestamp) -> Binding {
+    /// Stamps and puts a new binding.
+    mutating func add(_ binding: inout Binding, revision: UInt64, at now: Timestamp) {
         let slot = vacantSlots.popLast() ?? slots.count
         if slot == slots.count { slots.append(nil) }
-        return put(binding, in: slot, revision: revision, at: now)
+        put(&binding, in: slot, revision: revision, at: now)
     }
 
     /// Takes a binding away and frees its addresses.
@@ -119,11 +116,13 @@ extension Ledger {
 
     mutating func undo(_ step: Batch.Undo) {
         switch step {
-        case .binding(let slot, let before):
+        case .added(let slot):
+            set(slot, to: nil)
+            vacantSlots.append(slot)
+        case .changed(let slot, let before):
             // The vacant slots are a stack, so that undoing in reverse finds this one on its top.
             if slots[slot] == nil { vacantSlots.removeLast() }
             set(slot, to: before)
-            if before == nil { vacantSlots.append(slot) }
         case .putFreed(let freed):
             withPrefix(of: freed.address, inPool: freed.pool) { $0.undoPutFreed(freed.address) }
         case .removeFreed(let freed):
@@ -135,7 +134,7 @@ extension Ledger {
 
     private mutating func noteUndo(ofSlot slot: Int) {
         if batch.firstTouch[slot] == nil { batch.firstTouch[slot] = batch.undo.count }
-        batch.undo.append(.binding(slot: slot, before: slots[slot]))
+        batch.undo.append(slots[slot].map { .changed(slot: slot, before: $0) } ?? .added(slot: slot))
     }
 
     private mutating func noteUndo(ofSpace index: Int) {
@@ -164,30 +163,50 @@ extension Ledger {
     mutating func set(_ slot: Int, to new: Binding?) {
         let old = slots[slot]
         slots[slot] = new
-        if old?.owner.key != new?.owner.key {
-            if let old { owners.remove(slot, of: ObjectKey(old.owner.key)) }
-            if let new { owners.add(slot, of: ObjectKey(new.owner.key)) }
+        guard let old, let new else {
+            if let old { unindex(old, slot) }
+            if let new { index(new, slot) }
+            return
         }
-        if old?.active?.containerID != new?.active?.containerID || old?.target?.containerID != new?.target?.containerID
-            || old?.released != new?.released || old?.endedMigration?.released != new?.endedMigration?.released
+        if old.owner.key != new.owner.key {
+            owners.remove(slot, old.owner.key.objectHash)
+            owners.insert(slot, new.owner.key.objectHash)
+        }
+        if old.active?.containerID != new.active?.containerID || old.target?.containerID != new.target?.containerID
+            || old.released != new.released || old.endedMigration?.released != new.endedMigration?.released
         {
-            old?.forEachContainer { containers.remove(slot, of: $0) }
-            new?.forEachContainer { containers.add(slot, of: $0) }
+            old.forEachContainer { containers.remove(slot, $0.slotHash) }
+            new.forEachContainer { containers.insert(slot, $0.slotHash) }
         }
-        if old?.active?.node != new?.active?.node || old?.target?.node != new?.target?.node {
-            old?.forEachCarrier { forget(slot, onNode: $0.node) }
-            new?.forEachCarrier { nodes[$0.node, default: []].insert(slot) }
+        if old.active?.node != new.active?.node || old.target?.node != new.target?.node {
+            old.forEachCarrier { forget(slot, onNode: $0.node) }
+            new.forEachCarrier { nodes[$0.node, default: []].insert(slot) }
         }
-        if (old?.target == nil) != (new?.target == nil) {
-            if new?.target == nil { migratingSlots.remove(slot) } else { migratingSlots.insert(slot) }
+        if (old.target == nil) != (new.target == nil) {
+            if new.target == nil { migratingSlots.remove(slot) } else { migratingSlots.insert(slot) }
         }
-        let isElsewhere = old?.pool != new?.pool
-        if isElsewhere || old?.mac != new?.mac || old?.owner.namespace != new?.owner.namespace
-            || old?.assignments != new?.assignments || old?.isCarried != new?.isCarried
+        if old.pool != new.pool || old.mac != new.mac || old.owner.namespace != new.owner.namespace
+            || old.assignments != new.assignments || old.isCarried != new.isCarried
         {
-            if let old { unplace(old) }
-            if let new { place(new, slot) }
+            unplace(old, slot)
+            place(new, slot)
         }
+    }
+
+    private mutating func index(_ binding: Binding, _ slot: Int) {
+        owners.insert(slot, binding.owner.key.objectHash)
+        binding.forEachContainer { containers.insert(slot, $0.slotHash) }
+        binding.forEachCarrier { nodes[$0.node, default: []].insert(slot) }
+        if binding.target != nil { migratingSlots.insert(slot) }
+        place(binding, slot)
+    }
+
+    private mutating func unindex(_ binding: Binding, _ slot: Int) {
+        owners.remove(slot, binding.owner.key.objectHash)
+        binding.forEachContainer { containers.remove(slot, $0.slotHash) }
+        binding.forEachCarrier { forget(slot, onNode: $0.node) }
+        migratingSlots.remove(slot)
+        unplace(binding, slot)
     }
 
     private mutating func forget(_ slot: Int, onNode node: String) {
@@ -198,14 +217,16 @@ extension Ledger {
     private mutating func place(_ binding: Binding, _ slot: Int) {
         guard let index = spaceIndexes[binding.pool] else { return }
         batch.touch(space: index)
-        for assignment in binding.assignments { holders[assignment.address] = slot }
-        spaces[index]?.place(binding, slot)
+        for assignment in binding.assignments { holders.insert(slot, assignment.address.slotHash) }
+        macs.insert(slot, binding.mac.slotHash)
+        spaces[index]?.place(binding)
     }
 
-    private mutating func unplace(_ binding: Binding) {
+    private mutating func unplace(_ binding: Binding, _ slot: Int) {
         guard let index = spaceIndexes[binding.pool] else { return }
         batch.touch(space: index)
-        for assignment in binding.assignments { holders[assignment.address] = nil }
+        for assignment in binding.assignments { holders.remove(slot, assignment.address.slotHash) }
+        macs.remove(slot, binding.mac.slotHash)
         spaces[index]?.unplace(binding)
     }
 }
@@ -214,8 +235,7 @@ extension PoolSpace {
     fileprivate mutating func withPrefix(_ index: Int, _ body: (inout PrefixSpace) -> Void) { body(&prefixes[index]) }
 
     /// Counts a binding in.
-    mutating func place(_ binding: Binding, _ slot: Int) {
-        macs[binding.mac] = slot
+    mutating func place(_ binding: Binding) {
         bindingsOfNamespace[binding.owner.namespace, default: 0] += 1
         for assignment in binding.assignments {
             guard let index = prefixIndex(of: assignment.address) else { continue }
@@ -225,7 +245,6 @@ extension PoolSpace {
 
     /// Counts it out.
     mutating func unplace(_ binding: Binding) {
-        macs[binding.mac] = nil
         let left = bindingsOfNamespace[binding.owner.namespace, default: 0] - 1
         bindingsOfNamespace[binding.owner.namespace] = left > 0 ? left : nil
         for assignment in binding.assignments {

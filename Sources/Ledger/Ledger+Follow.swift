@@ -32,7 +32,7 @@ extension Ledger {
         if !pools.isEmpty { for address in freed { forgetFreed(address.address, unlessOf: address.revision) } }
         for name in gonePools {
             guard let index = spaceIndexes[name] else { continue }
-            if spaces[index]?.macs.isEmpty == false { throw .inconsistent("pool \(name) is gone, and has bindings") }
+            if spaces[index]?.isUsed == true { throw .inconsistent("pool \(name) is gone, and has bindings") }
             setSpace(index, to: nil)
         }
         for pool in pools {
@@ -47,7 +47,7 @@ extension Ledger {
             do { try check(pool) } catch { throw .inconsistent("pool \(pool.name): \(error.message)") }
         }
         for (slot, binding) in places {
-            for assignment in binding.assignments where holders[assignment.address] != nil {
+            for assignment in binding.assignments where self.slot(holding: assignment.address) != nil {
                 throw .inconsistent("\(assignment.address) would be in two bindings")
             }
             let place = slot >= 0 ? slot : vacantSlots.popLast() ?? slots.count

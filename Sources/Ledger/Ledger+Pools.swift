@@ -53,7 +53,7 @@ extension Ledger {
             binding.assignments = binding.assignments.compactMap { space.assignment(of: $0.address) }
             guard isToldOtherwise || binding != slots[slot] else { continue }
             // Nothing has happened to it: how long a migration is open counts on.
-            put(binding, in: slot, revision: pool.revision, at: binding.updatedAt)
+            put(&binding, in: slot, revision: pool.revision, at: binding.updatedAt)
         }
         return pool
     }
@@ -70,14 +70,14 @@ extension Ledger {
         changed.longestDelay = max(space.longestDelay, pool.reuseDelay)
         for address in space.freed { changed.putFreed(address) }
         for slot in slots.indices where slots[slot]?.pool == pool.name {
-            if let binding = slots[slot] { changed.place(binding, slot) }
+            if let binding = slots[slot] { changed.place(binding) }
         }
         return changed
     }
 
     mutating func deletePool(named name: String, at now: Timestamp) throws(IPAMError) -> Outcome {
         guard let index = spaceIndexes[name], let space = spaces[index] else { return .poolDeleted }
-        if let slot = space.macs.values.min(), let holder = slots[slot] {
+        if space.isUsed, let slot = slots.firstIndex(where: { $0?.pool == name }), let holder = slots[slot] {
             throw .poolInUse(
                 name, holder: holder.owner.key, address: holder.assignments.first?.address, field: "name")
         }

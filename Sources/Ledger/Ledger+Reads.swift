@@ -8,7 +8,7 @@ extension Ledger {
     }
 
     package func binding(holding address: IPAddress) -> Binding? {
-        committed(current: holders[address]) { $0.assignments.contains { $0.address == address } }
+        committed(current: slot(holding: address)) { $0.assignments.contains { $0.address == address } }
     }
 
     package func freed(_ address: IPAddress) -> FreedAddress? {
@@ -82,8 +82,9 @@ extension Ledger {
 
     /// The committed binding in a slot.
     private func committedBinding(in slot: Int) -> Binding? {
-        if let touch = batch.firstTouch[slot], case .binding(_, let before) = batch.undo[touch] { return before }
-        return slots[slot]
+        guard let touch = batch.firstTouch[slot] else { return slots[slot] }
+        if case .changed(_, let before) = batch.undo[touch] { return before }
+        return nil
     }
 
     /// The committed binding that satisfies `condition`, which at most one does; `current`: the slot that the open
@@ -91,7 +92,7 @@ extension Ledger {
     private func committed(current: Int?, where condition: (Binding) -> Bool) -> Binding? {
         if let current, batch.firstTouch[current] == nil { return slots[current] }
         for touch in batch.firstTouch.values {
-            if case .binding(_, let before?) = batch.undo[touch], condition(before) { return before }
+            if case .changed(_, let before) = batch.undo[touch], condition(before) { return before }
         }
         return nil
     }
@@ -114,8 +115,8 @@ extension Ledger {
     private func candidates(for filter: BindingFilter) -> [Int]? {
         var candidates: Set<Int>
         if let namespace = filter.namespace, let name = filter.name {
-            let keys = OwnerKind.allCases.map { ObjectKey(kind: $0, namespace: namespace, name: name) }
-            candidates = Set(keys.flatMap { owners[$0]?.all ?? [] })
+            candidates = Set(
+                OwnerKind.allCases.flatMap { owners.all(OwnerKey.objectHash($0, namespace: namespace, name: name)) })
         } else if let node = filter.node {
             candidates = nodes[node] ?? []
         } else {

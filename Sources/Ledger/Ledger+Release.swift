@@ -37,15 +37,16 @@ extension Ledger {
         } else {
             binding.releaseActive()
         }
-        return put(binding, in: slot, revision: nextRevision(), at: now)
+        put(&binding, in: slot, revision: nextRevision(), at: now)
+        return binding
     }
 
     /// The slot that the release of an attachment is about.
     func slot(carriedBy id: AttachmentID, of owner: Owner?, network: String) -> Int? {
         if let owner { return slot(of: owner.key) }
-        let slots = containers[id.containerID]
-        return slots?.first { self.slots[$0]?.isCarried(by: id, network: network) == true }
-            ?? slots?.first { self.slots[$0]?.isReleased(by: id, network: network) == true }
+        let hash = id.containerID.slotHash
+        return containers.first(hash) { slots[$0]?.isCarried(by: id, network: network) == true }
+            ?? containers.first(hash) { slots[$0]?.isReleased(by: id, network: network) == true }
     }
 }
 

@@ -25,7 +25,7 @@ extension Ledger {
             guard let index = spaceIndexes[freed.pool], spaces[index]?.prefixIndex(of: freed.address) != nil else {
                 throw .inconsistent("\(freed.address) is freed, but not an address of pool \(freed.pool)")
             }
-            if let holder = holders[freed.address].flatMap({ slots[$0] }) {
+            if let holder = holder(of: freed.address) {
                 throw .inconsistent("\(freed.address) is freed, and held by \(holder.owner.key)")
             }
             if spaces[index]?.freed(freed.address) != nil {
@@ -58,9 +58,9 @@ extension Ledger {
             if space.assignment(of: address) != assignment {
                 return "\(address) has not its prefix's length and gateway"
             }
-            if let holder = holders[address].flatMap({ slots[$0] }) { return "\(address) is \(holder.owner.key)'s too" }
+            if let holder = holder(of: address) { return "\(address) is \(holder.owner.key)'s too" }
         }
-        if let holder = space.macs[binding.mac].flatMap({ slots[$0] }) {
+        if let holder = holder(of: binding.mac, in: space) {
             return "\(binding.mac) is \(holder.owner.key)'s too"
         }
         if (binding.target == nil) != binding.migrationUID.isEmpty { return "a target and a migration go together" }

@@ -35,7 +35,8 @@ extension Ledger {
         case .abort:
             try end(&binding, migrationUID: uid, as: .aborted)
         }
-        return binding == old ? old : put(binding, in: slot, revision: nextRevision(), at: now)
+        if binding != old { put(&binding, in: slot, revision: nextRevision(), at: now) }
+        return binding
     }
 
     private func prepare(

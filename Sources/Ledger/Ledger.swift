@@ -11,10 +11,11 @@ package struct Ledger: Sendable {
     /// Bindings, each in one slot for its whole life; pages walk them.
     var slots = SlotTable()
     var vacantSlots: [Int] = []
-    /// Where to find them: by owner (one slot for each NIC), by address, and by an attachment's container and node.
-    var owners: [ObjectKey: Slots] = [:]
-    var holders: [IPAddress: Int] = [:]
-    var containers: [String: Slots] = [:]
+    /// Where to find them: by object (a slot for each NIC), by address, by MAC, and by an attachment's container and node.
+    var owners = SlotIndex()
+    var holders = SlotIndex()
+    var macs = SlotIndex()
+    var containers = SlotIndex()
     var nodes: [String: Set<Int>] = [:]
     /// The slots with an open migration.
     var migratingSlots: Set<Int> = []
@@ -73,25 +74,11 @@ package struct Ledger: Sendable {
     }
 }
 
-/// An object that owns bindings: one for each of its NICs.
-struct ObjectKey: Hashable, Sendable {
-    var kind: OwnerKind
-    var namespace: String
-    var name: String
-
-    init(kind: OwnerKind, namespace: String, name: String) {
-        self.kind = kind
-        self.namespace = namespace
-        self.name = name
-    }
-
-    init(_ owner: OwnerKey) { self.init(kind: owner.kind, namespace: owner.namespace, name: owner.name) }
-}
-
 /// What the commands since the last commit did, and how to take it back.
 struct Batch: Sendable {
     enum Undo: Sendable {
-        case binding(slot: Int, before: Binding?)
+        case added(slot: Int)
+        case changed(slot: Int, before: Binding)
         case putFreed(FreedAddress)
         case removeFreed(FreedAddress)
         case space(index: Int, before: PoolSpace?)

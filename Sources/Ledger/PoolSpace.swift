@@ -3,14 +3,22 @@ import IPAMModel
 
 /// A pool with what is in use of it.
 struct PoolSpace: Sendable {
-    private(set) var pool: Pool
+    /// Behind one reference: a pool's space is copied for nearly every look at it.
+    private final class Definition: Sendable {
+        let pool: Pool
+        let families: [AddressFamily]
+        let networks: [AddressRange]
+
+        init(_ pool: Pool) {
+            self.pool = pool
+            let networks = pool.prefixes.map(\.prefix.range)
+            families = AddressFamily.allCases.filter { family in networks.contains { $0.family == family } }
+            self.networks = networks
+        }
+    }
+
+    private var definition: Definition
     var prefixes: [PrefixSpace]
-    /// Each once, IPv4 first.
-    let families: [AddressFamily]
-    /// All addresses of each prefix.
-    let networks: [AddressRange]
-    /// Each binding's MAC, with its slot.
-    var macs: [MACAddress: Int] = [:]
     var bindingsOfNamespace: [String: Int] = [:]
     /// Before then no address is chosen for anybody: nobody knows who may still use one.
     var choosesFrom: Timestamp?
@@ -18,20 +26,26 @@ struct PoolSpace: Sendable {
     var longestDelay: Delay
 
     init(_ pool: Pool) {
-        self.pool = pool
+        definition = Definition(pool)
         longestDelay = pool.reuseDelay
         prefixes = pool.prefixes.map { PrefixSpace($0, reuseDelay: pool.reuseDelay) }
-        let networks = pool.prefixes.map(\.prefix.range)
-        families = AddressFamily.allCases.filter { family in networks.contains { $0.family == family } }
-        self.networks = networks
     }
+
+    var pool: Pool { definition.pool }
+    /// Each once, IPv4 first.
+    var families: [AddressFamily] { definition.families }
+    /// All addresses of each prefix.
+    var networks: [AddressRange] { definition.networks }
 
     /// Gives it all of `new` but its prefixes, which are the same.
     mutating func change(to new: Pool) {
-        pool = new
+        definition = Definition(new)
         for index in prefixes.indices { prefixes[index].setReuseDelay(new.reuseDelay) }
         longestDelay = max(longestDelay, new.reuseDelay)
     }
+
+    /// Whether a binding has addresses of it.
+    var isUsed: Bool { !bindingsOfNamespace.isEmpty }
 
     func isOpen(to namespace: String) -> Bool { pool.namespaces.isEmpty || pool.namespaces.contains(namespace) }
 
@@ -72,15 +86,17 @@ struct PoolSpace: Sendable {
         prefixes.lazy.filter { $0.family == family }.compactMap(\.nextReady).min()
     }
 
-    /// A MAC that nobody has here, the same for the same owner while nobody else took it.
-    func freeMAC(for owner: OwnerKey) -> MACAddress {
+}
+
+extension MACAddress {
+    /// The owner's own one, the same in every process; where that is not free, another.
+    init(for owner: OwnerKey, where isFree: (MACAddress) -> Bool) {
         let seed = owner.stableHash
         var probe: UInt64 = 0
-        while true {
-            let mac = MACAddress(locallyAdministered: (seed &+ probe &* 0x9e37_79b9_7f4a_7c15).mixed)
-            if macs[mac] == nil { return mac }
+        repeat {
+            self.init(locallyAdministered: (seed &+ probe &* 0x9e37_79b9_7f4a_7c15).mixed)
             probe += 1
-        }
+        } while !isFree(self)
     }
 }
 

@@ -62,7 +62,8 @@ struct PrefixSpace: Sendable {
     func propose(at now: Timestamp) -> IPAddress? {
         let ready = nextFreed.flatMap { $0.readyAt <= now ? address(at: $0.offset) : nil }
         if freed.count > Self.readyFreedLimit, let ready { return ready }
-        return taken.firstMissing.map(address(at:)) ?? ready
+        guard let offset = taken.firstMissing else { return ready }
+        return address(at: offset)
     }
 
     /// The address that this VM had last, where it may be given and nobody has got it since.
