@@ -103,3 +103,20 @@ def test_the_store_is_changed_only_once_the_servers_of_the_other_are_stopped(pro
         server.put([workload])
         result = upgrade(server)
         assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("program", helms(), ids=lambda path: path.rsplit("/", 1)[-1])
+def test_the_way_to_etcd_takes_no_volume_away_to_which_a_rollback_could_come_back(program):
+    def upgrade(server):
+        return template(merged(IMAGE, ETCD), "--dry-run=server", "--disable-openapi-validation", *server.arguments, program=program, check=False)
+
+    with APIServer() as server:
+        for when_deleted in ("Delete", "Retain"):
+            runs = render({"server": {"persistence": {"whenDeleted": when_deleted}}})
+            one(runs, "StatefulSet")["spec"]["replicas"] = 0
+            server.put(runs)
+            result = upgrade(server)
+            if when_deleted == "Delete":
+                assert result.returncode != 0 and "set server.persistence.whenDeleted to Retain first" in result.stderr
+            else:
+                assert result.returncode == 0, result.stderr
