@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from chart import CHART, REPOSITORY, SCHEMA, VALUES, pods, render
+from chart import CHART, REPOSITORY, SCHEMA, VALUES, one, pods, render
 
 DOCUMENTS = [REPOSITORY / "docs/install.md", REPOSITORY / "docs/security.md", CHART / "README.md"]
 
@@ -33,6 +33,17 @@ def test_every_value_that_is_named_is_one():
                     place = place["properties"][part]
                     if "$ref" in place:
                         place = SCHEMA["$defs"][place["$ref"].rsplit("/", 1)[-1]]
+
+
+def test_the_ledger_is_copied_to_where_the_chart_s_servers_look_for_it():
+    text = (REPOSITORY / "docs/high-availability.md").read_text()
+    (copy,) = re.findall(r"^```yaml\n(# copy\.yaml.*?)^```$", text, re.M | re.S)
+    pod, server = yaml.safe_load(copy)["spec"], one(render(), "StatefulSet")["spec"]["template"]["spec"]
+    command = pod["containers"][0]["command"]
+    assert command[command.index("--etcd-prefix") + 1] == VALUES["server"]["etcd"]["prefix"]
+    assert f"--store={command[command.index('--from') + 1]}" in server["containers"][0]["args"]
+    assert pod["serviceAccountName"] == server["serviceAccountName"]
+    assert pod["securityContext"].items() <= server["securityContext"].items()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
