@@ -37,7 +37,7 @@ def test_only_the_agent_is_root_and_on_the_node(variant):
         if on_node:
             assert pod["securityContext"]["runAsUser"] == 0
             assert paths <= {"/run/holdfast", "/var/lib/holdfast-agent", "/opt/cni/bin"} | (
-                {"/run/netns"} if variant == "everything" else set())
+                {"/var/run/netns"} if variant == "everything" else set())
         else:
             assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
             assert not paths
