@@ -5,6 +5,8 @@ from api_server import APIServer
 from chart import IMAGE, VARIANTS, helms, merged, one, render, template
 
 ETCD = VARIANTS["etcd"]
+# The Service's port, and that of OpenShift's pods behind it; each by UDP and TCP.
+DNS = [53, 53, 5353, 5353]
 
 
 def container(objects):
@@ -68,8 +70,10 @@ def test_a_server_that_follows_may_call_the_one_that_leads():
 def test_the_network_policy_lets_the_server_out_to_etcd():
     def ports(values):
         return [[port["port"] for port in rule["ports"]] for rule in one(render(values), "NetworkPolicy")["spec"]["egress"]]
-    assert ports(ETCD) == [[443, 6443], [2379, 53, 53], ["grpc"]]
-    assert ports(VARIANTS["etcd without anything"]) == [[2379, 53, 53], ["grpc"]]
+    assert ports(ETCD) == [[443, 6443], [2379, *DNS], ["grpc"]]
+    assert ports(VARIANTS["etcd without anything"]) == [[2379, *DNS], ["grpc"]]
+    dns = [port for port in one(render(ETCD), "NetworkPolicy")["spec"]["egress"][1]["ports"] if port["port"] in DNS]
+    assert [port["protocol"] for port in dns] == ["UDP", "TCP"] * 2
 
 
 @pytest.mark.parametrize("server, said", [
