@@ -2,13 +2,14 @@
 
 import functools
 import json
+import re
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 from api_server import APIServer
-from chart import CHART, IMAGE, POOLS, VARIANTS, helm, helms, merged, one, pods, render, template
+from chart import CHART, IMAGE, NETWORKS, POOLS, REPOSITORY, VARIANTS, helm, helms, merged, one, pods, render, template
 from referencing import Registry, Resource
 
 # Of the versions that the chart admits: the oldest, some between, the newest that there is.
@@ -143,9 +144,33 @@ def test_a_network_is_the_plugin_with_its_delegate():
 
 @pytest.mark.parametrize("dhcp", [True, False, {"leaseTime": 3600, "mtu": 1400, "ntpServers": ["10.16.0.5"], "ipv6Router": "fe80::1"}])
 def test_a_network_says_whether_its_guests_are_served_by_dhcp(dhcp):
-    network = one(render({"networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": dhcp}]}), "NetworkAttachmentDefinition")
+    network = one(render({
+        "networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": dhcp}], "agent": {"dhcp": {"enabled": dhcp is not False}}}),
+        "NetworkAttachmentDefinition")
     (plugin,) = json.loads(network["spec"]["config"])["plugins"]
     assert plugin == {"type": "holdfast-cni", "dhcp": dhcp, "delegate": {"type": "bridge"}}
+
+
+def test_a_network_s_annotations_and_capabilities_are_where_multus_looks_for_them():
+    (example,) = re.findall(r"^```yaml\n(networks:.*?)^```$", (REPOSITORY / "docs/cni.md").read_text(), re.M | re.S)
+    network = one(render(yaml.safe_load(example)), "NetworkAttachmentDefinition")
+    assert network["metadata"]["annotations"] == {"k8s.v1.cni.cncf.io/resourceName": "intel.com/sriov"}
+    (plugin,) = json.loads(network["spec"]["config"])["plugins"]
+    assert plugin["capabilities"] == {"mac": True}
+    assert "annotations" not in one(render(NETWORKS), "NetworkAttachmentDefinition")["metadata"]
+
+
+@pytest.mark.parametrize("values, said", [
+    *[({"networks": [{"name": "a", "delegate": {"type": kind}}]}, f"delegate {kind}") for kind in ("ptp", "vlan", "ipvlan")],
+    *[({"networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": dhcp}]}, "set agent.dhcp.enabled")
+      for dhcp in (True, {}, {"mtu": 1400})],
+    ({"agent": {"dhcp": {"byDefault": True}}}, "need agent.dhcp.enabled"),
+    ({"agent": {"dhcp": {"announce": True}}}, "need agent.dhcp.enabled"),
+], ids=json.dumps)
+@programs
+def test_networks_that_can_serve_nobody_are_refused(values, said, program):
+    result = template(merged(IMAGE, values), program=program, check=False)
+    assert result.returncode != 0 and said in result.stderr
 
 
 @programs

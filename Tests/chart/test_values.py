@@ -32,7 +32,7 @@ def test_the_schema_leaves_no_object_open():
     for path, schema in nodes(SCHEMA):
         if path in OPEN or path[-1:] and path[-1] in OPEN_NAMES:
             continue
-        assert schema.get("additionalProperties") in (False, *({"type": kind} for kind in ("string", ["string", "number"]))), path
+        assert schema.get("additionalProperties") in (False, *({"type": kind} for kind in ("string", "boolean", ["string", "number"]))), path
         closed += schema["additionalProperties"] is False
     assert closed > 30
 
@@ -95,6 +95,7 @@ def test_the_same_values_without_the_typo_are_taken():
     {"networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": "true"}]},
     {"networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": {"leasetime": 3600}}]},
     {"networks": [{"name": "a", "delegate": {"type": "bridge"}, "dhcp": {"mtu": 500}}]},
+    {"networks": [{"name": "a", "delegate": {"type": "bridge"}, "capabilities": {"mac": "true"}}]},
 ], ids=json.dumps)
 def test_a_value_that_cannot_be_meant_is_refused(values):
     result = template(merged(IMAGE, values), check=False)
