@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chart import MONITORING, REPOSITORY, VARIANTS, one, pods, render
+from chart import MONITORING, REPOSITORY, VARIANTS, merged, one, pods, render
 
 def documented():
     """Series of docs/metrics.md with the labels of each, and what Prometheus adds."""
@@ -92,6 +92,16 @@ def test_alerts_on_what_is_not_read_are_not_there():
     assert "HoldfastNoLeader" in text and "holdfast_agent_" not in text and "holdfast_lifecycle_" not in text
     # Of a server that nobody reads it would be raised for ever.
     assert "HoldfastServerDown" not in text and "absent(" not in text
+
+
+@pytest.mark.parametrize("grace, stale, seconds", [
+    ("60s", 3600, 3600), ("60s", 300, 600), ("30m", 3600, 18000), ("2h", 3600, 72000), ("08m", 3600, 4800), ("1d", 3600, 864000),
+    ("500ms", 60, 60), ("3600000ms", 3600, 36000)])
+def test_a_comparison_is_late_only_once_two_could_have_been(grace, stale, seconds):
+    values = {"server": {"kubernetes": {"grace": grace}}, "monitoring": {"prometheusRule": {"lifecycleStaleSeconds": stale}}}
+    (group,) = one(render(merged(MONITORING, values)), "PrometheusRule")["spec"]["groups"]
+    (rule,) = [rule for rule in group["rules"] if rule["alert"] == "HoldfastLifecycleStale"]
+    assert rule["expr"].endswith(f" > {seconds}")
 
 
 def test_with_etcd_the_alerts_speak_of_etcd():
