@@ -28,15 +28,20 @@ enum HistoryStatements {
         for sql in [put, remove] { _ = try db.cachedStatement(sql: sql) }
     }
 
-    static func put(_ entry: HistoryEntry, in db: Database) throws {
-        func bytes(_ family: AddressFamily) -> [UInt8]? { entry.addresses.first { $0.family == family }?.bytes }
-        try db.run(
-            put, .integer(Int64(bitPattern: entry.revision)), .blob(orNull: bytes(.ipv4)),
-            .blob(orNull: bytes(.ipv6)), .text(entry.owner.namespace), .text(entry.owner.name), .blob(entry.record))
+    static func put(_ entry: HistoryEntry, _ values: inout ColumnValues, in db: Database) throws {
+        func address(_ family: AddressFamily) -> IPAddress? { entry.addresses.first { $0.family == family } }
+        values.add(entry.revision)
+        values.add(address(.ipv4))
+        values.add(address(.ipv6))
+        values.add(entry.owner.namespace)
+        values.add(entry.owner.name)
+        values.add(record: entry)
+        try db.run(put, &values)
     }
 
-    static func remove(_ entry: HistoryEntry, in db: Database) throws {
-        try db.run(remove, .integer(Int64(bitPattern: entry.revision)))
+    static func remove(_ entry: HistoryEntry, _ values: inout ColumnValues, in db: Database) throws {
+        values.add(entry.revision)
+        try db.run(remove, &values)
     }
 
     /// Newest first.

@@ -11,9 +11,16 @@ protocol Recordable: Sendable {
 
 extension Recordable {
     var record: [UInt8] {
-        var writer = RecordWriter(format: Self.recordFormat, capacity: 384)
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(384)
+        appendRecord(to: &bytes)
+        return bytes
+    }
+
+    func appendRecord(to bytes: inout [UInt8]) {
+        var writer = RecordWriter(format: Self.recordFormat, after: consume bytes)
         write(to: &writer)
-        return writer.finished()
+        bytes = writer.finished()
     }
 
     init(record: [UInt8]) throws(RecordError) {

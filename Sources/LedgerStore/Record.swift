@@ -5,12 +5,14 @@ import IPAMModel
 /// SQLite's pages and most copies of a file carry no checksum of their own; with this one a changed byte is found
 /// when the value is read, before it can turn into another address. Integers are LEB128 or fixed and little-endian.
 struct RecordWriter {
-    private(set) var bytes: [UInt8]
+    private var bytes: [UInt8]
+    /// Where the record begins.
+    private let start: Int
 
-    init(format: UInt8, capacity: Int) {
-        bytes = []
-        bytes.reserveCapacity(capacity)
-        bytes.append(format)
+    init(format: UInt8, after bytes: consuming [UInt8]) {
+        start = bytes.count
+        self.bytes = bytes
+        self.bytes.append(format)
     }
 
     mutating func put(_ value: UInt8) { bytes.append(value) }
@@ -45,8 +47,9 @@ struct RecordWriter {
         for element in elements { body(&self, element) }
     }
 
+    /// What was there before, and the record.
     consuming func finished() -> [UInt8] {
-        let checksum = FNV1a(bytes[...]).value
+        let checksum = FNV1a(bytes[start...]).value
         put(fixed: checksum, byteCount: Record.checksumLength)
         return bytes
     }

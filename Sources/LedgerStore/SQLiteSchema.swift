@@ -70,7 +70,7 @@ enum SQLiteSchema {
         try db.execute(sql: "PRAGMA application_id = \(applicationID)")
         try migrate(db, path: "")
         try LedgerStatements.prepare(in: db)
-        try LedgerStatements.put(revision: 0, in: db)
+        try LedgerStatements.put([], revision: 0, in: db)
     }
 
     /// Throws `.damaged` where SQLite finds pages or indexes that do not fit together.

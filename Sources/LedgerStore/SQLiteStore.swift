@@ -103,10 +103,7 @@ package final class SQLiteStore: LedgerStore {
     package func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
         do {
             try database.writeWithoutTransaction { db in
-                try db.transaction {
-                    for change in changes { try LedgerStatements.run(change, in: db) }
-                    try LedgerStatements.put(revision: revision, in: db)
-                }
+                try db.transaction { try LedgerStatements.put(changes, revision: revision, in: db) }
             }
         } catch {
             throw StoreError(error, path: path)

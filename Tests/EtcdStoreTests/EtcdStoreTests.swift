@@ -33,6 +33,8 @@ import Testing
         try conformance.changesOfABatchTakeEffectInOrder()
     }
 
+    @Test func `lets a binding come again in a batch`() throws { try conformance.aBindingThatComesAgainInABatchMoves() }
+
     @Test func `refuses a batch that breaks uniqueness, whole`() throws {
         try conformance.aBatchThatBreaksUniquenessIsRefusedWhole()
     }

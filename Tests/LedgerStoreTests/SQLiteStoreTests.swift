@@ -1,5 +1,7 @@
+import Addresses
 import Foundation
 import GRDB
+import IPAMModel
 import Ledger
 import StoreConformance
 import Testing
@@ -23,8 +25,49 @@ import Testing
         try Self.conformance.changesOfABatchTakeEffectInOrder()
     }
 
+    @Test func `lets a binding come again in a batch`() throws {
+        try Self.conformance.aBindingThatComesAgainInABatchMoves()
+    }
+
     @Test func `refuses a batch that breaks uniqueness, whole`() throws {
         try Self.conformance.aBatchThatBreaksUniquenessIsRefusedWhole()
+    }
+
+    @Test(arguments: [1, 7, 8, 9, 16, 17])
+    func `has each binding of a commit in a row of its own, however many they are`(count: Int) throws {
+        let scratch = try Scratch()
+        let store = try SQLiteStore(path: scratch.path("ledger.sqlite"))
+        defer { store.close() }
+        // New ones, and the same elsewhere.
+        for (revision, distance) in [(1, 100), (2, 200)] {
+            let bindings = (1...count).map { number in
+                var binding = Example.binding(owner: number, address: number + distance)
+                let address = IPAddress(family: .ipv6, bits: UInt128(0xfd00) << 112 | UInt128(number + distance))
+                let assignment = Assignment(address: address, prefixLength: 64, gateway: nil)
+                switch number % 3 {
+                case 0: binding.assignments = [assignment]
+                case 1: binding.assignments.append(assignment)
+                default: break
+                }
+                return binding
+            }
+            try store.commit(bindings.map(Change.putBinding), revision: UInt64(revision))
+            let rows = try store.database.read { db in
+                try Row.fetchAll(db, sql: "SELECT id, namespace, name, ipv4, ipv6, record FROM bindings ORDER BY id")
+            }
+            #expect(
+                rows.map { Array($0.databaseValues) }
+                    == bindings.map { binding in
+                        let addresses = AddressFamily.allCases.map { family in
+                            binding.assignments.first { $0.address.family == family }.map { Data($0.address.bytes) }
+                        }
+                        return [
+                            Int64(binding.id).databaseValue, binding.owner.namespace.databaseValue,
+                            binding.owner.name.databaseValue, addresses[0].databaseValue, addresses[1].databaseValue,
+                            Data(StoredRecord.bytes(binding)).databaseValue,
+                        ]
+                    })
+        }
     }
 
     @Test func `takes nothing once closed`() throws { try Self.conformance.aClosedStoreTakesNothing() }

@@ -97,6 +97,22 @@ package struct StoreConformance: Sendable {
         try check(try store.load(), equals: model, "one batch")
     }
 
+    /// One batch of many bindings, in which one moves twice and others get its addresses: the last word counts.
+    package func aBindingThatComesAgainInABatchMoves() throws {
+        let open = try newStorage()
+        let store = try open()
+        defer { store.close() }
+        let places = [
+            (1, 10), (2, 11), (3, 12), (1, 13), (4, 10), (5, 14), (6, 15), (7, 16), (8, 17), (1, 18), (9, 13),
+        ]
+        let changes = places.map { Change.putBinding(Example.binding(owner: $0, address: $1)) }
+        try store.commit(changes, revision: 1)
+        var model = Model()
+        for change in changes { model.apply(change) }
+        model.revision = 1
+        try check(try store.load(), equals: model, "one batch")
+    }
+
     /// Promise 1, kept by the store itself: an address of another binding fails the whole batch, and what is stored stays
     /// as it was.
     package func aBatchThatBreaksUniquenessIsRefusedWhole() throws {
