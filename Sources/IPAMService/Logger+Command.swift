@@ -4,9 +4,8 @@ import Ledger
 import Logging
 
 extension Logger {
-    /// At debug: what a command came to, also where it changed nothing.
+    /// At debug: what a command came to, also where it changed nothing. Where that is not logged, it costs in vain.
     func tell(_ command: Command, by caller: Caller, _ result: Result<Outcome, IPAMError>) {
-        guard logLevel <= .debug else { return }
         var facts = command.facts
         facts["caller"] = "\(caller.name)"
         if !caller.traceID.isEmpty { facts["trace_id"] = "\(caller.traceID)" }

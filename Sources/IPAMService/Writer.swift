@@ -297,17 +297,27 @@ package final class Writer: Sendable {
         let answers = ledger.withLock { ledger in
             ledger.commit()
             watches.publish { changes.compactMap { LedgerEvent($0, in: ledger) } }
-            return zip(batch, results).map { waiting, result in
-                result.map { Answer($0, to: waiting.command, in: ledger, at: now) }
+            var answers: [Result<Answer, IPAMError>] = []
+            answers.reserveCapacity(batch.count)
+            for (waiting, result) in zip(batch, results) {
+                let keeper = waiting.command.copyKeeper
+                switch result {
+                case .success(let outcome): answers.append(.success(ledger.answer(outcome, keptBy: keeper, at: now)))
+                case .failure(let error): answers.append(.failure(error))
+                }
             }
+            return answers
         }
         tell(batch, changes, ends, at: now)
         return (
             rest,
             { [metrics, logger] in
-                for (waiting, result) in zip(batch, results) {
-                    metrics.count(waiting.command, result)
-                    logger.tell(waiting.command, by: waiting.caller, result)
+                metrics.count(
+                    allocations: zip(batch, results).lazy.filter { $0.0.command.isAllocation }.map { $0.1 })
+                if logger.logLevel <= .debug {
+                    for (waiting, result) in zip(batch, results) {
+                        logger.tell(waiting.command, by: waiting.caller, result)
+                    }
                 }
                 Replies.together { for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) } }
             }
@@ -428,6 +438,10 @@ extension Command {
         }
     }
 
+    fileprivate var isAllocation: Bool {
+        if case .allocate = self { true } else { false }
+    }
+
     /// Whose share of a busy writer it takes; empty where it is nobody's in particular.
     fileprivate var namespace: String {
         switch self {
@@ -440,38 +454,36 @@ extension Command {
     }
 }
 
-extension Answer {
-    fileprivate init(_ outcome: Outcome, to command: Command, in ledger: borrowing Ledger, at now: Timestamp) {
+extension Ledger {
+    /// What a command is answered with that `node` asked for, if it is to have a copy.
+    fileprivate borrowing func answer(_ outcome: Outcome, keptBy node: String?, at now: Timestamp) -> Answer {
         switch outcome {
-        case .allocated(let binding, let created):
-            self = .binding(ledger.described(binding, keptBy: command.copyKeeper, at: now), created: created)
-        case .released(let binding?): self = .binding(ledger.described(binding), created: false)
-        case .released(nil): self = .binding(nil, created: false)
-        case .transferred(let binding):
-            self = .binding(ledger.described(binding, keptBy: command.copyKeeper, at: now), created: false)
+        case .allocated(let binding, let created): .binding(described(binding, keptBy: node, at: now), created: created)
+        case .released(let binding?): .binding(described(binding), created: false)
+        case .released(nil): .binding(nil, created: false)
+        case .transferred(let binding): .binding(described(binding, keptBy: node, at: now), created: false)
         case .copiesRenewed(let standings):
-            self = .copies(
+            .copies(
                 standings.map {
-                    RenewedCopy(
-                        validFor: $0.validFor, binding: $0.binding.map { ledger.described($0) }, ticket: $0.ticket)
+                    RenewedCopy(validFor: $0.validFor, binding: $0.binding.map { described($0) }, ticket: $0.ticket)
                 })
-        case .pool(let pool): self = .pool(ledger.described(pool, at: now))
-        case .poolDeleted: self = .pool(nil)
+        case .pool(let pool): .pool(described(pool, at: now))
+        case .poolDeleted: .pool(nil)
         }
     }
-}
 
-extension Ledger {
     /// With the routes and DNS of its pool.
-    package borrowing func described(_ binding: Binding) -> DescribedBinding {
+    package borrowing func described(_ binding: consuming Binding) -> DescribedBinding {
         let pool = pool(named: binding.pool)
         return DescribedBinding(binding: binding, routes: pool?.routes ?? [], dns: pool?.dns)
     }
 
     /// And with how long `node` may use its copy.
-    borrowing func described(_ binding: Binding, keptBy node: String?, at now: Timestamp) -> DescribedBinding {
+    borrowing func described(
+        _ binding: consuming Binding, keptBy node: String?, at now: Timestamp
+    ) -> DescribedBinding {
         var described = described(binding)
-        described.copyValidFor = node.flatMap { grantedCopy(of: binding, to: $0, at: now) }
+        described.copyValidFor = node.flatMap { grantedCopy(of: described.binding, to: $0, at: now) }
         return described
     }
 

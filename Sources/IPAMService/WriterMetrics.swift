@@ -19,16 +19,20 @@ final class WriterMetrics: Sendable {
     let refusedCommands = Atomic<UInt64>(0)
     private let allocations = Mutex<[Result: UInt64]>([.created: 0, .kept: 0])
 
-    /// A command of a batch that is durable.
-    func count(_ command: Command, _ result: Swift.Result<Outcome, IPAMError>) {
-        guard case .allocate = command else { return }
-        let kind: Result =
-            switch result {
-            case .success(.allocated(_, created: true)): .created
-            case .success: .kept
-            case .failure(let error): .refused(error.reason)
+    /// Of a batch that is durable.
+    func count(allocations results: some Sequence<Swift.Result<Outcome, IPAMError>>) {
+        var (created, kept) = (UInt64(0), UInt64(0))
+        allocations.withLock { allocations in
+            for result in results {
+                switch result {
+                case .success(.allocated(_, created: true)): created += 1
+                case .success: kept += 1
+                case .failure(let error): allocations[.refused(error.reason), default: 0] += 1
+                }
             }
-        allocations.withLock { $0[kind, default: 0] += 1 }
+            allocations[.created, default: 0] += created
+            allocations[.kept, default: 0] += kept
+        }
     }
 
     func write(to exposition: inout Exposition) {
