@@ -79,33 +79,59 @@ extension IPAddress: LosslessStringConvertible {
 
     /// RFC 5952: lower case, the longest run of zero groups (of two or more, the first of equals) as `::`.
     package var description: String {
+        String(decoding: [UInt8](capacity: Self.mostText) { write(to: &$0) }, as: UTF8.self)
+    }
+
+    /// Of `description`, in bytes.
+    package static let mostText = 39
+
+    /// Appends `description`.
+    package func write(to text: inout OutputSpan<UInt8>) {
         switch family {
-        case .ipv4:
-            var text: [UInt8] = []
-            text.reserveCapacity(15)
-            let bits = UInt32(truncatingIfNeeded: bits)
-            for shift: UInt32 in [24, 16, 8, 0] {
-                let octet = UInt8(truncatingIfNeeded: bits >> shift)
-                if octet >= 100 { text.append(UInt8(ascii: "0") + octet / 100) }
-                if octet >= 10 { text.append(UInt8(ascii: "0") + octet / 10 % 10) }
-                text.append(UInt8(ascii: "0") + octet % 10)
-                if shift > 0 { text.append(UInt8(ascii: ".")) }
-            }
-            return String(decoding: text, as: UTF8.self)
+        case .ipv4: Self.write(ipv4: UInt32(truncatingIfNeeded: bits), to: &text)
         case .ipv6:
             let groups = (0..<8).map { UInt16(truncatingIfNeeded: bits >> UInt128(112 - $0 * 16)) }
-            if bits >> 32 == 0xffff { return "::ffff:\(IPAddress(family: .ipv4, bits: bits))" }
-            var best = 0..<0
+            let isMapped = bits >> 32 == 0xffff
+            var gap = 0..<0
             var index = 0
             while index < 8 {
                 let start = index
                 while index < 8, groups[index] == 0 { index += 1 }
-                if index - start > max(best.count, 1) { best = start..<index }
+                if index - start > max(gap.count, 1) { gap = start..<index }
                 index += 1
             }
-            func hex(_ part: ArraySlice<UInt16>) -> String { part.map { String($0, radix: 16) }.joined(separator: ":") }
-            return best.isEmpty
-                ? hex(groups[...]) : "\(hex(groups[..<best.lowerBound]))::\(hex(groups[best.upperBound...]))"
+            index = 0
+            while index < (isMapped ? 6 : 8) {
+                if index == gap.lowerBound, !gap.isEmpty {
+                    text.append(UInt8(ascii: ":"))
+                    index = gap.upperBound
+                } else {
+                    if index > 0 { text.append(UInt8(ascii: ":")) }
+                    for shift: UInt16 in [12, 8, 4, 0] where shift == 0 || groups[index] >> shift > 0 {
+                        text.append(digit: UInt8(groups[index] >> shift & 15))
+                    }
+                    index += 1
+                }
+            }
+            if isMapped || gap.upperBound == 8 { text.append(UInt8(ascii: ":")) }
+            if isMapped { Self.write(ipv4: UInt32(truncatingIfNeeded: bits), to: &text) }
         }
+    }
+
+    private static func write(ipv4 bits: UInt32, to text: inout OutputSpan<UInt8>) {
+        for shift: UInt32 in [24, 16, 8, 0] {
+            let octet = UInt8(truncatingIfNeeded: bits >> shift)
+            if octet >= 100 { text.append(digit: octet / 100) }
+            if octet >= 10 { text.append(digit: octet / 10 % 10) }
+            text.append(digit: octet % 10)
+            if shift > 0 { text.append(UInt8(ascii: ".")) }
+        }
+    }
+}
+
+extension OutputSpan where Element == UInt8 {
+    /// Of ten or sixteen, in lower case.
+    mutating func append(digit value: UInt8) {
+        append(value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10)
     }
 }

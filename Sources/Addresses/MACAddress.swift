@@ -36,18 +36,19 @@ extension MACAddress: LosslessStringConvertible {
 
     /// "02:00:0a:10:00:0f".
     package var description: String {
-        var text: [UInt8] = []
-        text.reserveCapacity(17)
-        for shift in stride(from: 40, through: 0, by: -8) {
-            let byte = UInt8(truncatingIfNeeded: bits >> UInt64(shift))
-            text.append(Self.digit(byte >> 4))
-            text.append(Self.digit(byte & 15))
-            if shift > 0 { text.append(UInt8(ascii: ":")) }
-        }
-        return String(decoding: text, as: UTF8.self)
+        String(decoding: [UInt8](capacity: Self.textLength) { write(to: &$0) }, as: UTF8.self)
     }
 
-    private static func digit(_ value: UInt8) -> UInt8 {
-        value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
+    /// Of `description`, in bytes.
+    package static let textLength = 17
+
+    /// Appends `description`.
+    package func write(to text: inout OutputSpan<UInt8>) {
+        for shift in stride(from: 40, through: 0, by: -8) {
+            let byte = UInt8(truncatingIfNeeded: bits >> UInt64(shift))
+            text.append(digit: byte >> 4)
+            text.append(digit: byte & 15)
+            if shift > 0 { text.append(UInt8(ascii: ":")) }
+        }
     }
 }

@@ -76,6 +76,20 @@ import Glibc
         }
     }
 
+    /// What `write` appends, at most `limit` bytes of UTF-8 without NUL, and NUL at its end.
+    package func string(
+        atMost limit: Int, _ write: (inout OutputSpan<UInt8>) -> Void
+    ) -> UnsafeMutablePointer<CChar> {
+        let memory = unsafe Self.allocate(limit + 1, from: header)
+        let buffer = unsafe UnsafeMutableBufferPointer(
+            start: memory.bindMemory(to: UInt8.self, capacity: limit + 1), count: limit + 1)
+        var text = unsafe OutputSpan(buffer: buffer, initializedCount: 0)
+        write(&text)
+        text.append(0)
+        _ = unsafe text.finalize(for: buffer)
+        return unsafe memory.bindMemory(to: CChar.self, capacity: limit + 1)
+    }
+
     /// A copy for a `bytes` field.
     package func bytes(_ bytes: [UInt8]) -> ProtobufCBinaryData {
         let copy = unsafe Self.allocate(bytes.count, from: header).bindMemory(to: UInt8.self, capacity: bytes.count)

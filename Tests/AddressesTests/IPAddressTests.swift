@@ -18,6 +18,18 @@ import Testing
         #expect(IPAddress(printed) == address)
     }
 
+    @Test func `wherever an address has zeros, it reads as it prints`() {
+        for zeros: UInt8 in 0...255 {
+            var bits: UInt128 = 0
+            for index: UInt8 in 0..<8 {
+                let group: UInt128 = zeros >> index & 1 == 1 ? 0 : 0x8a0
+                bits = bits << 16 | group
+            }
+            let address = IPAddress(family: .ipv6, bits: bits)
+            #expect(IPAddress(address.description) == address)
+        }
+    }
+
     @Test(arguments: [
         "", " ", ".", ":", ":::", "1", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1.2.3.04", "1..3.4", "1.2.3.",
         ".1.2.3", "1.2.3.4 ", " 1.2.3.4", "1.2.3.-4", "1.2.3.4/32", "0x1.2.3.4", "1.2.3.4\0", "١.2.3.4", "1.2.3.4444",

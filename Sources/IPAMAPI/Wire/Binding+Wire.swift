@@ -6,9 +6,9 @@ package import RPC
 extension Assignment {
     func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.Assignment> {
         let message = unsafe arena.make(Wire.Assignment.self)
-        unsafe message.pointee.address = arena.string(address.description)
+        unsafe message.pointee.address = arena.string(address)
         unsafe message.pointee.prefix_length = UInt32(prefixLength)
-        if let gateway { unsafe message.pointee.gateway = arena.string(gateway.description) }
+        if let gateway { unsafe message.pointee.gateway = arena.string(gateway) }
         return unsafe message
     }
 
@@ -25,7 +25,7 @@ extension Route {
     func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.Route> {
         let message = unsafe arena.make(Wire.Route.self)
         unsafe message.pointee.destination = arena.string(destination.description)
-        if let gateway { unsafe message.pointee.gateway = arena.string(gateway.description) }
+        if let gateway { unsafe message.pointee.gateway = arena.string(gateway) }
         return unsafe message
     }
 
@@ -55,6 +55,16 @@ extension DNS {
         for (index, text) in unsafe strings(message.n_nameservers, message.nameservers).enumerated() {
             nameservers.append(try Rules.anyAddress(text, "\(path).nameservers[\(index)]"))
         }
+    }
+}
+
+extension MessageArena {
+    func string(_ address: IPAddress) -> UnsafeMutablePointer<CChar> {
+        unsafe string(atMost: IPAddress.mostText) { address.write(to: &$0) }
+    }
+
+    func string(_ mac: MACAddress) -> UnsafeMutablePointer<CChar> {
+        unsafe string(atMost: MACAddress.textLength) { mac.write(to: &$0) }
     }
 }
 
@@ -95,7 +105,7 @@ extension DescribedBinding {
         unsafe message.pointee.assignments = arena.array(binding.assignments.count) {
             unsafe binding.assignments[$0].wire(in: arena)
         }
-        unsafe message.pointee.mac = arena.string(binding.mac.description)
+        unsafe message.pointee.mac = arena.string(binding.mac)
         unsafe message.pointee.state = Holdfast__Ipam__V1__BindingState(rawValue: UInt32(binding.state.rawValue))
         if let active = binding.active { unsafe message.pointee.active = active.wire(in: arena) }
         if let target = binding.target { unsafe message.pointee.target = target.wire(in: arena) }

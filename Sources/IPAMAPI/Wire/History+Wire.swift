@@ -30,7 +30,7 @@ extension HistoryListing {
     package func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.ListHistoryRequest> {
         let message = unsafe arena.make(Wire.ListHistoryRequest.self)
         switch subject {
-        case .address(let address): unsafe message.pointee.address = arena.string(address.description)
+        case .address(let address): unsafe message.pointee.address = arena.string(address)
         case .object(let namespace, let name):
             unsafe message.pointee.namespace_ = arena.string(namespace)
             unsafe message.pointee.name = arena.string(name)
@@ -67,7 +67,7 @@ extension HistoryEntry {
         unsafe message.pointee.owner = owner.wire(in: arena)
         unsafe message.pointee.pool = arena.string(pool)
         unsafe (message.pointee.n_addresses, message.pointee.addresses) = strings(addresses.map(\.description), arena)
-        unsafe message.pointee.mac = arena.string(mac.description)
+        unsafe message.pointee.mac = arena.string(mac)
         unsafe message.pointee.node = arena.string(node)
         unsafe message.pointee.pod = arena.string(pod)
         unsafe message.pointee.since = since.wire(in: arena)

@@ -47,7 +47,7 @@ extension PoolPrefix {
     func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.Prefix> {
         let message = unsafe arena.make(Wire.Prefix.self)
         unsafe message.pointee.prefix = arena.string(prefix.description)
-        if let gateway { unsafe message.pointee.gateway = arena.string(gateway.description) }
+        if let gateway { unsafe message.pointee.gateway = arena.string(gateway) }
         unsafe (message.pointee.n_excluded, message.pointee.excluded) = strings(excluded.map(\.description), arena)
         unsafe message.pointee.use_edge_addresses = usesEdgeAddresses ? 1 : 0
         return unsafe message

@@ -31,7 +31,7 @@ extension AllocateRequest {
         if let pool { unsafe message.pointee.pool = arena.string(pool) }
         unsafe message.pointee.pool_revision = poolRevision ?? 0
         unsafe (message.pointee.n_addresses, message.pointee.addresses) = strings(addresses.map(\.description), arena)
-        if let mac { unsafe message.pointee.mac = arena.string(mac.description) }
+        if let mac { unsafe message.pointee.mac = arena.string(mac) }
         unsafe message.pointee.keeps_copy = keepsCopy ? 1 : 0
         return unsafe message
     }
@@ -158,7 +158,7 @@ package enum BindingQuery: Hashable, Sendable {
             unsafe message.pointee.owner = owner.wire(in: arena)
         case .address(let address):
             unsafe message.pointee.by_case = HOLDFAST__IPAM__V1__GET_BINDING_REQUEST__BY_ADDRESS
-            unsafe message.pointee.address = arena.string(address.description)
+            unsafe message.pointee.address = arena.string(address)
         }
         return unsafe message
     }
