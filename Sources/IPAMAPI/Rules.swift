@@ -37,10 +37,11 @@ package enum Rules {
         guard text.utf8.count <= limit else {
             throw invalid(path(), "is \(text.utf8.count) characters long; at most \(limit) are allowed")
         }
-        for byte in text.utf8 where !isNameByte(byte) {
+        let bytes = text.utf8Span.span
+        for index in bytes.indices where !isNameByte(bytes[index]) {
             throw invalid(path(), "'\(text)' may hold letters, digits, '-', '_' and '.' only")
         }
-        guard let first = text.utf8.first, let last = text.utf8.last, isAlphanumeric(first), isAlphanumeric(last) else {
+        guard isAlphanumeric(bytes[0]), isAlphanumeric(bytes[bytes.count - 1]) else {
             throw invalid(path(), "'\(text)' must begin and end with a letter or digit")
         }
         return text
@@ -67,7 +68,8 @@ package enum Rules {
         guard text.utf8.count <= limit else {
             throw invalid(path(), "is \(text.utf8.count) characters long; at most \(limit) are allowed")
         }
-        for byte in text.utf8 where byte <= 0x20 || byte >= 0x7f {
+        let bytes = text.utf8Span.span
+        for index in bytes.indices where bytes[index] <= 0x20 || bytes[index] >= 0x7f {
             throw invalid(path(), "may hold printable ASCII without spaces only")
         }
         return text

@@ -47,7 +47,7 @@ extension Attachment {
         _ message: UnsafeMutablePointer<Wire.Attachment>?, _ path: StaticString
     ) throws(IPAMError) -> Attachment? {
         guard let attachment = try unsafe readGone(message, path) else { return nil }
-        _ = try Rules.objectName(attachment.node, "\(path).node")
+        guard !attachment.node.isEmpty else { throw Rules.invalid("\(path).node", "is needed") }
         guard !attachment.podUID.isEmpty || !attachment.containerID.isEmpty else {
             throw Rules.invalid("\(path).pod_uid", "is needed (or container_id): it tells this pod from another")
         }
