@@ -15,7 +15,7 @@ import Synchronization
     }
 
     /// At most what a page of the ledger, or a fragment of a watch, takes.
-    private static let largestMessage = 32 << 20
+    static let largestMessage = 32 << 20
 
     private let channels: [RotatingChannel]
     private let user: (name: String, password: @Sendable () -> String)?

@@ -6,8 +6,10 @@ import RPC
 
 /// Reads a whole ledger as it was at one revision of etcd's.
 struct EtcdReader {
-    private static let pageSize = 4000
-    /// Of records that may be as large as a request: a page must fit a message (`EtcdClient`).
+    /// Of records that are small nearly always, and some 20 kB at most (a binding with all the pods and sandboxes that it
+    /// remembers, and the longest names): a page must fit a message (`EtcdClient`).
+    static let pageSize = 1000
+    /// Of records that may be as large as a request.
     private static let largePageSize = 16
     /// Of records of the history in one transaction.
     fileprivate static let mostGets = 100

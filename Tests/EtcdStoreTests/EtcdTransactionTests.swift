@@ -1,8 +1,12 @@
+import Addresses
 import CMessages
+import IPAMAPI
+import IPAMModel
 import LedgerStore
 import Testing
 
 @testable import EtcdStore
+@testable import Ledger
 @testable import RPC
 
 @Suite struct EtcdTransactionTests {
@@ -48,5 +52,34 @@ import Testing
         }
         transaction.comparisons += addresses
         #expect(!transaction.fits)
+    }
+}
+
+@Suite struct EtcdReaderTests {
+    /// What agents can make of a binding must not be what no server can read.
+    @Test func `a page of the largest bindings fits a message`() throws {
+        let longest = String(repeating: "n", count: 253)
+        #expect(throws: IPAMError.self) { try Rules.identifier(longest + "n", "") }
+        let name = try Rules.identifier(try Rules.objectName(longest, ""), "")
+        let label = try Rules.namespace(try Rules.poolName(String(repeating: "n", count: 63), ""), "")
+        // Three bytes each in a key.
+        let network = try Rules.identifier(String(repeating: "%", count: 253), "")
+        let time = Timestamp(nanoseconds: 1_800_000_000_000_000_001)
+        let pod = Attachment(node: name, pod: name, podUID: name, containerID: name, createdAt: time)
+        let address = try #require(IPAddress("fd00:10:16:ffff:ffff:ffff:ffff:ffff"))
+        let assignment = Assignment(address: address, prefixLength: 64, gateway: address)
+        let binding = Binding(
+            id: .max, owner: Owner(kind: .virtualMachine, namespace: label, name: name, uid: name, network: network),
+            pool: label, assignments: [assignment, assignment], mac: MACAddress(bits: 0x0200_0a10_ab1f), active: pod,
+            released: pod.id, target: pod, migrationUID: name,
+            endedMigration: EndedMigration(uid: name, outcome: .aborted, released: pod.id), newestAttachment: time,
+            // Pods, and sandboxes of pods that go on.
+            superseded: Array(repeating: pod.id, count: 2 * Binding.supersededLimit), isCopied: true, heldSince: time,
+            heldBy: name + name, revision: .max, createdAt: time, updatedAt: time)
+        let key = EtcdKeys(prefix: "/\(name)/").binding(binding.owner.key)
+        // Its three revisions, its lease, and what frames it all.
+        let size = key.utf8.count + StoredRecord.bytes(binding).count + 100
+        #expect(size > 16_000)
+        #expect(size * EtcdReader.pageSize <= EtcdClient.largestMessage)
     }
 }
