@@ -77,7 +77,6 @@ extension Reader {
             if let mark = try? EtcdMark(entry) {
                 let again = EtcdEntry(key: entry.key, value: mark.bytes, createRevision: 1, modRevision: 1)
                 try expectSame(mark, try? EtcdMark(again), "mark")
-                _ = mark.nextStep
             }
             if let operations = try? EtcdJournal.operations(of: entry) {
                 let again = EtcdEntry(

@@ -6,7 +6,7 @@ import LedgerStore
 ///
 /// ```
 /// PREFIX/leader                                       the address of the server that leads; on its lease
-/// PREFIX/revision                                     "format 1 revision 4711 by 2893712"
+/// PREFIX/revision                                     "format 1 revision 4711 step 17 by 2893712"
 /// PREFIX/pool/vm-net                                  record
 /// PREFIX/binding/vm/default/testvm/vm-net/eth0        record
 /// PREFIX/address/10.16.0.15                           "vm default/testvm (vm-net/eth0)": who has it
@@ -161,7 +161,8 @@ struct EtcdMark: Hashable, Sendable {
     var revision: UInt64
     /// How many parts of the journal are committed and not all written yet; 0 nearly always.
     var journalParts = 0
-    /// Tells two transactions of one revision apart.
+    /// Counts the transactions of a term, also those that had no effect: so that no two have one mark, and one of which it is
+    /// not known whether it has taken effect is not taken for another of the same revision. 0: of a program that did not count.
     var step = 0
     /// Drawn by lot for each term, so that an etcd that was put back to a snapshot and has come as far since is not taken
     /// for what it was. 0: of a program that drew none.
@@ -173,9 +174,10 @@ struct EtcdMark: Hashable, Sendable {
     }
     var bytes: [UInt8] { Array(text.utf8) }
 
-    init(revision: UInt64, journalParts: Int = 0, term: UInt64 = 0) {
+    init(revision: UInt64, journalParts: Int = 0, step: Int = 0, term: UInt64 = 0) {
         self.revision = revision
         self.journalParts = journalParts
+        self.step = step
         self.term = term
     }
 
@@ -205,15 +207,6 @@ struct EtcdMark: Hashable, Sendable {
                 .damaged, "The ledger in etcd is damaged: \(entry.key) is \"\(entry.text)\". Put a backup in its place."
             )
         }
-        self.init(revision: revision, journalParts: parts, term: numbers["by"] ?? 0)
-        self.step = step
-    }
-
-    /// The same revision, in another transaction.
-    func nextStep(by term: UInt64 = 0) -> EtcdMark {
-        var next = self
-        next.step &+= 1
-        next.term = term
-        return next
+        self.init(revision: revision, journalParts: parts, step: step, term: numbers["by"] ?? 0)
     }
 }

@@ -18,6 +18,16 @@ package final class EtcdTenure: LedgerStore {
         /// The modification revision of `EtcdKeys.revision`; 0 while there is none.
         var lastCommit: Int64
         var held: HeldAddresses
+        /// Of the last mark that this term has made, whatever became of it.
+        var lastStep = 0
+
+        /// For a transaction that leaves the ledger at `revision`, nil: at the one that it has. No two are alike.
+        mutating func nextMark(_ revision: UInt64? = nil, journalParts: Int? = nil, by term: UInt64) -> EtcdMark {
+            lastStep += 1
+            return EtcdMark(
+                revision: revision ?? mark.revision, journalParts: journalParts ?? mark.journalParts, step: lastStep,
+                term: term)
+        }
     }
 
     /// What one transaction has room for, each address being a comparison beside the fence's two, and each change a few
@@ -77,15 +87,14 @@ package final class EtcdTenure: LedgerStore {
         try known.withLock { known throws(StoreError) in
             try checkIsCurrent()
             let plan = try CommitPlan(changes, keys: keys, before: known.held)
-            let mark =
-                revision == known.mark.revision ? known.mark.nextStep(by: lot) : EtcdMark(revision: revision, term: lot)
+            let mark = known.nextMark(revision, by: lot)
             let transaction = EtcdTransaction(
                 comparisons: fence(known) + plan.unheld.map { .createRevision(of: $0, 0) },
                 success: plan.operations + [.put(keys.revision, mark.bytes)], failure: evidence)
             if transaction.fits {
                 try decide(transaction, leadingTo: mark, &known)
             } else {
-                try commitThroughJournal(plan, mark, &known)
+                try commitThroughJournal(plan, revision, &known)
             }
             for (id, addresses) in plan.held { known.held[id] = addresses }
         }
@@ -216,12 +225,12 @@ package final class EtcdTenure: LedgerStore {
     // MARK: Larger commits
 
     private func commitThroughJournal(
-        _ plan: CommitPlan, _ mark: EtcdMark, _ known: inout Known
+        _ plan: CommitPlan, _ revision: UInt64, _ known: inout Known
     ) throws(StoreError) {
         // Refused by etcd before anything is decided. The fence keeps it true until then: nobody else gives addresses.
         for start in stride(from: 0, to: plan.unheld.count, by: EtcdTransaction.limit / 2) {
             let some = plan.unheld[start..<min(start + EtcdTransaction.limit / 2, plan.unheld.count)]
-            let next = known.mark.nextStep(by: lot)
+            let next = known.nextMark(by: lot)
             let check = EtcdTransaction(
                 comparisons: fence(known) + some.map { .createRevision(of: $0, 0) },
                 success: [.put(keys.revision, next.bytes)], failure: evidence)
@@ -230,7 +239,7 @@ package final class EtcdTenure: LedgerStore {
         let parts = EtcdJournal.parts(of: plan.operations)
         do throws(StoreError) {
             for (index, part) in parts.enumerated() {
-                let next = known.mark.nextStep(by: lot)
+                let next = known.nextMark(by: lot)
                 let note = EtcdTransaction(
                     comparisons: fence(known),
                     success: [
@@ -238,7 +247,7 @@ package final class EtcdTenure: LedgerStore {
                     ], failure: evidence)
                 try decide(note, leadingTo: next, &known)
             }
-            let open = EtcdMark(revision: mark.revision, journalParts: parts.count, term: lot)
+            let open = known.nextMark(revision, journalParts: parts.count, by: lot)
             try decide(
                 EtcdTransaction(
                     comparisons: fence(known), success: [.put(keys.revision, open.bytes)], failure: evidence),
@@ -256,7 +265,7 @@ package final class EtcdTenure: LedgerStore {
     /// fails the next leader does it.
     private func dropJournal(_ known: inout Known) {
         guard lease.isHeld else { return }
-        let next = known.mark.nextStep(by: lot)
+        let next = known.nextMark(by: lot)
         try? decide(
             EtcdTransaction(
                 comparisons: fence(known), success: [journalsEnd, .put(keys.revision, next.bytes)],
@@ -265,9 +274,8 @@ package final class EtcdTenure: LedgerStore {
 
     /// Does what the journal says and is a fact already: until it is done, or this server leads no longer.
     private func finish(_ parts: [[EtcdOperation]], _ known: inout Known) throws(StoreError) {
-        for part in parts { try insist(part, leadingTo: known.mark.nextStep(by: lot), &known) }
-        try insist(
-            [journalsEnd], leadingTo: EtcdMark(revision: known.mark.revision, term: lot), &known)
+        for part in parts { try insist(part, leadingTo: known.nextMark(by: lot), &known) }
+        try insist([journalsEnd], leadingTo: known.nextMark(journalParts: 0, by: lot), &known)
     }
 
     private func insist(

@@ -74,6 +74,8 @@ import Testing
             try cluster.ctl("get", "--print-value-only", prefix + "address/10.16.0.7")
                 == "vm default/vm-1 (vm-net/eth0)\n")
         #expect(try cluster.ctl("get", "--print-value-only", prefix + "leader") == "10.0.0.1:7440\n")
-        #expect(try cluster.ctl("get", "--print-value-only", prefix + "revision").hasPrefix("format 1 revision 1 by "))
+        #expect(
+            try cluster.ctl("get", "--print-value-only", prefix + "revision")
+                .hasPrefix("format 1 revision 1 step 1 by "))
     }
 }

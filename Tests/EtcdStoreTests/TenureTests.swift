@@ -238,7 +238,8 @@ import Testing
         }
         #expect(model.difference(from: try after.load()) == nil)
         #expect(try cluster.ctl("get", "--prefix", "--keys-only", prefix + "journal/") == "")
-        #expect(try cluster.ctl("get", "--print-value-only", prefix + "revision").hasPrefix("format 1 revision 2 by "))
+        #expect(
+            try cluster.ctl("get", "--print-value-only", prefix + "revision").hasPrefix("format 1 revision 2 step "))
         #expect(throws: StoreError.self) {
             try after.commit([.putBinding(Example.binding(owner: 500, address: 300))], revision: 3)
         }

@@ -75,6 +75,9 @@ import Testing
         // Its address is another's.
         try tenure.commit([.putBinding(Example.binding(owner: 3, address: 8))], revision: 2)
         #expect(try names() == ["vm-1", "vm-3"])
+        // Nor is the one taken for the other, though both made revision 2.
+        #expect(wire.has("format 1 revision 2 step 2 by ", in: .requests, after: 0))
+        #expect(try cluster.ctl("get", "--print-value-only", keys.revision).hasPrefix("format 1 revision 2 step 3 by "))
         tenure.close()
     }
 
