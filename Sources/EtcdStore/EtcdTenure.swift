@@ -161,27 +161,35 @@ package final class EtcdTenure: LedgerStore {
 
     /// After a transaction of which it is not known whether it has taken effect. One that was not answered is made void by
     /// writing the old mark again, if it has not taken effect by then. One that found etcd full was decided with its answer,
-    /// and is looked for; so is one that a full etcd lets nobody make void: should it take effect after all, the next fence
-    /// ends this term. Gives up with the lease: then another server finds out.
+    /// and is looked for; so is one that an etcd that takes no writes lets nobody make void: should it take effect after all,
+    /// the next fence ends this term. Gives up with the lease: then another server finds out.
     private func findOut(_ mark: EtcdMark, _ known: inout Known, because error: RPCStatus) throws(StoreError) {
         var error = error
+        let toldAt = ContinuousClock.now + lease.patience
+        var isTold = false
         while lease.isHeld {
             let answer: EtcdTransactionAnswer
             do throws(RPCStatus) {
                 answer =
-                    try error.saysThatEtcdIsFull
+                    try error.saysThatNothingIsWritten
                     ? look()
                     : client.commit(
                         EtcdTransaction(
                             comparisons: fence(known), success: [.put(keys.revision, known.mark.bytes)],
                             failure: evidence), timeout: lease.patience)
             } catch let refusal {
-                if refusal.saysThatEtcdIsFull { error = refusal }
+                if refusal.saysThatNothingIsWritten { error = refusal }
+                if !isTold, ContinuousClock.now > toldAt {
+                    logger?.error(
+                        "it is not known whether a commit has taken effect: no other is taken until it is",
+                        metadata: ["error": "\(StoreError(etcd: refusal))"])
+                    isTold = true
+                }
                 lease.pause()
                 continue
             }
             let failure =
-                error.saysThatEtcdIsFull
+                error.saysThatNothingIsWritten
                 ? StoreError(etcd: error)
                 : StoreError(.failed, "etcd did not take the change in time: nothing was changed")
             if answer.succeeded {

@@ -7,6 +7,7 @@ extension RPCStatus {
     var saysThatNothingHappened: Bool {
         switch code {
         case .resourceExhausted: !saysThatEtcdIsFull
+        case .dataLoss: saysThatEtcdIsCorrupt
         case .invalidArgument, .permissionDenied, .unauthenticated, .failedPrecondition,
             .unimplemented:
             true
@@ -23,6 +24,13 @@ extension RPCStatus {
     /// etcd answers so also for the transaction that makes it full, which takes effect (`quotaApplierV3.Txn` in its
     /// server/etcdserver/apply.go).
     var saysThatEtcdIsFull: Bool { message.contains("database space exceeded") }
+
+    /// Once etcd's members have found that what they have differs, no transaction has an effect (`applierV3Corrupt` in its
+    /// server/etcdserver/apply/corrupt.go). Leases are renewed all the same, and keys are read.
+    var saysThatEtcdIsCorrupt: Bool { message.contains("corrupt cluster") }
+
+    /// Whether etcd takes no transaction that writes, whatever is in it, until somebody has mended that.
+    var saysThatNothingIsWritten: Bool { saysThatEtcdIsFull || saysThatEtcdIsCorrupt }
 }
 
 extension StoreError {
@@ -36,6 +44,11 @@ extension StoreError {
                 .full,
                 "etcd's database is full (\(status.message)): nothing was changed. Compact and defragment it, then "
                     + "`etcdctl alarm disarm`; the server goes on by itself.")
+        case let status as RPCStatus where status.saysThatEtcdIsCorrupt:
+            self.init(
+                .failed,
+                "etcd says that what its members have differs (\(status.message)): nothing was changed. Replace the members "
+                    + "that are wrong, then `etcdctl alarm disarm`; the server goes on by itself.")
         case let status as RPCStatus where status.saysThatNobodyIsLetIn:
             self.init(
                 .unwritable,

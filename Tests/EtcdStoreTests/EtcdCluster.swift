@@ -1,5 +1,6 @@
 import EtcdStore
 import Foundation
+import FoundationNetworking
 import RPC
 import Synchronization
 import Testing
@@ -134,6 +135,18 @@ final class EtcdCluster: @unchecked Sendable {
             "\(member.name)=\(peer)", "--initial-advertise-peer-urls", peer)
         try start(0)
         try waitUntilHealthy(0)
+    }
+
+    /// As etcd does that finds that what its members have differs; etcdctl cannot.
+    func raiseCorrupt() async throws {
+        guard let url = URL(string: "\(scheme)://\(endpoints[0])/v3/maintenance/alarm") else { throw Failure("no URL") }
+        var request = URLRequest(url: url)
+        request.httpMethod = "POST"
+        request.httpBody = Data(#"{"action": "ACTIVATE", "alarm": "CORRUPT"}"#.utf8)
+        let (text, response) = try await URLSession.shared.data(for: request)
+        guard (response as? HTTPURLResponse)?.statusCode == 200 else {
+            throw Failure("etcd raises no alarm: \(String(decoding: text, as: UTF8.self))")
+        }
     }
 
     /// What `etcdctl` prints.

@@ -101,9 +101,36 @@ import Testing
         let slower = RPCStatus(.resourceExhausted, "etcdserver: too many requests")
         #expect(slower.saysThatNothingHappened && StoreError(etcd: slower).code == .failed)
         #expect(RPCStatus(.invalidArgument, "etcdserver: request is too large").saysThatNothingHappened)
+        #expect(!RPCStatus(.dataLoss, "a broken message").saysThatNothingHappened)
         for code in [RPCStatus.Code.unavailable, .deadlineExceeded, .unknown, .cancelled, .internalError] {
             #expect(!RPCStatus(code, "etcdserver: request timed out").saysThatNothingHappened)
         }
+    }
+
+    /// Leases are renewed and keys are read all the while, so that nothing else would end it.
+    @Test func `has not taken effect where etcd's members differ, also where they do so later`() async throws {
+        let alone = try EtcdCluster()
+        let wire = try Wire(to: alone.members[0].client)
+        defer { wire.close() }
+        var configuration = alone.configuration(keys.prefix)
+        configuration.endpoints = [wire.endpoint] + alone.endpoints
+        let tenure = try EtcdTenure.open(configuration, as: "test")
+        try tenure.commit([.putPool(Example.pool), .putBinding(Example.binding(owner: 1, address: 7))], revision: 1)
+        try await alone.raiseCorrupt()
+        let refusal = commit(tenure).error()
+        #expect(refusal?.code == .failed && refusal?.message.contains("what its members have differs") == true)
+        try alone.ctl("alarm", "disarm")
+
+        wire.hold(.requests)
+        let late = commit(tenure)
+        #expect(eventually { wire.has("vm-2", in: .requests, after: 0) })
+        try await alone.raiseCorrupt()
+        let error = late.error()
+        #expect(error?.code == .failed && error?.message.contains("what its members have differs") == true)
+        #expect(tenure.lease.isHeld)
+        try alone.ctl("alarm", "disarm")
+        try tenure.commit([.putBinding(Example.binding(owner: 3, address: 8))], revision: 2)
+        tenure.close()
     }
 
     /// etcd counts from when the renewal comes. Counted from the answer, the lease would seem longer here than it is there.
