@@ -29,6 +29,7 @@ final class LedgerFollower: Sendable {
         var changes: [String: Change] = [:]
         var leader = Leader.unknown
         var failure: StoreError?
+        var isStopped = false
     }
 
     private static let shortestPause = Duration.milliseconds(200)
@@ -62,12 +63,14 @@ final class LedgerFollower: Sendable {
     /// The ledger, once it has the commit that wrote `mark` last at `commit`; nil where it has not within `timeout`.
     /// Follows no longer then.
     func take(at commit: Int64, _ mark: EtcdMark, timeout: Duration) -> Warm? {
+        // What the journal has is not in it.
+        guard mark.journalParts == 0 else { return nil }
         let deadline = ContinuousClock.now + timeout
         while ContinuousClock.now < deadline {
             let warm = state.withLock { state -> Warm? in
-                guard let warm = state.warm, warm.known.lastCommit == commit, warm.known.mark == mark,
-                    mark.journalParts == 0
-                else { return nil }
+                guard let warm = state.warm, warm.known.lastCommit == commit, warm.known.mark == mark else {
+                    return nil
+                }
                 // Let go here, so that there is one owner and nothing is copied.
                 state.warm = nil
                 return warm
@@ -83,10 +86,17 @@ final class LedgerFollower: Sendable {
 
     func start() { task.withLock { $0 = $0 ?? Task { [self] in await run() } } }
 
-    func stop() { task.withLock { $0?.cancel() } }
+    /// Lets go of what it has, which would grow old.
+    func stop() {
+        state.withLock { state in
+            state.isStopped = true
+            state.warm = nil
+            state.changes = [:]
+        }
+        task.withLock { $0?.cancel() }
+    }
 
-    /// What it has grows old.
-    var isStopped: Bool { task.withLock { $0?.isCancelled ?? false } }
+    var isStopped: Bool { state.withLock(\.isStopped) }
 
     private func run() async {
         // What keeps it from following, which is told when it begins, and when it is another.
@@ -126,6 +136,8 @@ final class LedgerFollower: Sendable {
             let warm = try Warm(image)
             seen.see(image.mark.revision)
             state.withLock { state in
+                // Meanwhile, for reading takes long.
+                if state.isStopped { return }
                 state.warm = warm
                 state.changes = [:]
                 state.leader = image.leader.map(Leader.somebody) ?? .nobody

@@ -97,6 +97,41 @@ import Testing
         tenure.close()
     }
 
+    /// A leader that has read the ledger itself would keep the follower's too.
+    @Test func `has nothing once it is stopped, also where it was reading, and never a journal`() async throws {
+        let cluster = try EtcdCluster()
+        let tenure = try EtcdTenure.open(cluster.configuration(), as: "test")
+        try tenure.commit([.putPool(Example.pool)], revision: 1)
+        let follower = LedgerFollower(tenure.client, keys, logger: quiet) {}
+        follower.start()
+        #expect(eventually { follower.isWhole })
+        // No sooner would one that waits give up than the run does.
+        #expect(follower.take(at: 1, EtcdMark(revision: 2, journalParts: 1), timeout: .seconds(100_000)) == nil)
+        follower.stop()
+        #expect(!follower.isWhole)
+
+        let wire = try Wire(to: cluster.members[0].client)
+        defer { wire.close() }
+        var configuration = cluster.configuration()
+        configuration.endpoints = [wire.endpoint]
+        let client = try EtcdClient(configuration)
+        let reading = LedgerFollower(client, keys, logger: quiet) {}
+        // It is connected.
+        _ = try client.range(from: keys.prefix, timeout: .seconds(20))
+        let first = wire.count(.requests)
+        wire.hold(.answers)
+        reading.start()
+        #expect(eventually { wire.has(keys.revision, in: .requests, after: first) })
+        reading.stop()
+        let before = wire.count(.requests)
+        wire.release(.answers)
+        // It reads to the end, the leader's key last.
+        #expect(eventually { wire.has(keys.leader, in: .requests, after: before) })
+        #expect(stays(for: .milliseconds(500)) { !reading.isWhole })
+        await client.close()
+        tenure.close()
+    }
+
     /// The ledger in memory is older than that in etcd, and stays so until somebody mends that.
     @Test func `is not ready for what it cannot read, and says when it can again who leads`() async throws {
         let cluster = try EtcdCluster()
