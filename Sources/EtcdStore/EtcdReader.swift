@@ -31,13 +31,14 @@ struct EtcdReader {
     }
 
     /// Throws `RPCStatus` where etcd does not answer and `StoreError` where what it has is no ledger, or is one of before
-    /// the revision that was `seen`.
-    func read(after seen: UInt64 = 0) throws -> Image {
+    /// the revision that was `seen`. `copy`: what makes a ledger of the records that were copied here, and is not written yet.
+    func read(after seen: UInt64 = 0, copy: EtcdMark? = nil) throws -> Image {
         let first = try client.range(from: keys.revision, timeout: Self.timeout)
         let revision = first.revision
-        let mark = try first.entries.first.map { try EtcdMark($0) }
+        let mark = try copy ?? first.entries.first.map { try EtcdMark($0) }
         if mark?.revision ?? 0 < seen { throw StoreError.wentBack(from: seen, to: mark?.revision) }
-        if mark == nil { try checkIsEmpty(at: revision) }
+        // 0: nothing was committed. A copy's last transaction that was made void leaves such a mark as well.
+        if mark?.revision ?? 0 == 0 { try checkIsEmpty(at: revision) }
         var values: [String: [UInt8]] = [:]
         var (bindings, freed, pools): ([Binding], [FreedAddress], [Pool]) = ([], [], [])
         var journal: [EtcdOperation] = []
@@ -106,7 +107,7 @@ struct EtcdReader {
             if let entry = found.entries.first {
                 throw StoreError(
                     .damaged,
-                    "etcd has \(entry.key) but no \(keys.revision): a copy into it was not finished. Look at what is "
+                    "etcd has \(entry.key), and no ledger's \(keys.revision): a copy into it was not finished. Look at what is "
                         + "there with `etcdctl get --prefix --keys-only \(keys.prefix)`, delete it with `etcdctl del "
                         + "--prefix \(keys.prefix)`, and copy again.")
             }

@@ -3,7 +3,7 @@ package import Ledger
 package import LedgerStore
 import RPC
 
-extension EtcdTenure {
+extension EtcdTenure: MovableStore {
     /// A term of a program that is no server: while it lasts, no server leads. `name` stands where else a leader's
     /// address does. Throws `.inUse` while a server leads.
     package static func open(_ configuration: EtcdConfiguration, as name: String) throws(StoreError) -> EtcdTenure {
@@ -36,13 +36,25 @@ extension EtcdTenure {
         }
     }
 
-    /// Writes a whole ledger where there is none yet. The revision comes last: until then it is no ledger, so that a copy
-    /// that broke off is not taken for one. Throws `.inUse` where there is one.
+    /// All but the revision: without it nobody takes it for a ledger.
     package func fill(_ snapshot: Snapshot) throws(StoreError) {
         try fill(snapshot.changes, revision: snapshot.revision)
     }
 
-    /// The ledger goes on elsewhere: no server takes what is left here for one.
+    package func takePlace() throws(StoreError) {
+        do throws(StoreError) {
+            try beginFilled()
+        } catch {
+            throw StoreError(
+                error.code,
+                "The copy is whole, and the source is set aside, but it is not certain that the copy is the ledger now "
+                    + "(\(error)). It is where `etcdctl get \(keys.revision)` shows a revision above 0. Else delete what is there "
+                    + "with `etcdctl del --prefix \(keys.prefix)`, give the source its name back (mv PATH.moved PATH), and "
+                    + "copy again.")
+        }
+    }
+
+    /// No server takes what is left here for a ledger.
     package func moveAway() throws(StoreError) {
         let answer: EtcdTransactionAnswer
         do throws(RPCStatus) {
@@ -50,7 +62,14 @@ extension EtcdTenure {
             answer = try client.commit(
                 EtcdTransaction(comparisons: [.createRevision(of: keys.leader, term)], success: [mark]),
                 timeout: lease.patience)
-        } catch { throw StoreError(etcd: error) }
-        if !answer.succeeded { throw .notLeader(nil) }
+        } catch { throw Self.stays(because: StoreError(etcd: error)) }
+        if !answer.succeeded { throw Self.stays(because: .notLeader(nil)) }
+    }
+
+    private static func stays(because error: StoreError) -> StoreError {
+        StoreError(
+            .failed,
+            "The copy is whole, but it is not certain that the ledger in etcd is set aside (\(error)). Copy again: where etcd "
+                + "then says that it was copied, the copy is the ledger, with `mv PATH.copy PATH`.")
     }
 }

@@ -43,6 +43,8 @@ package final class EtcdTenure: LedgerStore {
     /// `EtcdMark.term` of this one.
     private let lot = UInt64.random(in: 1...UInt64(UInt32.max))
     private let known: Mutex<Known>
+    /// What makes a ledger of what `fill` has written.
+    private let filled = Mutex<EtcdMark?>(nil)
     private let ownsClient: Bool
     private let logger: Logger?
 
@@ -59,7 +61,9 @@ package final class EtcdTenure: LedgerStore {
         self.known = Mutex(known)
     }
 
-    package func load() throws(StoreError) -> Snapshot { try read { try $0.read().snapshot } }
+    package func load() throws(StoreError) -> Snapshot {
+        try read { try $0.read(copy: filled.withLock(\.self)).snapshot }
+    }
 
     package func history(
         of subject: HistorySubject, before revision: UInt64, limit: Int
@@ -309,10 +313,10 @@ package final class EtcdTenure: LedgerStore {
         }
     }
 
-    /// Writes changes of an empty ledger in as many transactions as it takes, the revision in the last.
+    /// Writes changes of an empty ledger in as many transactions as it takes, and no revision.
     func fill(_ changes: [Change], revision: UInt64) throws(StoreError) {
         try known.withLock { known throws(StoreError) in
-            guard known.lastCommit == 0 else {
+            guard known.mark.revision == 0 else {
                 throw StoreError(.inUse, "There is a ledger in etcd already (\(keys.revision)): nothing was copied.")
             }
             let plan = try CommitPlan(changes, keys: keys, before: known.held)
@@ -325,12 +329,20 @@ package final class EtcdTenure: LedgerStore {
                 } catch { throw StoreError(etcd: error) }
                 guard answer.succeeded else { throw .notLeader(nil) }
             }
-            let mark = EtcdMark(revision: revision, term: lot)
+            for (id, addresses) in plan.held { known.held[id] = addresses }
+            let mark = known.nextMark(revision, by: lot)
+            filled.withLock { $0 = mark }
+        }
+    }
+
+    /// Writes the revision of what was filled.
+    func beginFilled() throws(StoreError) {
+        guard let mark = filled.withLock(\.self) else { return }
+        try known.withLock { known throws(StoreError) in
             try decide(
                 EtcdTransaction(
                     comparisons: fence(known), success: [.put(keys.revision, mark.bytes)], failure: evidence),
                 leadingTo: mark, &known)
-            for (id, addresses) in plan.held { known.held[id] = addresses }
         }
     }
 

@@ -10,7 +10,8 @@ package protocol LedgerStore: AnyObject, Sendable {
     /// Throws `.notLeader` where another server may have changed the ledger meanwhile: then what this process has of it
     /// must not be told to anybody.
     func checkIsCurrent() throws(StoreError)
-    /// Makes a store that has no ledger yet that of `snapshot`, whole or not at all. Throws `.inUse` where there is one.
+    /// Puts a ledger into a store that has none yet, whole or not at all; into one that was opened for a copy so that
+    /// `MovableStore.takePlace` makes it one. Throws `.inUse` where there is one.
     func fill(_ snapshot: Snapshot) throws(StoreError)
     /// What was of an address or an object, newest first; only of revisions before the given one. Holds up no commit.
     func history(of subject: HistorySubject, before revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry]
@@ -54,11 +55,15 @@ extension LedgerStore {
     }
 
     package func fill(_ snapshot: Snapshot) throws(StoreError) {
+        try checkIsEmpty()
+        try commit(snapshot.changes, revision: snapshot.revision)
+    }
+
+    func checkIsEmpty() throws(StoreError) {
         let present = try load()
         guard present.revision == 0, present.pools.isEmpty, present.bindings.isEmpty, present.freed.isEmpty else {
             throw StoreError(.inUse, "There is a ledger already (revision \(present.revision)): nothing was copied.")
         }
-        try commit(snapshot.changes, revision: snapshot.revision)
     }
 }
 

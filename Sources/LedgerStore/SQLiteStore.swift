@@ -5,52 +5,88 @@ package import Ledger
 import Synchronization
 
 /// A ledger in one SQLite file: write-ahead log, synchronous FULL, one transaction and one fsync for each commit.
-package final class SQLiteStore: LedgerStore {
+package final class SQLiteStore: MovableStore {
     private let path: String
+    /// Where it lies at present.
+    private let file: StoreFile
     /// The connection that commits, on its own serial queue.
     let database: DatabaseQueue
     /// Another, which sees a whole ledger as it was at one commit and holds up none.
     private let reader: DatabaseQueue
     private let lock: Mutex<StoreLock?>
 
-    /// Opens the ledger at `path`, or begins one where there is no file; where one has moved away from there, only if it
-    /// `comesBack`.
+    /// Opens the ledger at `path`, or begins one where there is no file; not where one has moved away from there, or is about
+    /// to come.
     ///
     /// Throws `.inUse` while another process has it or where it has moved, `.unwritable`, `.newerSchema`, and `.damaged`
     /// where the file is not a whole ledger: that is never taken for an empty one.
-    package init(path: String, comesBack: Bool = false) throws(StoreError) {
+    package convenience init(path: String) throws(StoreError) {
         let path = URL(filePath: path).resolvingSymlinksInPath().path
         let lock = try StoreLock(forStoreAt: path)
         let file = StoreFile(path: path)
+        if try file.condition() == .missing {
+            if let obstacle = file.obstacle { throw obstacle }
+            try Self.create(file)
+        }
+        try self.init(path, file, lock)
+        // A copy that broke off may have begun one, and not filled it.
+        if let obstacle = file.obstacle, try read(LedgerStatements.isEmpty) {
+            close()
+            throw obstacle
+        }
+    }
+
+    /// For a ledger that is put into PATH.copy, and is at `path` once it takes its place: what is there of a copy that broke
+    /// off is deleted. Throws as `init(path:)`, and `.inUse` also where there is a ledger.
+    package convenience init(copyTo path: String) throws(StoreError) {
+        let path = URL(filePath: path).resolvingSymlinksInPath().path
+        let lock = try StoreLock(forStoreAt: path)
+        let file = StoreFile(path: path)
+        if try file.condition() == .ledger {
+            let present = try SQLiteStore(path, file, lock)
+            defer { present.close() }
+            try present.checkIsEmpty()
+        }
+        let copy = StoreFile(path: file.copyPath)
+        do { try copy.remove() } catch { throw StoreError(error, path: copy.path) }
+        try Self.create(copy)
+        // No log: the file alone is the ledger, whatever happens to it.
+        try self.init(path, copy, lock, journal: "DELETE")
+    }
+
+    private init(_ path: String, _ file: StoreFile, _ lock: StoreLock, journal: String = "WAL") throws(StoreError) {
         do {
-            if try file.condition() == .missing {
-                if file.hasMoved, !comesBack { throw StoreError.moved(path) }
-                try file.create { path in
-                    let new = try DatabaseQueue(path: path, configuration: Self.configuration)
-                    try new.writeWithoutTransaction { db in try SQLiteSchema.create(in: db) }
-                    try new.close()
-                }
-            }
-            database = try DatabaseQueue(path: path, configuration: Self.configuration)
+            database = try DatabaseQueue(path: file.path, configuration: Self.configuration(journal: journal))
             try database.writeWithoutTransaction { db in
-                try SQLiteSchema.check(db, path: path)
-                try SQLiteSchema.migrate(db, path: path)
+                try SQLiteSchema.check(db, path: file.path)
+                try SQLiteSchema.migrate(db, path: file.path)
                 try LedgerStatements.prepare(in: db)
-                // A copy back that broke off has begun a ledger, and not filled it.
-                if file.hasMoved, !comesBack, try LedgerStatements.isEmpty(db) { throw StoreError.moved(path) }
             }
-            reader = try DatabaseQueue(path: path, configuration: Self.readerConfiguration)
+            reader = try DatabaseQueue(path: file.path, configuration: Self.readerConfiguration)
         } catch {
-            throw StoreError(error, path: path)
+            throw StoreError(error, path: file.path)
         }
         self.path = path
+        self.file = file
         self.lock = Mutex(lock)
+    }
+
+    private static func create(_ file: StoreFile) throws(StoreError) {
+        do {
+            try file.create { path in
+                let new = try DatabaseQueue(path: path, configuration: configuration())
+                try new.writeWithoutTransaction { db in try SQLiteSchema.create(in: db) }
+                try new.close()
+            }
+        } catch {
+            throw StoreError(error, path: file.path)
+        }
     }
 
     /// A checkpoint every 16 MB of log: SQLite's 4 MB would be a checkpoint every eighth commit of 64 bindings.
     private static let logPages: UInt64 = 4000
 
-    private static var configuration: Configuration {
+    private static func configuration(journal: String = "WAL") -> Configuration {
         var configuration = Configuration()
         configuration.label = "holdfast.store"
         // Somebody with a `sqlite3` shell may hold the file for a moment.
@@ -58,7 +94,7 @@ package final class SQLiteStore: LedgerStore {
         configuration.prepareDatabase { db in
             try db.execute(
                 sql: """
-                    PRAGMA journal_mode = WAL;
+                    PRAGMA journal_mode = \(journal);
                     PRAGMA synchronous = FULL;
                     PRAGMA wal_autocheckpoint = \(logPages);
                     PRAGMA cell_size_check = ON;
@@ -96,7 +132,7 @@ package final class SQLiteStore: LedgerStore {
         do {
             return try reader.read(body)
         } catch {
-            throw StoreError(error, path: path)
+            throw StoreError(error, path: file.path)
         }
     }
 
@@ -106,7 +142,7 @@ package final class SQLiteStore: LedgerStore {
                 try db.transaction { try LedgerStatements.put(changes, revision: revision, in: db) }
             }
         } catch {
-            throw StoreError(error, path: path)
+            throw StoreError(error, path: file.path)
         }
     }
 
@@ -117,19 +153,18 @@ package final class SQLiteStore: LedgerStore {
         try? database.writeWithoutTransaction { db in
             // Keeps others from the log meanwhile.
             try db.inTransaction(.immediate) {
-                StoreFile(path: path).reserveLog(upTo: Self.logPages * 4120)
+                file.reserveLog(upTo: Self.logPages * 4120)
                 return .commit
             }
         }
     }
 
-    /// Closes it and sets its file aside, as PATH.moved: the ledger lives on elsewhere.
+    /// Closes it and sets its file aside, as PATH.moved.
     package func moveAway() throws(StoreError) {
         close()
         do {
             let lock = try StoreLock(forStoreAt: path)
             defer { extendLifetime(lock) }
-            let file = StoreFile(path: path)
             guard try file.condition() == .ledger, !file.hasLog else {
                 throw StoreError(.failed, "its write-ahead log could not be put into the file")
             }
@@ -138,8 +173,25 @@ package final class SQLiteStore: LedgerStore {
             throw StoreError(
                 .failed,
                 """
-                The copy is whole, but the source \(path) could not be set aside (\(error)): move it out of the way \
-                before a server is started that would find it.
+                The copy is whole, but the ledger \(path) could not be set aside (\(error)): it is the ledger, and the copy is \
+                none. Copy again.
+                """)
+        }
+    }
+
+    /// Closes it, too.
+    package func takePlace() throws(StoreError) {
+        let lock = lock.withLock(\.self)
+        defer { extendLifetime(lock) }
+        close()
+        do {
+            try StoreFile(path: path).takeCopy()
+        } catch {
+            throw StoreError(
+                .failed,
+                """
+                The copy is whole, and the source is set aside, but the copy could not get its name (\(error)): \
+                mv \(file.path) \(path) makes it the ledger.
                 """)
         }
     }

@@ -19,7 +19,14 @@ struct StoreFile {
     /// Where the file is once its ledger lives on in another store.
     var movedPath: String { path + ".moved" }
 
-    var hasMoved: Bool { length(of: movedPath) != nil }
+    /// Where a ledger from another store is put until that store has none any more.
+    var copyPath: String { path + ".copy" }
+
+    /// Why no ledger may begin here; nil: one may.
+    var obstacle: StoreError? {
+        if length(of: copyPath) != nil { return .unfinishedCopy(path) }
+        return length(of: movedPath) == nil ? nil : .moved(path)
+    }
 
     /// Throws `.damaged` where there is a file, but not a ledger, or what a ledger left behind.
     func condition() throws(StoreError) -> Condition {
@@ -55,12 +62,24 @@ struct StoreFile {
 
     /// Begins a ledger that appears whole or not at all: `make` fills a file under another name, which then gets this one.
     func create(_ make: (_ path: String) throws -> Void) throws {
-        let new = path + ".new"
-        for leftover in [new, new + "-wal", new + "-shm"] where length(of: leftover) != nil {
-            try FileManager.default.removeItem(atPath: leftover)
+        let new = StoreFile(path: path + ".new")
+        try new.remove()
+        try make(new.path)
+        try FileManager.default.moveItem(atPath: new.path, toPath: path)
+        try synchronizeFolder()
+    }
+
+    /// And what SQLite keeps beside it.
+    func remove() throws {
+        for file in [path, walPath, path + "-shm", path + "-journal"] where length(of: file) != nil {
+            try FileManager.default.removeItem(atPath: file)
         }
-        try make(new)
-        try FileManager.default.moveItem(atPath: new, toPath: path)
+    }
+
+    /// The copy gets this name. Nothing but an empty ledger may have it; both must be closed.
+    func takeCopy() throws {
+        try remove()
+        try FileManager.default.moveItem(atPath: copyPath, toPath: path)
         try synchronizeFolder()
     }
 
@@ -135,6 +154,16 @@ extension StoreError {
             The ledger \(path) was copied into another store by `holdfast store copy`, and is served from there: what it was \
             then, \(path).moved, would give addresses that others have got since. Name that other store with --store, or \
             copy it back here first. Only if no server has ever served the copy: mv \(path).moved \(path)
+            """)
+    }
+
+    static func unfinishedCopy(_ path: String) -> StoreError {
+        StoreError(
+            .inUse,
+            """
+            No ledger is begun at \(path): `holdfast store copy` was copying one there, and was not finished. Where the store \
+            that it is from says that it was copied, \(path).copy is the ledger: mv \(path).copy \(path). Else that store has \
+            it: copy it again, or name that store with --store and delete \(path).copy.
             """)
     }
 

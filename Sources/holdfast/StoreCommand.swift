@@ -21,7 +21,9 @@ struct StoreCopy: AsyncParsableCommand {
         abstract: "Copies a whole ledger into a store that has none yet, and compares the two.",
         discussion: """
             Stop all servers of both stores first; while one runs, nothing is copied. What was in SQLite is then called \
-            PATH.moved, and in etcd its revision key says that it went, so that no server goes on with it by mistake. Example:
+            PATH.moved, and in etcd its revision key says that it went, so that no server goes on with it by mistake. A copy that \
+            breaks off leaves one ledger at most; where it leaves none, what a server says that is started on either store \
+            tells what to do. Example:
 
             holdfast store copy --from sqlite:/var/lib/holdfast/ledger.sqlite --to etcd:http://10.0.0.1:2379
             """)
@@ -55,52 +57,37 @@ struct StoreCopy: AsyncParsableCommand {
         }
         let summary: String
         do throws(StoreError) {
-            let source = try open(from, "--from", comesBack: false)
+            let source = try open(from, "--from")
             defer { source.close() }
             let snapshot = try source.loadWithHistory()
             do throws(IPAMError) {
                 _ = try Ledger(snapshot)
             } catch { throw StoreError(.damaged, error.message) }
-            let target = try open(to, "--to", comesBack: true)
+            let target = try open(to, "--to", isTarget: true)
             defer { target.close() }
-            var refusal: StoreError?
-            do throws(StoreError) {
-                try target.fill(snapshot)
-            } catch {
-                // It may be this very ledger: of a copy that was broken off after this.
-                guard error.code == .inUse else { throw error }
-                refusal = error
-            }
-            let copy = try target.loadWithHistory()
-            guard Contents(copy) == Contents(snapshot) else {
-                throw refusal
-                    ?? StoreError(
-                        .failed, "the copy is not what was copied: do not use it. The source is as it was.")
-            }
-            target.close()
-            var whereabouts = ""
-            if let moved = source as? SQLiteStore, case .sqlite(let path) = from {
-                try moved.moveAway()
-                whereabouts = "; the source is called \(path).moved now"
-            } else if let moved = source as? EtcdTenure {
-                try moved.moveAway()
-                whereabouts = "; what is left in etcd says that it went, and no server takes it for a ledger"
-            }
+            try source.move(snapshot, to: target)
+            let whereabouts =
+                switch from {
+                case .sqlite(let path): "the source is called \(path).moved now"
+                case .etcd: "what is left in etcd says that it went, and no server takes it for a ledger"
+                }
             let counts = BackupFile.Counts(
-                pools: UInt64(copy.pools.count), bindings: UInt64(copy.bindings.count), freed: UInt64(copy.freed.count),
-                history: UInt64(copy.history.count))
-            summary = "copied and compared: \(counts.text), revision \(copy.revision)\(whereabouts)"
+                pools: UInt64(snapshot.pools.count), bindings: UInt64(snapshot.bindings.count),
+                freed: UInt64(snapshot.freed.count), history: UInt64(snapshot.history.count))
+            summary = "copied and compared: \(counts.text), revision \(snapshot.revision); \(whereabouts)"
         } catch {
             throw Failure("\(error)")
         }
         try StandardOutput.write(summary)
     }
 
-    private func open(_ name: StoreName, _ option: String, comesBack: Bool) throws(StoreError) -> any LedgerStore {
+    private func open(
+        _ name: StoreName, _ option: String, isTarget: Bool = false
+    ) throws(StoreError) -> any MovableStore {
         switch name {
         case .sqlite(let path):
             do throws(StoreError) {
-                return try SQLiteStore(path: path, comesBack: comesBack)
+                return try isTarget ? SQLiteStore(copyTo: path) : SQLiteStore(path: path)
             } catch {
                 // The store knows the server's option only.
                 throw StoreError(error.code, error.message.replacing("--store", with: option))
@@ -112,22 +99,5 @@ struct StoreCopy: AsyncParsableCommand {
             } catch { throw StoreError(.failed, "\(error)") }
             return try EtcdTenure.open(configuration, as: "holdfast store copy on \(ProcessInfo.processInfo.hostName)")
         }
-    }
-}
-
-/// A ledger's facts, whatever their order.
-private struct Contents: Equatable {
-    let revision: UInt64
-    let pools: Set<Pool>
-    let bindings: Set<Binding>
-    let freed: Set<FreedAddress>
-    let history: Set<HistoryEntry>
-
-    init(_ snapshot: Snapshot) {
-        revision = snapshot.revision
-        pools = Set(snapshot.pools)
-        bindings = Set(snapshot.bindings)
-        freed = Set(snapshot.freed)
-        history = Set(snapshot.history)
     }
 }

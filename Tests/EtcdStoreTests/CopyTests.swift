@@ -4,6 +4,7 @@ import IPAMModel
 import Ledger
 import LedgerStore
 import StoreConformance
+import Synchronization
 import Testing
 
 @testable import EtcdStore
@@ -71,17 +72,15 @@ import Testing
         #expect(moved?.code == .inUse && moved?.message.contains("a.sqlite.moved") == true)
         let gone = try copy(from: "sqlite:\(path("a.sqlite"))", to: cluster.store)
         #expect(gone.status == 1 && gone.text.contains("there is no such file"), "\(gone.text)")
-        // The same ledger is there: the copy before may have been broken off just then.
-        let again = try copy(from: "sqlite:\(path("a.sqlite.moved"))", to: cluster.store)
-        #expect(again.status == 0 && again.text.contains("a.sqlite.moved.moved"), "\(again.text)")
         let other = try SQLiteStore(path: path("other.sqlite"))
         try other.fill(try example(bindings: 3))
         other.close()
         let refused = try copy(from: "sqlite:\(path("other.sqlite"))", to: cluster.store)
         #expect(refused.status == 1 && refused.text.contains("There is a ledger in etcd already"), "\(refused.text)")
         try SQLiteStore(path: path("other.sqlite")).moveAway()
-        // As a copy back leaves it that breaks off before it has filled it.
-        try SQLiteStore(path: path("other.sqlite"), comesBack: true).close()
+        // As older programs left it where a copy back broke off before it had filled it.
+        try SQLiteStore(path: path("begun.sqlite")).close()
+        try FileManager.default.moveItem(atPath: path("begun.sqlite"), toPath: path("other.sqlite"))
         let begun = #expect(throws: StoreError.self) { try SQLiteStore(path: path("other.sqlite")) }
         #expect(begun?.code == .inUse && begun?.message.contains("other.sqlite.moved") == true)
 
@@ -102,4 +101,120 @@ import Testing
         #expect(Set(found.bindings) == Set(snapshot.bindings))
         #expect(Set(found.freed) == Set(snapshot.freed))
     }
+
+    /// A copy that ends with its program: before it fills the target, before it compares, before it sets the source aside, and
+    /// before the target takes its place.
+    @Test(arguments: 0...4, [false, true])
+    func `that breaks off leaves one ledger at most, and says how to go on`(steps: Int, toEtcd: Bool) throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let snapshot = try example(bindings: 20)
+        let file = path("a.sqlite")
+        let countdown = Countdown(steps)
+        func etcd() throws -> EtcdTenure { try EtcdTenure.open(cluster.configuration(prefix), as: "test") }
+        func run() throws {
+            let source: any MovableStore = try toEtcd ? SQLiteStore(path: file) : etcd()
+            defer { source.close() }
+            let target: any MovableStore = try toEtcd ? etcd() : SQLiteStore(copyTo: file)
+            defer { target.close() }
+            try Interrupted(source, countdown).move(
+                try source.loadWithHistory(), to: Interrupted(target, countdown))
+        }
+        let source: any MovableStore = try toEtcd ? SQLiteStore(path: file) : etcd()
+        try source.fill(snapshot)
+        if !toEtcd { try source.takePlace() }
+        source.close()
+
+        if steps < 4 { #expect(throws: StoreError.self) { try run() } } else { try run() }
+        let inFile = revision { try SQLiteStore(path: file) }
+        let inEtcd = revision(etcd)
+        let (before, after) = toEtcd ? (inFile, inEtcd) : (inEtcd, inFile)
+        #expect(before == (steps < 3 ? .success(snapshot.revision) : .failure(.inUse)))
+        switch steps {
+        case 0 where toEtcd: #expect(after == .success(0), "empty as it was")
+        case 0..<4: #expect(after == .failure(toEtcd ? .damaged : .inUse))
+        default: #expect(after == .success(snapshot.revision))
+        }
+        // What they say is to be done.
+        countdown.left.store(.max, ordering: .relaxed)
+        switch steps {
+        case 0..<3:
+            if toEtcd { try cluster.ctl("del", "--prefix", prefix) }
+            try run()
+        case 3 where toEtcd:
+            try FileManager.default.moveItem(atPath: file + ".moved", toPath: file)
+            try cluster.ctl("del", "--prefix", prefix)
+            try run()
+        case 3: try FileManager.default.moveItem(atPath: file + ".copy", toPath: file)
+        default: break
+        }
+        #expect((toEtcd ? revision(etcd) : revision { try SQLiteStore(path: file) }) == .success(snapshot.revision))
+    }
+
+    /// Of the ledger that is opened; why none is.
+    private func revision(_ open: () throws -> any LedgerStore) -> Result<UInt64, Refusal> {
+        do {
+            let store = try open()
+            defer { store.close() }
+            return .success(try store.load().revision)
+        } catch {
+            return .failure(Refusal(code: (error as? StoreError)?.code))
+        }
+    }
+}
+
+private struct Refusal: Error, Equatable {
+    static let inUse = Refusal(code: .inUse)
+    static let damaged = Refusal(code: .damaged)
+    let code: StoreError.Code?
+}
+
+/// How many steps are still done.
+private final class Countdown: Sendable {
+    let left: Atomic<Int>
+
+    init(_ steps: Int) { left = Atomic(steps) }
+
+    func step() throws(StoreError) {
+        if left.subtract(1, ordering: .relaxed).oldValue <= 0 { throw StoreError(.failed, "the program ends here") }
+    }
+}
+
+/// A store of a program that ends before one of the steps of a copy.
+private final class Interrupted: MovableStore {
+    private let store: any MovableStore
+    private let countdown: Countdown
+
+    init(_ store: any MovableStore, _ countdown: Countdown) {
+        self.store = store
+        self.countdown = countdown
+    }
+
+    func fill(_ snapshot: Snapshot) throws(StoreError) {
+        try countdown.step()
+        try store.fill(snapshot)
+    }
+    func load() throws(StoreError) -> Snapshot {
+        try countdown.step()
+        return try store.load()
+    }
+    func moveAway() throws(StoreError) {
+        try countdown.step()
+        try store.moveAway()
+    }
+    func takePlace() throws(StoreError) {
+        try countdown.step()
+        try store.takePlace()
+    }
+    func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
+        try store.commit(changes, revision: revision)
+    }
+    func history(
+        of subject: HistorySubject, before revision: UInt64, limit: Int
+    ) throws(StoreError) -> [HistoryEntry] { try store.history(of: subject, before: revision, limit: limit) }
+    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
+        try store.history(after: revision, limit: limit)
+    }
+    func checkIsCurrent() throws(StoreError) { try store.checkIsCurrent() }
+    var batching: Batching { store.batching }
+    func close() { store.close() }
 }

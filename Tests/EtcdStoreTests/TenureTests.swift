@@ -263,8 +263,19 @@ import Testing
 
     @Test func `does not take a copy that broke off for a ledger`() throws {
         let keys = EtcdKeys(prefix: prefix)
-        try cluster.ctl("put", keys.address(Example.binding(owner: 1, address: 7).assignments[0].address), "somebody")
+        let key = keys.address(Example.binding(owner: 1, address: 7).assignments[0].address)
+        try cluster.ctl("put", key, "somebody")
         #expect { try open() } throws: { ($0 as? StoreError)?.code == .damaged }
+        // As one leaves it whose last transaction was made void.
+        try cluster.ctl("put", keys.revision, EtcdMark(revision: 0).text)
+        let refusal = #expect(throws: StoreError.self) { try open() }
+        #expect(refusal?.message.contains("a copy into it was not finished") == true, "\(refusal?.message ?? "")")
+        try cluster.ctl("del", key)
+        let tenure = try open()
+        try tenure.fill(Snapshot(revision: 7, pools: [Example.pool], bindings: [], freed: []))
+        try tenure.takePlace()
+        #expect(try cluster.ctl("get", "--print-value-only", keys.revision).hasPrefix("format 1 revision 7 step "))
+        tenure.close()
     }
 
     @Test func `is no older program's than the ledger's`() throws {
