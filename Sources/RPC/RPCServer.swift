@@ -19,8 +19,8 @@ package final class RPCServer: Sendable {
         package var listeners: [Listener]
         /// A request with more is refused with RESOURCE_EXHAUSTED.
         package var maxMessageBytes: Int
-        /// A call beyond this many open ones, streams among them, is refused with RESOURCE_EXHAUSTED. Health has a limit
-        /// of its own.
+        /// A call beyond this many open ones, streams among them, is refused with RESOURCE_EXHAUSTED. Health and
+        /// reflection have limits of their own.
         package var maxOpenCalls: Int
         /// A connection beyond this many is closed at once. One limit for all servers of a process: the last that starts
         /// sets it.

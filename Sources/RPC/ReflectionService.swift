@@ -9,6 +9,9 @@ struct ReflectionService: Sendable {
     private let descriptors = DescriptorSet.embedded
     private let names: [String]
 
+    /// Of both versions together: a conversation lasts as long as its client likes, and says nothing while that does not.
+    private static let mostOpenCalls = 64
+
     /// Both versions. Their messages are the same on the wire, so both are read as v1's.
     static func services(
         besides names: [String], admit: @escaping @Sendable (ServerCall) -> Admission<Void>
@@ -18,7 +21,9 @@ struct ReflectionService: Sendable {
             RPCService(cmessages_grpc_reflection_v1alpha_server_reflection()),
         ]
         let reflection = ReflectionService(names: names + services.map(\.name))
+        let openCalls = OpenCalls(most: mostOpenCalls)
         for index in services.indices {
+            services[index].openCalls = openCalls
             unsafe services[index].conversation(admit: admit) { (request: UnsafePointer<Request>, arena) in
                 unsafe reflection.answer(request, arena)
             }

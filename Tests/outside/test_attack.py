@@ -245,6 +245,23 @@ class TestFloods:
 
         wait_until("health has room", lambda: not is_refused(client.channel.unary_unary("/grpc.health.v1.Health/Check")))
 
+    def test_conversations_with_reflection_that_say_nothing(self, server, client):
+        versions = [f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha")]
+        talk = [client.channel.stream_stream(path) for path in versions]
+
+        def refuses(method):
+            return is_refused(lambda _, timeout: list(method(iter([]), timeout=timeout)))
+
+        with ExitStack() as peers:
+            for path in versions:
+                begin, again = remembered(path)
+                peer = peers.enter_context(Connection(server.target))
+                peer.send(b"".join(
+                    frame(HEADERS, END_HEADERS, stream, again if stream > 1 else begin) for stream in range(1, 101, 2)))
+                assert peer.answers_pings()
+            wait_until("reflection is full", lambda: all(map(refuses, talk)))
+        wait_until("reflection has room", lambda: not any(map(refuses, talk)))
+
     @pytest.mark.keeps(350 * MIB)
     def test_large_messages_that_never_end(self, server, client):
         """Each connection as much as its windows allow, in calls that are never whole; together more than all of them may
