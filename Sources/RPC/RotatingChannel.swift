@@ -21,16 +21,23 @@ package final class RotatingChannel: Sendable {
     private let state: Mutex<State>
 
     /// `credentials` is asked whenever a channel is. All else, and the errors, are those of `RPCChannel`.
-    package init(
+    package convenience init(
         target: String, maxMessageBytes: Int = RPCChannel.usualMessageBytes, pingsWhenIdle: Bool = true,
         connectTimeout: Duration = RPCChannel.usualConnectTimeout,
         handover: Duration = .seconds(10), credentials: @escaping @Sendable () -> ChannelCredentials
     ) throws(RPCError) {
-        make = { (credentials) throws(RPCError) in
+        try self.init(handover: handover, credentials: credentials) { (credentials) throws(RPCError) in
             try RPCChannel(
                 target: target, credentials: credentials, maxMessageBytes: maxMessageBytes,
                 pingsWhenIdle: pingsWhenIdle, connectTimeout: connectTimeout)
         }
+    }
+
+    init(
+        handover: Duration, credentials: @escaping @Sendable () -> ChannelCredentials,
+        make: @escaping @Sendable (ChannelCredentials) throws(RPCError) -> RPCChannel
+    ) throws(RPCError) {
+        self.make = make
         self.handover = handover
         self.credentials = credentials
         let first = credentials()
@@ -43,9 +50,15 @@ package final class RotatingChannel: Sendable {
             // Within: who asked earlier must not come with older ones later.
             let credentials = credentials()
             guard credentials != state.credentials, !state.isClosed else { return (state.channel, nil) }
+            let new: RPCChannel
+            do throws(RPCError) {
+                new = try make(credentials)
+            } catch {
+                // What the core cannot use is tried again when it changes; all else may pass, and with the next call.
+                if case .credentials = error { state.credentials = credentials }
+                return (state.channel, nil)
+            }
             state.credentials = credentials
-            // What the core cannot use is tried again when it changes.
-            guard let new = try? make(credentials) else { return (state.channel, nil) }
             let old = state.channel
             state.channel = new
             state.retiring.append(old)

@@ -1,6 +1,7 @@
-import RPC
 import Synchronization
 import Testing
+
+@testable import RPC
 
 /// Credentials that are replaced while calls go on.
 @Suite(.timeLimit(.minutes(5))) struct RotatingChannelTests {
@@ -37,5 +38,32 @@ import Testing
         await rotating.close()
         await #expect(throws: RPCStatus.self) { try await last.value }
         await server.shutdown(grace: .seconds(5))
+    }
+
+    @Test func `new credentials that made no channel are tried with the next call, unless they were why`() async throws
+    {
+        let credentials = Mutex(ChannelCredentials.insecure)
+        let obstacle = Mutex<RPCError?>(nil)
+        let attempts = Atomic(0)
+        let rotating = try RotatingChannel(handover: .zero, credentials: { credentials.withLock(\.self) }) {
+            (credentials) throws(RPCError) in
+            attempts.add(1, ordering: .relaxed)
+            if let error = obstacle.withLock(\.self) { throw error }
+            return try RPCChannel(target: "127.0.0.1:1", credentials: credentials)
+        }
+        let first = rotating.current
+        credentials.withLock { $0 = .tls(roots: nil) }
+        obstacle.withLock { $0 = .state("no thread begins") }
+        #expect(rotating.current === first)
+        obstacle.withLock { $0 = nil }
+        let second = rotating.current
+        #expect(second !== first)
+
+        credentials.withLock { $0 = .tls(roots: "no PEM") }
+        obstacle.withLock { $0 = .credentials("no PEM") }
+        #expect(rotating.current === second)
+        let before = attempts.load(ordering: .relaxed)
+        #expect(rotating.current === second && attempts.load(ordering: .relaxed) == before)
+        await rotating.close()
     }
 }
