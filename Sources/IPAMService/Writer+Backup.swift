@@ -24,12 +24,12 @@ extension Writer {
     /// Makes a ledger that has no bindings that of a backup, in one commit. Blocks; no other command runs meanwhile.
     ///
     /// A ledger that has some is left alone: it may have given addresses away since the backup was made, and a restore would
-    /// forget that (promises 1 to 3). Pools that are there stay as they are. Addresses that were given after the backup may
+    /// forget that (promises 1 to 3). So is one that has a history: the backup's would be mixed with it. Pools that are there stay as they are. Addresses that were given after the backup may
     /// still be in use by pods that the ledger then knows nothing of: for its reuse delay no pool gives one that nobody asks
     /// for by name, and what was freed waits as long.
     func restore(_ backup: Snapshot, by caller: Caller) throws(IPAMError) -> RestoreOutcome {
         let (givesFrom, poolCount) = try replace { (present) throws(IPAMError) in
-            guard present.hasNoBindings else { throw .ledgerNotEmpty(present) }
+            guard present.hasNoBindings, try hasNoHistory() else { throw .ledgerNotEmpty(present) }
             var merged = backup
             let names = Set(present.pools.map(\.name))
             let added = backup.pools.filter { !names.contains($0.name) }
@@ -57,6 +57,14 @@ extension Writer {
             ])
         return outcome
     }
+
+    private func hasNoHistory() throws(IPAMError) -> Bool {
+        do throws(StoreError) {
+            return try currentStore.history(after: 0, limit: 1).isEmpty
+        } catch {
+            throw IPAMError(reading: error)
+        }
+    }
 }
 
 extension IPAMError {
@@ -70,7 +78,7 @@ extension IPAMError {
         return IPAMError(
             .failedPrecondition, .ledgerNotEmpty,
             """
-            the ledger has \(counts), which a restore would forget\(holders.isEmpty ? "" : ": ")\
+            the ledger has \(counts), or a history, which a restore would forget\(holders.isEmpty ? "" : ": ")\
             \(holders.joined(separator: "; "))\(rest). Nothing was changed. Restore into a store that has none
             """, metadata: ["bindings": "\(some.bindings.count)", "freed": "\(some.freed.count)"])
     }

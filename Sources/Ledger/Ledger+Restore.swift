@@ -2,7 +2,7 @@ package import IPAMModel
 
 // A ledger that comes from a backup does not know what was given after that was made.
 extension Ledger {
-    /// Nothing of it is lost where another takes its place, but for pools.
+    /// Nothing of it is lost where another takes its place, but for pools and what was.
     package var hasNoBindings: Bool {
         slots.count == vacantSlots.count
             && spaces.allSatisfy { $0?.prefixes.allSatisfy { $0.freed.isEmpty } ?? true }

@@ -153,6 +153,27 @@ private final class CountedStore: LedgerStore {
         }
     }
 
+    @Test func `no backup is restored where another ledger's history would be mixed with it`() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-restore-\(UUID())")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let store = try SQLiteStore(path: folder.appending(path: "ledger.sqlite").path)
+        defer { store.close() }
+        let writer = Writer(
+            Ledger(), store: store,
+            clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000), notBefore: Timestamp(seconds: 0)),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        _ = try writer.restore(Snapshot(), by: .anyone)
+        let prefix = PoolPrefix(prefix: try #require(IPPrefix("10.1.0.0/16")))
+        _ = try await writer.submit(.createPool(Pool(name: "vm-net", prefixes: [prefix], reuseDelay: .seconds(0))))
+        _ = try await writer.submit(.allocate(AllocateRequest(owner: vm("a"), pool: "vm-net")))
+        _ = try await writer.submit(.release(.binding(vm("a"))))
+        _ = try await writer.submit(.deletePool(name: "vm-net"))
+        #expect(writer.read { ledger, _ in ledger.hasNoBindings })
+        let refusal = #expect(throws: IPAMError.self) { try writer.restore(Snapshot(), by: .anyone) }
+        #expect(refusal?.reason == .ledgerNotEmpty)
+    }
+
     @Test func `what is older than its pool says is let go, and nothing else`() async throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-keeper-\(UUID())")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
