@@ -63,10 +63,21 @@ extension Ledger {
             throw .notForAgents("\(key) is reserved ahead of any pod", agent)
         }
         try agent.owns(attachment, of: key)
+        try checkContainer(of: attachment, agent)
         // What another node's pod carries does not become its own by the name of that pod.
         let binding = slot(of: key).flatMap { slots[$0] }
         for carrier in [binding?.active, binding?.target].compactMap(\.self) where carrier.isSamePod(as: attachment) {
             try agent.owns(carrier, of: key)
+        }
+    }
+
+    /// A release finds its binding by the container's ID: what one node's pods carry is found by no other's.
+    private func checkContainer(of attachment: Attachment, _ agent: NodeAgent) throws(IPAMError) {
+        for binding in (containers[attachment.containerID]?.all ?? []).compactMap({ slots[$0] }) {
+            for carrier in [binding.active, binding.target].compactMap(\.self)
+            where carrier.containerID == attachment.containerID {
+                try agent.owns(carrier.node, "container \(attachment.containerID)")
+            }
         }
     }
 
@@ -93,6 +104,7 @@ extension Ledger {
         switch request.phase {
         case .prepare(let target, _):
             try agent.owns(target, of: key)
+            try checkContainer(of: target, agent)
             if isOpen, let open = binding?.target { try agent.owns(open, of: key) }
         case .commit(let targetOwner):
             let mayGive = targetOwner != nil && binding?.endedMigration?.released != nil

@@ -61,6 +61,23 @@ import Testing
         #expect(throws: Never.self) { try bench.ledger.apply(restarted, by: agentB, at: bench.now) }
     }
 
+    /// Else the victim's DEL, which finds its binding by the container's ID, would find the other one and be refused.
+    @Test func `an agent attaches no container of another node's, for whatever owner`() throws {
+        var bench = try bench()
+        try bench.allocate(vm("c"), sandbox("c-1"))
+        for podUID in ["a-1-uid", "x-uid"] {
+            let stolen = Attachment(node: "node-b", pod: "x", podUID: podUID, containerID: "a-1-1")
+            let allocate = Command.allocate(AllocateRequest(owner: pod("x", uid: "x-uid"), attachment: stolen))
+            expectOtherNode(&bench, allocate, by: agentB, is: "node-a")
+            let prepare = TransferRequest(owner: vm("c"), migrationUID: "n", phase: .prepare(target: stolen))
+            expectOtherNode(&bench, .transfer(prepare), by: agentB, is: "node-a")
+        }
+        _ = try bench.ledger.apply(release(sandbox("a-1"), of: nil), by: agentA, at: bench.now)
+        #expect(bench.ledger.binding(of: vm("a").key)?.active != nil, "not committed yet")
+        bench.ledger.commit()
+        #expect(bench.ledger.binding(of: vm("a").key)?.active == nil)
+    }
+
     @Test func `an attachment is detached by its own node's agent, found by the owner or by the container`() throws {
         var bench = try bench()
         expectOtherNode(&bench, release(sandbox("a-1")), by: agentB, is: "node-a")
@@ -259,6 +276,9 @@ import Testing
                 for attached in has
                 where !had.contains(where: { $0.id.matches(attached.id) && $0.node == attached.node }) {
                     #expect(attached.node == node, "\(command) of \(node) attached \(attached)")
+                    let carriers = before.values.flatMap(\.carriers)
+                    let isElsewhere = carriers.contains { $0.containerID == attached.containerID && $0.node != node }
+                    #expect(!isElsewhere, "\(command) of \(node) attached \(attached), a container of another node's")
                 }
                 let isParty = (had + has).contains { $0.node == node }
                 #expect(
