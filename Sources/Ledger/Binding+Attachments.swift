@@ -21,7 +21,7 @@ extension Binding {
         }
     }
 
-    /// The target whose release ended its migration: only that migration's PREPARE brings its pod back.
+    /// The target whose release ended its migration: only that migration's PREPARE brings its pod back, or another target.
     private var returningTarget: AttachmentID? {
         endedMigration?.outcome == .aborted ? endedMigration?.released : nil
     }
@@ -55,10 +55,15 @@ extension Binding {
         self.migrationUID = migrationUID
     }
 
-    /// Opens the migration again that the release of an older sandbox of `target`'s pod ended (the kubelet makes a new
-    /// one where a sandbox fails); false where it ended otherwise, or `target` is a sandbox of before.
+    /// Opens the migration again that ended in the source's favour: the target's pod has a new sandbox (the kubelet makes one
+    /// where a sandbox fails), or KubeVirt has made another pod for it. False where it was committed or another is open, or
+    /// `target` is one of before, or another pod that does not say how old it is.
     mutating func reopen(for target: Attachment) -> Bool {
-        guard returningTarget?.isSamePod(as: target.id) == true, !isSuperseded(target.id) else { return false }
+        guard self.target == nil, endedMigration?.outcome == .aborted, !isSuperseded(target.id) else { return false }
+        if returningTarget?.isSamePod(as: target.id) != true {
+            guard target.createdAt != nil else { return false }
+            supersedeReturningTarget()
+        }
         endedMigration = nil
         return true
     }

@@ -105,7 +105,7 @@ extension Ledger {
         case .prepare(let target, _):
             try agent.owns(target, of: key)
             try checkContainer(of: target, agent)
-            if isOpen, let open = binding?.target { try agent.owns(open, of: key) }
+            if isOpen, let open = binding?.target, open.isSamePod(as: target) { try agent.owns(open, of: key) }
         case .commit(let targetOwner):
             let mayGive = targetOwner != nil && binding?.endedMigration?.released != nil
             try check(isOpen || mayGive, request, of: agent, binding)

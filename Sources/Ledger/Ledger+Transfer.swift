@@ -50,9 +50,14 @@ extension Ledger {
             return
         }
         if binding.isLate(target) { throw .superseded(target, binding, field: "target") }
-        if let open = binding.target, binding.migrationUID == uid, !open.isSamePod(as: target) {
+        // KubeVirt makes a migration's target anew where it has vanished before it ran (pkg/virt-controller/watch/migration).
+        if let open = binding.target, binding.migrationUID == uid, !open.isSamePod(as: target),
+            !open.isOlder(than: target)
+        {
             throw .migrationTarget(
-                binding, uid: uid, "the migration's target is pod \(open.pod) already; end the migration first")
+                binding, uid: uid,
+                "the migration's target is pod \(open.pod) already, and pod \(target.pod) is not known to be newer; end "
+                    + "the migration first")
         }
         if binding.active?.isSamePod(as: target) == true {
             throw .migrationTarget(

@@ -46,7 +46,7 @@ extension CNIError {
             self.init(
                 .conflict, "pod \(pod) was made after the VirtualMachineInstance \(instance) had its pod",
                 details:
-                    "KubeVirt makes one pod for an instance, and one for each migration: this is neither; delete it")
+                    "KubeVirt makes one pod for an instance, and others for its migrations: this is neither; delete it")
         case .unavailable(let reason):
             self.init(
                 .tryAgainLater, "whose addresses the pod has cannot be told: \(reason)",

@@ -128,6 +128,17 @@ import Testing
         }
     }
 
+    @Test func `a migration's younger target on another node is prepared by that node, the older there no more`() throws
+    {
+        var bench = try bench()
+        _ = try bench.ledger.apply(prepare(sandbox("a-2", at: 11, node: "node-b")), by: agentB, at: bench.now)
+        bench.ledger.commit()
+        _ = try bench.ledger.apply(prepare(sandbox("a-3", at: 12, node: "node-c")), by: stranger, at: bench.now)
+        bench.ledger.commit()
+        #expect(bench.ledger.binding(of: vm("a").key)?.target?.node == "node-c")
+        expectOtherNode(&bench, end(.abort), by: agentB, is: "node-c")
+    }
+
     @Test func `an agent renews its own node's copies, and reserves nothing ahead of pods`() throws {
         var bench = try bench()
         expectOtherNode(&bench, .renewCopies(RenewCopiesRequest(node: "node-a")), by: agentB, is: "node-a")

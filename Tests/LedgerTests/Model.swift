@@ -454,14 +454,23 @@ struct Model {
         switch request.phase {
         case .prepare(let target, _):
             if ended != nil {
-                let isBack = Self.returning(old)?.podUID == target.podUID
                 let isOld = old.late.contains("\(target.podUID) \(target.containerID)")
-                if !isBack || isOld || old.late.contains(target.podUID) { throw refuse(.migrationEnded) }
+                if old.binding.target != nil || ended != .aborted || isOld || old.late.contains(target.podUID) {
+                    throw refuse(.migrationEnded)
+                }
+                if Self.returning(old)?.podUID != target.podUID {
+                    if target.createdAt == nil { throw refuse(.migrationEnded) }
+                    Self.forgetReturning(&entry)
+                }
                 entry.binding.endedMigration = nil
             }
             if isOpen, old.binding.target?.id == target.id { return old.binding }
             if Self.isLate(target, entry) { throw refuse(.attachmentSuperseded) }
-            if isOpen, old.binding.target?.podUID != target.podUID { throw refuse(.migrationTarget) }
+            if isOpen, let open = old.binding.target, open.podUID != target.podUID {
+                guard let older = open.createdAt, let newer = target.createdAt, older < newer else {
+                    throw refuse(.migrationTarget)
+                }
+            }
             if old.binding.active?.podUID == target.podUID { throw refuse(.migrationTarget) }
             Self.forgetReturning(&entry)
             if let open = old.binding.target {

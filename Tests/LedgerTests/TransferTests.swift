@@ -29,7 +29,7 @@ import Testing
         #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: nil)).active == sandbox("a-2"))
     }
 
-    @Test func `a newer sandbox of the target's pod is the target then, another pod is not`() throws {
+    @Test func `a newer sandbox of the target's pod is the target then, a pod not known to be newer is not`() throws {
         var bench = try bench()
         try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", 1)))
         let moved = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", 2)))
@@ -40,6 +40,50 @@ import Testing
         #expect(other?.code == .failedPrecondition && other?.reason == .migrationTarget)
         let own = bench.refusal { try $0.transfer(vm("a"), "n", .prepare(target: sandbox("a-1", 2))) }
         #expect(own?.reason == .migrationTarget, "a pod is not source and target at once")
+    }
+
+    /// KubeVirt makes a migration's target anew where it has vanished before it ran.
+    @Test func `a migration's newer target takes the older one's place, whose messages come too late then`() throws {
+        var bench = try bench()
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-3", at: 13)))
+        for created in [12, 13] as [Int64] {
+            let older = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", at: created))) }
+            #expect(older?.reason == .migrationTarget)
+        }
+        let moved = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-4", at: 14)))
+        #expect(moved.target == sandbox("a-4", at: 14) && moved.migrationUID == "m" && moved.endedMigration == nil)
+        #expect(try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-4", at: 14))) == moved)
+        let late = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-3", at: 13))) }
+        #expect(late?.reason == .attachmentSuperseded)
+        #expect(try bench.release(sandbox("a-3"), of: nil) == nil)
+        #expect(try bench.transfer(vm("a"), "m", .commit(targetOwner: nil)).active == sandbox("a-4", at: 14))
+        let done = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-5", at: 15))) }
+        #expect(done?.reason == .migrationEnded)
+    }
+
+    @Test(arguments: [true, false])
+    func `a migration that its target's end has ended is opened again by another target, not by that one`(
+        isReleased: Bool
+    ) throws {
+        var bench = try bench()
+        try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", at: 11)))
+        if isReleased {
+            try bench.release(sandbox("a-2"), of: vm("a"))
+        } else {
+            try bench.transfer(vm("a"), "m", .abort)
+        }
+        let open = try bench.transfer(vm("a"), "m", .prepare(target: sandbox("a-3", at: 12)))
+        #expect(open.target == sandbox("a-3", at: 12) && open.migrationUID == "m" && open.endedMigration == nil)
+        for container in 1...2 {
+            let late = bench.refusal {
+                try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-2", container, at: 11)))
+            }
+            #expect(late?.reason == .attachmentSuperseded)
+        }
+        // While a newer migration is open it comes too late.
+        try bench.transfer(vm("a"), "n", .prepare(target: sandbox("a-4", at: 13)))
+        let late = bench.refusal { try $0.transfer(vm("a"), "m", .prepare(target: sandbox("a-5", at: 14))) }
+        #expect(late?.reason == .migrationEnded)
     }
 
     @Test func `a newer migration ends the older, whose messages come too late then`() throws {
