@@ -20,6 +20,8 @@ struct GuestOptions: Hashable, Sendable {
     private static let shortestLease: UInt32 = 60
     /// What every IPv4 host takes (RFC 791).
     private static let smallestMTU: UInt16 = 576
+    /// As many as a pool may have: all are looked at for each answer, also what that has no room for.
+    fileprivate static let (mostValues, mostRoutes) = (16, 64)
 
     private(set) var isOn: Bool
     private var leaseTime = defaultLeaseTime
@@ -92,7 +94,9 @@ struct GuestOptions: Hashable, Sendable {
             mtu = bytes
         case "ntpServers":
             let addresses = value.array?.map { $0.string.flatMap(IPAddress.init) }
-            guard let addresses, !addresses.contains(nil) else { throw .badKey(key, value, "a list of addresses") }
+            guard let addresses, !addresses.contains(nil), addresses.count <= Self.mostValues else {
+                throw .badKey(key, value, "a list of addresses, \(Self.mostValues) at most")
+            }
             ntpServers = addresses.compactMap(\.self)
         case "ipv6Router":
             guard let router = value.string.flatMap(IPAddress.init), router.family == .ipv6, router.bits >> 118 == 0x3fa
@@ -149,7 +153,7 @@ extension GuestOptions {
         if let router = try ipv4.addresses("router", .ipv4)?.first { lease.router = router }
         if let addresses = try ipv4.addresses("dns_server", .ipv4) { lease.nameservers = addresses }
         if let name = ipv4.text("domain_name") { lease.domain = name }
-        if let names = ipv4.list("domain_search_list") { lease.search = names }
+        if let names = try ipv4.list("domain_search_list") { lease.search = names }
         if let name = ipv4.text("hostname") { lease.hostName = name }
         if let mtu = try ipv4.number("mtu", atLeast: Self.smallestMTU) { lease.mtu = mtu }
         if let addresses = try ipv4.addresses("ntp_server", .ipv4) { lease.ntpServers = addresses }
@@ -171,7 +175,7 @@ extension GuestOptions {
         lease.ntpServers = ntpServers.filter { $0.family == .ipv6 }
         lease.mtu = mtu
         if let addresses = try ipv6.addresses("dns_server", .ipv6) { lease.nameservers = addresses }
-        if let names = ipv6.list("domain_search") { lease.search = names }
+        if let names = try ipv6.list("domain_search") { lease.search = names }
         if let mac = try ipv6.mac("server_id") { lease.serverMAC = mac }
         return lease
     }
@@ -183,13 +187,20 @@ private struct OptionReader: Hashable, Sendable {
     var options: [String: [String]] = [:]
 
     private func refusal(_ key: String, _ expected: String) -> CNIError {
-        .badOption(annotation, "\(key)=\(options[key, default: []].joined(separator: ","))", expected)
+        // Of a list without end no more than tells which it is.
+        let values = options[key, default: []].prefix(2 * GuestOptions.mostRoutes)
+        return .badOption(annotation, "\(key)=\(values.joined(separator: ",").prefix(1024))", expected)
     }
 
     func text(_ key: String) -> String? { options[key]?.first }
 
-    func list(_ key: String) -> [String]? {
-        options[key]?.flatMap { $0.split(separator: ",").map { String($0.drop { $0 == " " }) } }
+    func list(_ key: String) throws(CNIError) -> [String]? {
+        guard let texts = options[key] else { return nil }
+        let names = texts.flatMap { $0.split(separator: ",").map { String($0.drop { $0 == " " }) } }
+        guard names.count <= GuestOptions.mostValues else {
+            throw refusal(key, "\(GuestOptions.mostValues) names at most")
+        }
+        return names
     }
 
     func number<Number: FixedWidthInteger>(_ key: String, atLeast least: Number) throws(CNIError) -> Number? {
@@ -202,9 +213,9 @@ private struct OptionReader: Hashable, Sendable {
 
     func addresses(_ key: String, _ family: AddressFamily) throws(CNIError) -> [IPAddress]? {
         guard let texts = options[key] else { return nil }
-        let addresses = texts.compactMap(IPAddress.init).filter { $0.family == family }
+        let addresses = texts.prefix(GuestOptions.mostValues).compactMap(IPAddress.init).filter { $0.family == family }
         guard addresses.count == texts.count, !addresses.isEmpty else {
-            throw refusal(key, family == .ipv4 ? "IPv4 addresses" : "IPv6 addresses")
+            throw refusal(key, "\(family == .ipv4 ? "IPv4" : "IPv6") addresses, \(GuestOptions.mostValues) at most")
         }
         return addresses
     }
@@ -218,6 +229,9 @@ private struct OptionReader: Hashable, Sendable {
     /// Networks and routers in turn.
     func routes(_ key: String) throws(CNIError) -> [DHCPRoute]? {
         guard let texts = options[key] else { return nil }
+        guard texts.count <= 2 * GuestOptions.mostRoutes else {
+            throw refusal(key, "\(GuestOptions.mostRoutes) routes at most")
+        }
         var routes: [DHCPRoute] = []
         for index in stride(from: 0, to: texts.count, by: 2) {
             guard index + 1 < texts.count, let destination = IPPrefix(texts[index]), destination.family == .ipv4,

@@ -156,6 +156,7 @@ struct GuestOptionsTests {
         arguments: [
             ["leaseTime": 59], ["leaseTime": "60"], ["mtu": 65536], ["ntpServers": ["x"]], ["ipv6Router": "fd00::1"],
             ["ipv6Router": "10.0.0.1"], ["lease": 60], "yes", 1,
+            ["ntpServers": .array(Array(repeating: "10.0.0.1", count: 17))],
         ] as [JSON])
     func `what the network says wrongly is refused with what would be right`(dhcp: JSON) throws {
         let error = #expect(throws: CNIError.self) { try options(dhcp: dhcp) }
@@ -194,6 +195,30 @@ struct GuestOptionsTests {
             _ = try options([Self.ipv4Annotation: text]).configuration(of: described())
         }
         #expect(error?.code == .badAnnotation && error?.message.contains(Self.ipv4Annotation) == true)
+    }
+
+    @Test(arguments: [
+        (key: "domain_search_list", value: "..", most: 16), ("dns_server", "10.0.0.1", 16),
+        ("ntp_server", "10.0.0.1", 16),
+        ("classless_static_route", "10.0.0.0/8,10.16.0.1", 64), ("domain_search", "..", 16),
+        ("dns_server", "fd00::1", 16),
+    ])
+    func `an option that has more values than a pool may have is refused, in few words`(
+        key: String, value: String, most: Int
+    ) throws {
+        let isIPv6 = key == "domain_search" || value == "fd00::1"
+        func refusal(of count: Int) throws -> CNIError? {
+            let text = "\(key)={\(Array(repeating: value, count: count).joined(separator: ","))}"
+            let options = try options([isIPv6 ? Self.ipv6Annotation : Self.ipv4Annotation: text])
+            do { _ = try options.configuration(of: described()) } catch let error as CNIError { return error }
+            return nil
+        }
+        #expect(try refusal(of: most) == nil)
+        for count in [most + 1, 20_000] {
+            let error = try #require(try refusal(of: count))
+            #expect(error.code == .badAnnotation && error.message.contains(key) && error.message.utf8.count < 1500)
+            #expect(error.details.contains("\(most)"))
+        }
     }
 
     @Test func `a secondary NIC has annotations of its own, and no default route`() throws {
