@@ -8,6 +8,11 @@ package import IPAMModel
 /// Upstream: whereabouts pkg/config/config.go and pkg/iphelpers/iphelpers.go; containernetworking/plugins
 /// plugins/ipam/host-local/backend/allocator. docs/annotations.md says what of it is read.
 package struct InlinePool: Hashable, Sendable {
+    /// Each is compared with all others, for every ADD.
+    private static let mostRanges = 1024
+    /// As many as a pool has.
+    private static let mostPrefixes = 64
+
     /// The network's name in the CNI configuration.
     package var network: String
     package var pool: Pool
@@ -20,6 +25,10 @@ package struct InlinePool: Hashable, Sendable {
         guard let (path, ipam) = Self.ranges(in: network) else { return nil }
         let ranges = try reader.whereabouts(ipam, at: path) + reader.hostLocal(ipam, at: path)
         guard !ranges.isEmpty else { return nil }
+        if ranges.count > Self.mostRanges {
+            throw reader.invalid(
+                ranges[Self.mostRanges].path, "is one range more than the \(Self.mostRanges) of a pool")
+        }
         if let addresses = ipam["addresses"]?.array, !addresses.isEmpty {
             throw reader.invalid("\(path)addresses", "fixed addresses are asked for by annotations of the pod or VM")
         }
@@ -69,6 +78,9 @@ package struct InlinePool: Hashable, Sendable {
         // IPv4 first, whatever the order in the configuration: that changes nothing.
         let ordered = AddressFamily.allCases.flatMap { family in ranges.filter { $0.prefix.family == family } }
         for range in ordered where !prefixes.contains(where: { $0.prefix == range.prefix }) {
+            if prefixes.count == mostPrefixes {
+                throw reader.invalid(range.path, "is one prefix more than the \(mostPrefixes) of a pool")
+            }
             let all = ranges.filter { $0.prefix == range.prefix }
             let excluded = range.prefix.gaps(around: all.map(\.window)) + all.flatMap(\.excluded)
             let needsGateway = routes.contains { $0.destination.family == range.prefix.family && $0.gateway == nil }

@@ -188,6 +188,27 @@ struct InlinePoolTests {
         }
     }
 
+    @Test func `more ranges or prefixes than a pool may have are refused`() throws {
+        func ranges(_ range: (Int) -> String, count: Int) -> String {
+            #"{"ranges": [[\#((0..<count).map(range).joined(separator: ","))]]}"#
+        }
+        func address(_ index: Int) -> String {
+            let address = "10.0.\(index / 256).\(index % 256)"
+            return #"{"subnet": "10.0.0.0/16", "rangeStart": "\#(address)", "rangeEnd": "\#(address)"}"#
+        }
+        func prefix(_ index: Int) -> String { #"{"subnet": "10.\#(index).0.0/16"}"# }
+        #expect(try pool(ranges(address, count: 1024)).prefixes.count == 1)
+        #expect(try pool(ranges(prefix, count: 64)).prefixes.count == 64)
+        for (text, key) in [
+            (ranges(address, count: 1025), "ranges[0][1024].subnet"),
+            (ranges(prefix, count: 65), "ranges[0][64].subnet"),
+        ] {
+            let network = try network(text)
+            let error = #expect(throws: CNIError.self) { try InlinePool(network) }
+            #expect(error?.code == .invalidConfiguration && error?.message.contains("\(key)\"") == true)
+        }
+    }
+
     @Test func `a pool's name beside ranges is refused, and no ranges are no pool`() throws {
         let both = try network(#"{"pool": "vms", "range": "10.0.0.0/24"}"#)
         #expect {
