@@ -33,11 +33,12 @@ package final class LinkSocket: Sendable {
         guard sent == 32 else { throw SystemError("ask for the network's links") }
     }
 
-    /// What waits to be read, into `table`. Where the kernel has lost messages all is asked for anew, at the next look where it
-    /// does not take the question now.
+    /// What waits to be read, into `table`; of very much a part, and the descriptor stays readable. Where the kernel has lost
+    /// messages all is asked for anew, at the next look where it does not take the question now.
     package func read(into table: inout LinkTable) {
         if lacksSome.withLock({ $0 }) { askAnew() }
-        while true {
+        // Bounded: who changes links without end must not keep others waiting.
+        for _ in 0..<32 {
             var count = 0
             let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 1 << 15) { buffer, initialized in
                 count = unsafe recv(descriptor, buffer.baseAddress, buffer.count, 0)

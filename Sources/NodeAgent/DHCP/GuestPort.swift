@@ -19,6 +19,8 @@ struct GuestPort: Sendable {
     private let links: LinkSocket
     private var table = LinkTable()
     private var listeners: [Int32: Listener] = [:]
+    /// KubeVirt makes one; each has a socket.
+    private static let mostTaps = 4
     /// Why a tap that was there at the last look is not listened to.
     private(set) var failure: SystemError?
 
@@ -102,7 +104,8 @@ struct GuestPort: Sendable {
         let ports = table.links.filter { bridge != nil && $0.value.master == bridge }
         let hasNIC = ports.values.contains { $0.name == record.key.nic }
         let taps = ports.filter { hasNIC && $0.value.name != record.key.nic }
-        listeners = listeners.filter { taps[$0.key] != nil }
+            .sorted { $0.key < $1.key }.prefix(Self.mostTaps)
+        listeners = listeners.filter { listener in taps.contains { $0.key == listener.key } }
         for (index, tap) in taps where listeners[index]?.mtu != tap.mtu {
             let responder = Responder(record.guest.withMTU(tap.mtu), mtu: Int(tap.mtu))
             if listeners[index] != nil {

@@ -281,6 +281,47 @@ struct GuestPortTests {
         #expect(log.lines.count == 17, "\(log.lines)")
     }
 
+    @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
+    func `many taps beside a port are not all listened to, and the first one is`() throws {
+        let place = try Place()
+        try place.show()
+        try place.plug()
+        for tap in (1...8).map({ "tap\($0)" }) {
+            try place.link("add \(tap) type veth peer name \(tap)p", "set \(tap) master k6t-eth0")
+        }
+        let log = RecordedLog(.info)
+        let ports = try GuestPorts(folder: place.folder, log: log.logger)
+        let record = try place.record()
+        try ports.attach(record)
+        ports.pass(at: .now)
+        let guest = try place.socket(on: "p1") { (socket, index) throws(SystemError) in try socket.speak(on: index) }
+        #expect(guest.send(try question(from: record.guest.mac)))
+        #expect(lines("guest has its address by DHCP", in: log, of: ports) == 1)
+        var port = try GuestPort(record)
+        let deadline = ContinuousClock.now + .seconds(10)
+        while port.descriptors.count < 5, .now < deadline { _ = port.serve(at: .now) }
+        _ = port.serve(at: .now)
+        #expect(port.descriptors.count == 5)
+    }
+
+    @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
+    func `of very many changes of links a part is read at a time, and all in the end`() throws {
+        let place = try Place()
+        try place.link("add d0 type veth peer name d1")
+        let links = try NetworkNamespace.inside("/run/netns/\(place.name)") { () throws(SystemError) in try LinkSocket()
+        }
+        for mtu in 1000...1040 { try place.link("set d0 mtu \(mtu)") }
+        let waiting = try Waiting()
+        var table = LinkTable()
+        links.read(into: &table)
+        #expect(waiting.wait(for: [links.descriptor], milliseconds: 0) == [links.descriptor])
+        let deadline = ContinuousClock.now + .seconds(10)
+        while !waiting.wait(for: [links.descriptor], milliseconds: 100).isEmpty, .now < deadline {
+            links.read(into: &table)
+        }
+        #expect(table.index(named: "d0").flatMap { table.links[$0]?.mtu } == 1040)
+    }
+
     /// RFC 4861, section 6.3.7: three solicitations are all; those of a guest that started while no agent was here were lost.
     @Test(.enabled(if: getuid() == 0, "network namespaces need root"))
     func `a guest that does not ask is told of its prefix once somebody listens`() throws {
