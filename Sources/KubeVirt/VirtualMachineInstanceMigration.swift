@@ -36,7 +36,11 @@ extension VirtualMachineInstanceMigration: Decodable {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         metadata = try values.decode(ObjectMeta.self, forKey: .metadata)
         let spec = try values.decode(Spec.self, forKey: .spec)
-        (vmiName, sends, receives) = (spec.vmiName, spec.sendTo?.migrationID, spec.receive?.migrationID)
+        vmiName = spec.vmiName
+        // With both it is none (`IsDecentralized`, KubeVirt staging/src/kubevirt.io/api/core/v1/types.go).
+        if (spec.sendTo == nil) != (spec.receive == nil) {
+            (sends, receives) = (spec.sendTo?.migrationID, spec.receive?.migrationID)
+        }
         phase = try values.decodeIfPresent(Status.self, forKey: .status)?.phase
     }
 }

@@ -207,7 +207,10 @@ package struct AttachmentHandler: Sendable {
         let refusal: any Error
         var source = migration.source ?? owner
         source.network = owner.network
-        if case .fromElsewhere = migration.standing, try await ipam.existingBinding(of: owner, by: deadline) != nil {
+        if case .fromElsewhere = migration.standing,
+            let own = try await ipam.existingBinding(of: owner, by: deadline),
+            [own.active, own.target].allSatisfy({ $0 == nil || $0?.podUID == target.podUID })
+        {
             // Its addresses were reserved here, for its arrival.
             return try await ipam.allocate(
                 AllocateRequest(owner: owner, attachment: target), timeout: deadline.remaining

@@ -138,12 +138,12 @@ extension KubernetesSource {
         } catch {
             throw .unavailable(reason: error.message)
         }
-        for sender in objects.migrations where sender.sends == id {
-            let instance = try await get(
-                VirtualMachineInstance.self, .virtualMachineInstances, sender.metadata.namespace, sender.vmiName,
-                deadline)
-            if let instance { objects.instances.append(instance) }
-        }
+        // Of more than one nobody knows which it is: whoever may make migrations makes this ask for no more.
+        let senders = objects.migrations.filter { $0.sends == id && !$0.hasEnded }
+        guard senders.count == 1, let sender = senders.first else { return }
+        let instance = try await get(
+            VirtualMachineInstance.self, .virtualMachineInstances, sender.metadata.namespace, sender.vmiName, deadline)
+        if let instance { objects.instances.append(instance) }
     }
 
     /// By the API server: the other pod is another node's.

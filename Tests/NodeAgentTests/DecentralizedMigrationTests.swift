@@ -293,5 +293,11 @@ struct DecentralizedMigrationTests {
         let answer = try await add("green", "testvm2", on: "node-b")
         #expect(answer["result"]?["ips"] == [["address": "10.16.0.11/16", "gateway": "10.16.0.1"]])
         #expect(ipam.bindings.first?.owner.uid == "vm-testvm2" && ipam.bindings.first?.state == .bound)
+        // Its pod's new sandbox too; what another pod carries was not reserved for it.
+        try await add("green", "testvm2", on: "node-b")
+        let other = IPAMModel.Attachment(node: "node-a", pod: "other", podUID: "pod-other", containerID: "c-other")
+        try ipam.apply(.allocate(AllocateRequest(owner: owner, attachment: other)))
+        let error = await #expect(throws: CNIError.self) { try await add("green", "testvm2", on: "node-b") }
+        #expect(error?.code == .tryAgainLater && ipam.bindings.first?.active == other)
     }
 }

@@ -52,12 +52,17 @@ enum Manifest {
     }
 
     static func migration(
-        _ name: String = "m", uid: String = "vmim-1", of instance: String = "testvm", phase: String = "Scheduling"
+        _ name: String = "m", uid: String = "vmim-1", of instance: String = "testvm", phase: String = "Scheduling",
+        sends: String? = nil, receives: String? = nil
     ) -> String {
-        """
-        {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstanceMigration","metadata":{"name":"\(name)",\
-        "namespace":"default","uid":"\(uid)"},"spec":{"vmiName":"\(instance)"},"status":{"phase":"\(phase)"}}
-        """
+        let halves = [("sendTo", sends), ("receive", receives)].compactMap { key, id in
+            id.map { #","\#(key)":{"migrationID":"\#($0)"}"# }
+        }
+        return """
+            {"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstanceMigration","metadata":{"name":"\(name)",\
+            "namespace":"default","uid":"\(uid)"},"spec":{"vmiName":"\(instance)"\(halves.joined())},\
+            "status":{"phase":"\(phase)"}}
+            """
     }
 
     private static func object(_ members: [String: String]) -> String {
@@ -285,6 +290,42 @@ struct KubernetesSourceTests {
             let binding = try #require(node.ipam.bindings.first)
             #expect(binding.state == .migrating && binding.migrationUID == "vmim-1")
             #expect(binding.target?.podUID == "uid-target" && binding.active?.podUID == "uid-source")
+        }
+    }
+
+    private func standing(_ node: NodeOnCluster) async throws -> PodIdentity.Migration? {
+        try await node.source.identity(
+            ofPod: "target", in: "default", uid: nil, afresh: false, by: .now + .seconds(30)
+        ).migration
+    }
+
+    /// As KubeVirt sees it (`IsDecentralized`).
+    @Test func `a migration that both sends and receives brings the VM from nowhere else`() async throws {
+        try await NodeOnCluster.run(watching: false) { node in
+            try node.cluster.put(Manifest.instance())
+            try node.cluster.put(Manifest.pod("target", instance: "testvm", migration: (uid: "vmim-1", name: "m")))
+            try node.cluster.put(Manifest.migration(receives: "x"))
+            #expect(try await standing(node)?.standing == .fromElsewhere)
+            try node.cluster.put(Manifest.migration(sends: "x", receives: "x"))
+            let local = try await standing(node)
+            #expect(local?.standing == .open && local?.source == nil)
+        }
+    }
+
+    @Test func `of a decentralized migration's senders the one that is open is asked for, of more none`() async throws {
+        try await NodeOnCluster.run(watching: false) { node in
+            try node.cluster.put(Manifest.instance())
+            try node.cluster.put(Manifest.pod("target", instance: "testvm", migration: (uid: "vmim-1", name: "m")))
+            try node.cluster.put(Manifest.migration(receives: "x"))
+            for (name, phase) in [("one", "Running"), ("two", "Running"), ("three", "Failed")] {
+                try node.cluster.put(Manifest.migration(name, uid: name, of: "vm-\(name)", phase: phase, sends: "x"))
+            }
+            func asked() -> [String] { node.gets.filter { $0.hasPrefix("virtualmachineinstances/vm-") } }
+            #expect(try await standing(node)?.standing == .fromElsewhere)
+            #expect(asked().isEmpty)
+            try node.cluster.delete(.virtualMachineInstanceMigrations, name: "two")
+            #expect(try await standing(node)?.standing == .fromElsewhere)
+            #expect(asked() == ["virtualmachineinstances/vm-one"])
         }
     }
 
