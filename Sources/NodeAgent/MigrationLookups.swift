@@ -9,9 +9,16 @@ final class MigrationLookups: Sendable {
     /// How often an open one is asked after. Signs of its end come through the watches, sooner.
     private static let interval = Duration.seconds(2)
 
+    /// As a target pod names it: a pod that names another than its own spoils no answer for others.
+    fileprivate struct Migration: Hashable {
+        var namespace: String
+        var name: String
+        var uid: String
+    }
+
     private enum Answer {
         case found(VirtualMachineInstanceMigration)
-        /// No migration of this UID is there, and none will be.
+        /// No migration of this name and UID is there, and none will be.
         case gone
     }
 
@@ -19,8 +26,7 @@ final class MigrationLookups: Sendable {
     private let log: Logger
     private let changed: ChangeSignal
     private let mayMigrate: ChangeSignal
-    /// By the migration's UID.
-    private let answers = Mutex<[String: Answer]>([:])
+    private let answers = Mutex<[Migration: Answer]>([:])
 
     /// Raises `changed` where an answer is another than before; asks again when `mayMigrate` is raised.
     init(client: KubernetesClient, log: Logger, changed: ChangeSignal, mayMigrate: ChangeSignal) {
@@ -35,7 +41,7 @@ final class MigrationLookups: Sendable {
     func found(for pods: [Pod]) -> [VirtualMachineInstanceMigration] {
         let answers = answers.withLock { $0 }
         if answers.isEmpty { return [] }
-        return Set(pods.compactMap(\.migrationUID)).sorted().compactMap {
+        return Set(pods.compactMap(\.migration)).sorted { $0.uid < $1.uid }.compactMap {
             if case .found(let migration)? = answers[$0] { migration } else { nil }
         }
     }
@@ -43,9 +49,9 @@ final class MigrationLookups: Sendable {
     /// Until the task is cancelled.
     func run(_ pods: () -> ObjectCopy<Pod>) async {
         while !Task.isCancelled {
-            let targets = pods().objects.filter { $0.migrationUID != nil }
-            let uids = Set(targets.compactMap(\.migrationUID))
-            answers.withLock { answers in answers = answers.filter { uids.contains($0.key) } }
+            let targets = pods().objects.filter { $0.migration != nil }
+            let named = Set(targets.compactMap(\.migration))
+            answers.withLock { answers in answers = answers.filter { named.contains($0.key) } }
             var isAnyOpen = false
             for pod in targets where isOpen(pod) {
                 await ask(for: pod)
@@ -58,8 +64,8 @@ final class MigrationLookups: Sendable {
     }
 
     private func isOpen(_ pod: Pod) -> Bool {
-        guard let uid = pod.migrationUID, !pod.hasEnded else { return false }
-        return switch answers.withLock({ $0[uid] }) {
+        guard let migration = pod.migration, !pod.hasEnded else { return false }
+        return switch answers.withLock({ $0[migration] }) {
         case .found(let migration): !migration.hasEnded
         case .gone: false
         case nil: true
@@ -67,16 +73,14 @@ final class MigrationLookups: Sendable {
     }
 
     private func ask(for pod: Pod) async {
-        guard let uid = pod.migrationUID, let name = pod.metadata.annotations[KubeVirtName.migrationJobName] else {
-            return
-        }
+        guard let migration = pod.migration else { return }
         do {
             let found = try await client.get(
                 VirtualMachineInstanceMigration.self, .virtualMachineInstanceMigrations,
-                namespace: pod.metadata.namespace, name: name)
-            let answer: Answer = found.map { $0.metadata.uid == uid ? .found($0) : .gone } ?? .gone
+                namespace: migration.namespace, name: migration.name)
+            let answer: Answer = found.map { $0.metadata.uid == migration.uid ? .found($0) : .gone } ?? .gone
             let isNew = answers.withLock { answers in
-                let before = answers.updateValue(answer, forKey: uid)
+                let before = answers.updateValue(answer, forKey: migration)
                 return switch (before, answer) {
                 case (.found(let old)?, .found(let new)): old != new
                 case (.gone?, .gone): false
@@ -86,7 +90,9 @@ final class MigrationLookups: Sendable {
             if isNew { changed.raise() }
         } catch {
             if error.code != .cancelled {
-                log.debug("a migration not looked up", metadata: ["migration": "\(uid)", "error": "\(error.message)"])
+                log.debug(
+                    "a migration not looked up",
+                    metadata: ["migration": "\(migration.uid)", "error": "\(error.message)"])
             }
         }
     }
@@ -94,8 +100,11 @@ final class MigrationLookups: Sendable {
 
 extension Pod {
     /// Of a target pod: the migration that it was made for. Anybody may write the label; only an instance's pod is a target.
-    fileprivate var migrationUID: String? {
-        metadata.controller?.isKubeVirt("VirtualMachineInstance") == true
-            ? metadata.labels[KubeVirtName.migrationJobUID] : nil
+    fileprivate var migration: MigrationLookups.Migration? {
+        guard metadata.controller?.isKubeVirt("VirtualMachineInstance") == true,
+            let uid = metadata.labels[KubeVirtName.migrationJobUID],
+            let name = metadata.annotations[KubeVirtName.migrationJobName]
+        else { return nil }
+        return MigrationLookups.Migration(namespace: metadata.namespace, name: name, uid: uid)
     }
 }

@@ -359,6 +359,19 @@ struct KubernetesSourceTests {
         }
     }
 
+    @Test func `a pod that names its migration wrongly spoils no other's answer`() async throws {
+        try await NodeOnCluster.run { node in
+            func phases() async -> [String?] { await node.source.read().objects.migrations.map(\.phase) }
+            try node.cluster.put(Manifest.migration())
+            try node.cluster.put(Manifest.pod("liar", instance: "testvm", migration: (uid: "vmim-1", name: "wrong")))
+            try node.cluster.put(Manifest.pod("target", instance: "testvm", migration: (uid: "vmim-1", name: "m")))
+            await node.wait { node.gets.contains("virtualmachineinstancemigrations/wrong") }
+            await node.wait { await phases() == ["Scheduling"] }
+            try node.cluster.put(Manifest.migration(phase: "Succeeded"))
+            await node.wait { await phases() == ["Succeeded"] }
+        }
+    }
+
     @Test func `an ADD does not wait for a silent API server longer than the plugin does`() async throws {
         try await NodeOnCluster.run(watching: false, patience: { $0.head = .seconds(3600) }) { node in
             node.cluster.delay(.seconds(3600))
