@@ -233,7 +233,7 @@ struct KubernetesSourceTests {
     @Test func `whether a migration's NIC is new tells the instance's pod on another node`() async throws {
         try await NodeOnCluster.run { node in
             let status =
-                #"[{\"name\":\"vm-net\",\"interface\":\"eth0\"},{\"name\":\"default/a\",\"interface\":\"net2\"}]"#
+                #"[{\"name\":\"prod/a\",\"interface\":\"eth0\"},{\"name\":\"default/a\",\"interface\":\"net2\"}]"#
             try node.cluster.put(
                 Manifest.pod(
                     "one", node: "node-b", instance: "testvm",
@@ -248,6 +248,10 @@ struct KubernetesSourceTests {
             }
             #expect(try await isNew("net1"))
             #expect(try await !isNew("eth0"))
+            for (definition, isOther) in [("prod/a", false), ("prod/b", true)] {
+                target.metadata.annotations["v1.multus-cni.io/default-network"] = definition
+                #expect(try await isNew("eth0") == isOther)
+            }
             target.metadata.annotations["k8s.v1.cni.cncf.io/networks"] = "c,a"
             #expect(try await !isNew("net2"))
             target.metadata.annotations["k8s.v1.cni.cncf.io/networks"] = "c,b"

@@ -54,20 +54,23 @@ package struct PodInterface: Hashable, Sendable {
     private static func definition(
         of interface: String, network: String, pod: ObjectMeta, _ selections: [NetworkSelection]
     ) -> Definition? {
-        if interface == MachineNetwork.primaryInterface {
-            let text = pod.annotations[NetworkSelection.defaultNetworkAnnotation] ?? ""
-            guard let selection = NetworkSelection.list(text)?.first, let namespace = selection.namespace else {
-                return nil
-            }
-            return Definition(namespace: namespace, name: selection.name)
-        }
+        if interface == MachineNetwork.primaryInterface { return primary(by: pod) }
         // Attached by something else than Multus: the configuration's name is the best there is.
         return selected(interface, in: pod.namespace, selections)
             ?? Definition(namespace: pod.namespace, name: network)
     }
 
-    /// What Multus is told to make a pod's further interface by; nil where the pod says nothing of it.
+    private static func primary(by pod: ObjectMeta) -> Definition? {
+        let text = pod.annotations[NetworkSelection.defaultNetworkAnnotation] ?? ""
+        guard let selection = NetworkSelection.list(text)?.first, let namespace = selection.namespace else {
+            return nil
+        }
+        return Definition(namespace: namespace, name: selection.name)
+    }
+
+    /// What Multus is told to make a pod's interface by; nil where the pod says nothing of it.
     static func selected(_ interface: String, by pod: ObjectMeta) -> Definition? {
+        if interface == MachineNetwork.primaryInterface { return primary(by: pod) }
         let selections = NetworkSelection.list(pod.annotations[NetworkSelection.networksAnnotation] ?? "") ?? []
         return selected(interface, in: pod.namespace, selections)
     }
