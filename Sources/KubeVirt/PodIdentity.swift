@@ -75,9 +75,11 @@ extension ClusterObjects {
             return PodIdentity(pod: pod, kind: .pod, name: name, uid: pod.metadata.uid)
         }
         let instance = try confirmedInstance(controller, in: namespace)
-        // An instance has one pod in its life, and one more for each migration.
+        // An instance has one pod in its life, and others for its migrations alone. One made anew from a manifest that was
+        // exported has the time of the one before it still, and no other is written.
         if pod.metadata.labels[KubeVirtName.migrationJobUID] == nil, let created = pod.metadata.createdAt,
-            let scheduled = instance.scheduledAt, created > scheduled.advanced(by: Self.clockSkew)
+            let scheduled = instance.scheduledAt?.advanced(by: Self.clockSkew), created > scheduled,
+            instance.metadata.createdAt.map({ $0 <= scheduled }) ?? true
         {
             throw .notItsPod(instance: controller.name, pod: name)
         }

@@ -80,6 +80,12 @@ struct PodIdentityTests {
             try identity(in: objects(111))
         }
         #expect(try identity(in: objects(111, labels: ["kubevirt.io/migrationJobUID": "vmim-1"])).uid == "vm-1")
+        // Made anew from the manifest of one that had its pod then.
+        var anew = objects(120)
+        anew.instances[0].metadata.createdAt = Timestamp(seconds: 111)
+        #expect(try identity(in: anew).uid == "vm-1")
+        anew.instances[0].metadata.createdAt = Timestamp(seconds: 110)
+        #expect(throws: IdentityError.self) { try identity(in: anew) }
     }
 
     @Test(arguments: [
