@@ -47,7 +47,13 @@ package struct VirtualMachineInstance: Hashable, Sendable {
     /// Before any migration it names no pod.
     func runs(in pod: Pod) -> Bool {
         guard let migration, let nodeName, nodeName == pod.nodeName else { return false }
-        if migration.failed == true { return migration.sourcePod == pod.metadata.name }
+        if migration.failed == true {
+            // Before KubeVirt 1.3 no source pod is named.
+            guard let source = migration.sourcePod else {
+                return migration.targetPod.map { $0 != pod.metadata.name } ?? false
+            }
+            return source == pod.metadata.name
+        }
         // KubeVirt moves the instance's node before it says `completed`.
         return migration.targetPod == pod.metadata.name
             && migration.migrationUid == pod.metadata.labels[KubeVirtName.migrationJobUID]

@@ -184,9 +184,15 @@ struct HotplugTests {
         #expect(binding(Self.plugged)?.active?.podUID == "uid-two")
         // A later migration took it nowhere.
         try ipam.apply(.release(.binding(try #require(binding(Self.plugged)?.owner))))
-        let failed = MigrationState(
+        var failed = MigrationState(
             migrationUid: "vmim-2", sourceNode: "node-b", sourcePod: "two", targetPod: "three", completed: true,
             failed: true)
+        #expect(await refusal("node-b", failed) == nil)
+        // Before KubeVirt 1.3 it does not name the pod that it was to take it from.
+        try ipam.apply(.release(.binding(try #require(binding(Self.plugged)?.owner))))
+        (failed.sourcePod, failed.targetPod) = (nil, nil)
+        #expect(await refusal("node-b", failed) != nil)
+        failed.targetPod = "three"
         #expect(await refusal("node-b", failed) == nil)
     }
 }
