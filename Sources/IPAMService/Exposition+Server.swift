@@ -25,7 +25,7 @@ extension IPAMServer {
             leader.map { [([("leader", $0)], UInt64(1))] } ?? [])
         exposition.gauge(
             "holdfast_pools_file_refused", "1 while the ledger's pools are not what the file of --pools says.",
-            [([], UInt64(pools?.isRefused == true ? 1 : 0))])
+            [([], UInt64(isLeading && pools?.isRefused == true ? 1 : 0))])
         exposition.gauge(
             "holdfast_awaits_restore", "1 while the server gives no addresses until a backup is restored.",
             [([], UInt64(isLeading && writer.isAwaitingRestore ? 1 : 0))])

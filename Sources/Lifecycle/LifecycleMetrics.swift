@@ -52,6 +52,14 @@ package final class LifecycleMetrics: Sendable {
         }
     }
 
+    /// The term has ended: what was found in it another server looks at now.
+    func endTerm() {
+        standing.withLock { standing in
+            standing.doubted = []
+            standing.disagreements = 0
+        }
+    }
+
     func set(disagreements count: Int) { standing.withLock { $0.disagreements = count } }
 
     func count(_ remedy: Disagreement.Remedy) {

@@ -43,6 +43,7 @@ package struct LifecycleService: Service {
                     while await changes.next() == true {}
                     tasks.cancelAll()
                 }
+                metrics.endTerm()
                 log.debug("following the cluster no longer")
             }
         }

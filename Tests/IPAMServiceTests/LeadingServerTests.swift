@@ -138,6 +138,21 @@ private final class EndingStore: LedgerStore {
         }
     }
 
+    @Test func `one that follows refuses no file of pools`() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "pools-\(UUID()).yaml")
+        try Data("[{name: vm-net, prefixes: [{prefix: 10.16.0.1/24}]}]".utf8).write(to: file)
+        defer { try? FileManager.default.removeItem(at: file) }
+        try await withServer(pools: file.path) { server, ledger, readiness, _ in
+            func isRefused(_ value: Int) -> Bool {
+                server.exposition(version: "test").contains("\nholdfast_pools_file_refused \(value)\n")
+            }
+            ledger.become(.leading(LedgerInHand(Ledger()), WatchedStore(readiness)))
+            try await until { isRefused(1) }
+            ledger.become(.following(leader: nil))
+            try await until { isRefused(0) }
+        }
+    }
+
     @Test func `one that follows is ready but serves nobody, names the leader, and has no watches`() async throws {
         try await withServer { server, ledger, readiness, client in
             func isLeading() -> String { server.exposition(version: "test") }

@@ -21,7 +21,8 @@ struct ServiceTests {
     private func withService(
         _ ledger: Writer, _ cluster: TestCluster, interval: Duration = .milliseconds(50),
         longestPause: Duration = .milliseconds(50),
-        leadership: AsyncStream<Bool> = AsyncStream { $0.yield(true) }, _ body: () async throws -> Void
+        leadership: AsyncStream<Bool> = AsyncStream { $0.yield(true) },
+        metrics: (LifecycleMetrics) -> Void = { _ in }, _ body: () async throws -> Void
     ) async throws {
         var pace = Lifecycle.Pace()
         pace.grace = .milliseconds(200)
@@ -33,6 +34,7 @@ struct ServiceTests {
         let service = LifecycleService(
             client: KubernetesClient(cluster.configuration, patience: patience, log: quiet), ipam: ledger,
             instance: "test", leadership: leadership, pace: pace, log: quiet)
+        metrics(service.metrics)
         let group = ServiceGroup(configuration: .init(services: [.init(service: service)], logger: quiet))
         let outcome = try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }
@@ -157,6 +159,30 @@ struct ServiceTests {
                     try cluster.put(machine("c"))
                     try await Task.sleep(for: .milliseconds(300))
                     #expect(cluster.requests.count == count)
+                }
+            }
+        }
+    }
+
+    @Test func `one that leads no longer shows nothing of what it found`() async throws {
+        let ledger = try await makeLedger()
+        for owner in ["a", "b"] { try await ledger.bind(vm(owner)) }
+        let (leadership, leads) = AsyncStream.makeStream(of: Bool.self)
+        try await TestCluster.run { cluster in
+            // Another cluster, as it seems.
+            try cluster.put(machine("other"))
+            var metrics: LifecycleMetrics?
+            try await withService(ledger, cluster, leadership: leadership, metrics: { metrics = $0 }) {
+                leads.yield(true)
+                func shows(_ line: String) throws -> Bool { try #require(metrics).exposition.contains("\n\(line)\n") }
+                try await eventually("found") {
+                    try shows("holdfast_lifecycle_disagreements 2")
+                        && shows(#"holdfast_lifecycle_in_doubt{pass="compare"} 1"#)
+                }
+                leads.yield(false)
+                try await eventually("shown no more") {
+                    try shows("holdfast_lifecycle_disagreements 0")
+                        && shows(#"holdfast_lifecycle_in_doubt{pass="compare"} 0"#)
                 }
             }
         }
