@@ -18,11 +18,14 @@ package struct Disagreement: Hashable, Sendable {
     /// A sentence.
     package var reason: String
     package var remedy: Remedy
+    /// Whether the owner is known to be an instance that no VM owns.
+    package var standsAlone: Bool
 
-    package init(_ binding: Binding, _ reason: String, _ remedy: Remedy) {
+    package init(_ binding: Binding, _ reason: String, _ remedy: Remedy, standsAlone: Bool = false) {
         self.binding = binding
         self.reason = reason
         self.remedy = remedy
+        self.standsAlone = standsAlone
     }
 }
 
@@ -51,7 +54,8 @@ extension Disagreement {
             switch MigrationVerdict(on: binding, in: inventory.objects(about: binding), missing: missing) {
             case .commit(let sign, let newOwner):
                 self.init(
-                    binding, "its migration to node \(target.node) has ended: \(sign)", .commit(newOwner: newOwner))
+                    binding, "its migration to node \(target.node) has ended: \(sign)", .commit(newOwner: newOwner),
+                    standsAlone: inventory.instances[ObjectName(owner)]?.metadata.uid == owner.uid)
                 return
             case .abort(let sign):
                 self.init(binding, "its migration to node \(target.node) has ended: \(sign)", .abort)

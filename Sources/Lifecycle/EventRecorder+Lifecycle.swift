@@ -4,7 +4,7 @@ package import KubeVirt
 extension EventRecorder: LifecycleEvents {
     package func mended(_ disagreement: Disagreement) {
         let binding = disagreement.binding
-        let subject = ObjectEvent.Subject(binding.owner)
+        let subject = ObjectEvent.Subject(binding.owner, standsAlone: disagreement.standsAlone)
         switch disagreement.remedy {
         case .free:
             record(ObjectEvent(subject, .released, "\(binding.eventText) freed: \(disagreement.reason)"))

@@ -90,12 +90,13 @@ package struct Lifecycle: Sendable {
 
     /// A VM, or an instance that stood alone, was seen to be deleted: what it had is freed now. False where that could not
     /// be done yet, and a comparison has to.
-    package func machineDeleted(_ name: ObjectName, uid: String) async -> Bool {
+    package func machineDeleted(_ name: ObjectName, uid: String, standsAlone: Bool = false) async -> Bool {
         do throws(Repair.Failure) {
             var (isDone, look) = (true, Repair.Look())
             let named = try await list(BindingFilter(namespace: name.namespace, name: name.name))
             for binding in named where binding.owner.kind == .virtualMachine && binding.owner.uid == uid {
-                isDone = try await carryOut(Disagreement(binding, "the VM was deleted", .free), &look) && isDone
+                let disagreement = Disagreement(binding, "the VM was deleted", .free, standsAlone: standsAlone)
+                isDone = try await carryOut(disagreement, &look) && isDone
             }
             return isDone
         } catch {

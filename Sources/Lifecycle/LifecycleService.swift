@@ -102,11 +102,11 @@ package struct LifecycleService: Service {
         case .added(let listed), .modified(let listed): return listed.reference.resourceVersion
         case .deleted(let listed):
             // An instance that a VM owns ends with each of its runs.
-            if let instance = listed.object?.object as? VirtualMachineInstance, instance.virtualMachine != nil {
-                return listed.reference.resourceVersion
-            }
+            let instance = listed.object?.object as? VirtualMachineInstance
+            if instance?.virtualMachine != nil { return listed.reference.resourceVersion }
             let name = ObjectName(namespace: listed.reference.namespace, name: listed.reference.name)
-            if await !lifecycle.machineDeleted(name, uid: listed.reference.uid) { soon.want() }
+            let (uid, standsAlone) = (listed.reference.uid, instance != nil)
+            if await !lifecycle.machineDeleted(name, uid: uid, standsAlone: standsAlone) { soon.want() }
             return listed.reference.resourceVersion
         }
     }

@@ -69,10 +69,11 @@ package final class ClusterNotes: Service {
         events.record(ObjectEvent(subject, reason, message))
     }
 
-    func migrated(_ binding: Binding) {
+    /// `standsAlone`: the owner is an instance that no VM owns.
+    func migrated(_ binding: Binding, standsAlone: Bool) {
         events.record(
             ObjectEvent(
-                ObjectEvent.Subject(binding.owner), .migrated,
+                ObjectEvent.Subject(binding.owner, standsAlone: standsAlone), .migrated,
                 "\(binding.eventText) moved to pod \(binding.target?.pod ?? "") on node \(binding.target?.node ?? "")"))
     }
 

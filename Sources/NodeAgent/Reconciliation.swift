@@ -97,7 +97,8 @@ package struct Reconciliation: Sendable {
             }
             for binding in open {
                 do throws(IPAMError) {
-                    try await carryOut(MigrationVerdict(on: binding, in: reading, previous: previous), on: binding)
+                    try await carryOut(
+                        MigrationVerdict(on: binding, in: reading, previous: previous), on: binding, seeing: reading)
                 } catch {
                     failure = error
                 }
@@ -146,7 +147,7 @@ package struct Reconciliation: Sendable {
                 do throws(IPAMError) {
                     let judged = arrival.handOver(of: binding, seeing: reading, previous: previous)
                     if let (verdict, ended) = judged, case .commit = verdict {
-                        try await carryOut(verdict, on: ended)
+                        try await carryOut(verdict, on: ended, seeing: reading)
                         continue
                     }
                     // A failed one's DEL comes by itself.
@@ -162,7 +163,9 @@ package struct Reconciliation: Sendable {
         return isWaiting
     }
 
-    private func carryOut(_ verdict: MigrationVerdict, on binding: Binding) async throws(IPAMError) {
+    private func carryOut(
+        _ verdict: MigrationVerdict, on binding: Binding, seeing reading: Reading
+    ) async throws(IPAMError) {
         let (phase, event, sign): (TransferPhase, Logger.Message, String)
         switch verdict {
         case .wait: return
@@ -178,7 +181,10 @@ package struct Reconciliation: Sendable {
         do {
             _ = try await ipam.transfer(request, timeout: Self.timeout)
             log.info(event, metadata: metadata)
-            if case .commit = phase { cluster?.migrated(binding) }
+            if case .commit = phase {
+                let standsAlone = reading.objects.instances.contains { $0.metadata.uid == binding.owner.uid }
+                cluster?.migrated(binding, standsAlone: standsAlone)
+            }
             if case .commit = verdict, let target = binding.target, target.node == node {
                 guests?.committed(binding.owner, to: target)
             }

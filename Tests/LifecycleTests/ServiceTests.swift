@@ -49,16 +49,27 @@ struct ServiceTests {
 
     @Test func `the deletion of a VM, or of an instance that stands alone, is followed`() async throws {
         let ledger = try await makeLedger()
-        for owner in ["a", "b", "c"] { try await ledger.bind(vm(owner)) }
+        for owner in ["a", "b", "c", "d"] { try await ledger.bind(vm(owner)) }
         try await TestCluster.run { cluster in
             try cluster.put(machine("a"))
             try cluster.put(machine("b"))
-            try cluster.put(machine("c", kind: "VirtualMachineInstance"))
+            for name in ["c", "d"] { try cluster.put(machine(name, kind: "VirtualMachineInstance")) }
             // So seldom compared that only the watches can tell.
             try await withService(ledger, cluster, interval: .seconds(3600)) {
                 try await eventually("two watches") { cluster.watchCount == 2 }
                 try cluster.delete(.virtualMachines, name: "a")
-                try await eventually("a is freed") { try await ledger.all.count == 2 }
+                try await eventually("a is freed") { try await ledger.all.count == 3 }
+                try cluster.delete(.virtualMachineInstances, name: "d")
+                try await eventually("d is freed") { try await ledger.all.count == 2 }
+                // On the object that was there.
+                for (name, kind) in [("a", "VirtualMachine"), ("d", "VirtualMachineInstance")] {
+                    try await eventually("told") {
+                        cluster.objects(.events).contains {
+                            let text = String(decoding: $0.json, as: UTF8.self)
+                            return text.contains(#""uid-\#(name)""#) && text.contains(#""\#(kind)""#)
+                        }
+                    }
+                }
                 // The list after a gap shows what the watch has missed.
                 cluster.endWatches(inMidLine: true)
                 try cluster.delete(.virtualMachineInstances, name: "c")

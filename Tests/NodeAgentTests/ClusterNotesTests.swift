@@ -1,4 +1,7 @@
+import IPAMModel
+import KubeVirt
 import KubernetesAPI
+import Ledger
 import NodeAgent
 import TestCluster
 import Testing
@@ -27,6 +30,41 @@ struct ClusterNotesTests {
             // In the order of the ADDs: the later of two is right.
             let patched = node.cluster.requests.filter { $0.verb == "patch" && $0.resource == .podStatus }
             #expect(patched.map(\.name) == ["first", "first", "first", "first", "second"])
+            writing.cancel()
+            try await writing.value
+            await client.shutDown()
+        }
+    }
+
+    @Test func `that an instance of no VM has migrated is told on the instance`() async throws {
+        try await NodeOnCluster.run { node in
+            let client = KubernetesClient(node.cluster.configuration, log: NodeOnCluster.quiet)
+            let notes = ClusterNotes(node: "node-a", client: client, annotatesPods: false, log: NodeOnCluster.quiet)
+            let owner = Owner(
+                kind: .virtualMachine, namespace: "default", name: "testvm", uid: "vmi-1", network: "vm-net/eth0")
+            let source = IPAMModel.Attachment(node: "node-b", pod: "source", podUID: "uid-source", containerID: "c0")
+            try node.ipam.apply(.allocate(AllocateRequest(owner: owner, attachment: source)))
+            try node.cluster.put(
+                Manifest.instance(labels: [KubeVirtName.migrationTargetNodeName: "node-a"], machine: nil))
+            try node.cluster.put(Manifest.migration())
+            try node.cluster.put(Manifest.pod("target", instance: "testvm", migration: (uid: "vmim-1", name: "m")))
+            _ = try await node.handler.add(node.request("target", uid: "uid-target"))
+            try node.cluster.put(Manifest.migration(phase: "Succeeded"))
+            await node.wait {
+                let objects = await node.source.read().objects
+                return objects.instances.count == 1 && objects.migrations.first?.hasEnded == true
+            }
+            var agent = Reconciliation(
+                node: "node-a", ipam: node.ipam, source: node.source, cluster: notes, log: NodeOnCluster.quiet)
+            await agent.pass(at: .now)
+            #expect(node.ipam.bindings.first?.active?.podUID == "uid-target")
+            let writing = Task { try await notes.run() }
+            await node.wait {
+                node.cluster.objects(.events).contains {
+                    let text = String(decoding: $0.json, as: UTF8.self)
+                    return text.contains(#""Migrated""#) && text.contains(#""VirtualMachineInstance""#)
+                }
+            }
             writing.cancel()
             try await writing.value
             await client.shutDown()
