@@ -73,7 +73,7 @@ extension Ledger {
 
     /// A release finds its binding by the container's ID: what one node's pods carry is found by no other's.
     private func checkContainer(of attachment: Attachment, _ agent: NodeAgent) throws(IPAMError) {
-        for binding in (containers[attachment.containerID]?.all ?? []).compactMap({ slots[$0] }) {
+        for binding in containers.all(attachment.containerID.slotHash).compactMap({ slots[$0] }) {
             for carrier in [binding.active, binding.target].compactMap(\.self)
             where carrier.containerID == attachment.containerID {
                 try agent.owns(carrier.node, "container \(attachment.containerID)")
