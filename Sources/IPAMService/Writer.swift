@@ -483,7 +483,7 @@ extension Ledger {
         _ binding: consuming Binding, keptBy node: String?, at now: Timestamp
     ) -> DescribedBinding {
         var described = described(binding)
-        described.copyValidFor = node.flatMap { grantedCopy(of: described.binding, to: $0, at: now) }
+        if let node { described.copyValidFor = grantedCopy(of: described.binding, to: node, at: now) }
         return described
     }
 
