@@ -24,9 +24,9 @@ extension Writer {
     /// Makes a ledger that has no bindings that of a backup, in one commit. Blocks; no other command runs meanwhile.
     ///
     /// A ledger that has some is left alone: it may have given addresses away since the backup was made, and a restore would
-    /// forget that (promises 1 to 3). So is one that has a history: the backup's would be mixed with it. Pools that are there stay as they are. Addresses that were given after the backup may
-    /// still be in use by pods that the ledger then knows nothing of: for its reuse delay no pool gives one that nobody asks
-    /// for by name, and what was freed waits as long.
+    /// forget that (promises 1 to 3). So is one that has a history: the backup's would be mixed with it. Pools that are there
+    /// stay as they are. Addresses that were given after the backup may still be in use by pods that the ledger then knows
+    /// nothing of: for its reuse delay no pool gives one that nobody asks for by name, and what was freed waits as long.
     func restore(_ backup: Snapshot, by caller: Caller) throws(IPAMError) -> RestoreOutcome {
         let (givesFrom, poolCount) = try replace { (present) throws(IPAMError) in
             guard present.hasNoBindings, try hasNoHistory() else { throw .ledgerNotEmpty(present) }
