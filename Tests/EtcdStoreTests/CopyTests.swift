@@ -180,12 +180,13 @@ private final class Countdown: Sendable {
 }
 
 /// A store of a program that ends before one of the steps of a copy.
-private final class Interrupted: MovableStore {
-    private let store: any MovableStore
+private final class Interrupted: MovableStore, StoreInFront {
+    private let movable: any MovableStore
+    var store: any LedgerStore { movable }
     private let countdown: Countdown
 
     init(_ store: any MovableStore, _ countdown: Countdown) {
-        self.store = store
+        movable = store
         self.countdown = countdown
     }
 
@@ -199,22 +200,10 @@ private final class Interrupted: MovableStore {
     }
     func moveAway() throws(StoreError) {
         try countdown.step()
-        try store.moveAway()
+        try movable.moveAway()
     }
     func takePlace() throws(StoreError) {
         try countdown.step()
-        try store.takePlace()
+        try movable.takePlace()
     }
-    func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
-        try store.commit(changes, revision: revision)
-    }
-    func history(
-        of subject: HistorySubject, before revision: UInt64, limit: Int
-    ) throws(StoreError) -> [HistoryEntry] { try store.history(of: subject, before: revision, limit: limit) }
-    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
-        try store.history(after: revision, limit: limit)
-    }
-    func checkIsCurrent() throws(StoreError) { try store.checkIsCurrent() }
-    var batching: Batching { store.batching }
-    func close() { store.close() }
 }

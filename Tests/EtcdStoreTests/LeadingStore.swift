@@ -4,10 +4,11 @@ import IPAMModel
 import Ledger
 import LedgerStore
 import Logging
+import StoreConformance
 import Synchronization
 
 /// The store of a member of an etcd ledger that is alone, and so leads; its end is the end of the member.
-final class LeadingStore: LedgerStore {
+final class LeadingStore: StoreInFront {
     private let ledger: EtcdLedger
     private let tenure: any LedgerStore
     /// As the follower had it when it took over.
@@ -43,18 +44,7 @@ final class LeadingStore: LedgerStore {
         (warm, tenure) = found
     }
 
-    func load() throws(StoreError) -> Snapshot { try tenure.load() }
-    func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
-        try tenure.commit(changes, revision: revision)
-    }
-    func history(
-        of subject: HistorySubject, before revision: UInt64, limit: Int
-    ) throws(StoreError) -> [HistoryEntry] { try tenure.history(of: subject, before: revision, limit: limit) }
-    func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
-        try tenure.history(after: revision, limit: limit)
-    }
-    func checkIsCurrent() throws(StoreError) { try tenure.checkIsCurrent() }
-    var batching: Batching { tenure.batching }
+    var store: any LedgerStore { tenure }
     func close() { ledger.close() }
 }
 

@@ -6,6 +6,7 @@ import Ledger
 import LedgerStore
 import Logging
 import RPC
+import StoreConformance
 import Synchronization
 import Testing
 
@@ -22,26 +23,17 @@ private func pod(_ name: String, node: String = "node-a") -> Attachment {
 }
 
 /// Counts what of the whole history is read.
-private final class CountedStore: LedgerStore {
-    private let store: SQLiteStore
+private final class CountedStore: StoreInFront {
+    let store: any LedgerStore
     let readEntries = Atomic(0)
 
     init(_ store: SQLiteStore) { self.store = store }
 
-    func load() throws(StoreError) -> Snapshot { try store.load() }
-    func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
-        try store.commit(changes, revision: revision)
-    }
-    func history(
-        of subject: HistorySubject, before revision: UInt64, limit: Int
-    ) throws(StoreError) -> [HistoryEntry] { try store.history(of: subject, before: revision, limit: limit) }
     func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
         let entries = try store.history(after: revision, limit: limit)
         readEntries.add(entries.count, ordering: .relaxed)
         return entries
     }
-    var batching: Batching { store.batching }
-    func close() { store.close() }
 }
 
 /// The real server, over a socket.
