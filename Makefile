@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up all they need themselves: see scripts/setup.
-.PHONY: build build-release release install demo vm-demo test test-swift test-outside test-chart chaos fuzz bench format lint generate clean setup
+.PHONY: build build-release release plugin install demo vm-demo test test-swift test-outside test-chart chaos fuzz bench format lint generate clean setup
 
 sources := Package.swift Sources Tests Benchmarks Fuzz
 
@@ -22,9 +22,11 @@ plugin = -Xswiftc -enable-experimental-feature -Xswiftc Embedded \
 	$(addprefix -Xlinker ,-L$(embedded)/$(machine)-unknown-linux-gnu -lswiftUnicodeDataTables \
 	$(addprefix /usr/lib/$(machine)-linux-musl/,crt1.o libc.a))
 
-# Without the setup: in a container's build, for one.
-release:
+# `release` and `plugin` are without the setup: in a container's build, for one.
+release: plugin
 	swift build -c release
+
+plugin:
 	swift build -c release --product holdfast-cni --scratch-path .build-static $(plugin)
 
 # After `make build-release`, as whoever may write there.
@@ -35,12 +37,13 @@ install:
 	install $(addprefix .build/release/,holdfast-server holdfast-agent holdfast) $(DESTDIR)$(PREFIX)/bin
 	install .build-static/release/holdfast-cni $(DESTDIR)$(CNI_BIN)
 
-# The product's story on this machine, told in a few seconds.
-demo: build-release
+# The product's story on this machine, told in a few seconds. The demos and the tests share a build: a release build takes
+# longer, most of it for the libraries.
+demo: build plugin
 	@scripts/demo
 
 # Real guests in QEMU: DHCP, power off and on, live migration; minutes.
-vm-demo: build-release
+vm-demo: build plugin
 	@scripts/vm-demo
 
 test: setup
@@ -60,7 +63,7 @@ chaos: setup
 fuzz: setup
 	scripts/fuzz
 
-test-outside: build
+test-outside: build plugin
 	HOLDFAST_BIN=.build/debug .venv/bin/python -m pytest Tests/outside
 
 # The chart as Helm renders it, and the image.

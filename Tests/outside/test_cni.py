@@ -115,7 +115,7 @@ def plugin(request, monkeypatch):
     if request.param == "released":
         released = REPOSITORY / ".build-static/release/holdfast-cni"
         if not released.exists() and not os.environ.get("HOLDFAST_CI"):
-            pytest.skip(f"needs {released}: make build-release")
+            pytest.skip(f"needs {released}: make plugin")
         monkeypatch.setattr(runtime, "OURS", str(released.parent))
 
 

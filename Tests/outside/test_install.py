@@ -120,7 +120,7 @@ def segments(program):
     return [struct.unpack_from("<I", program, start + number * size)[0] for number in range(count)]
 
 
-@pytest.mark.skipif(not STATIC.exists() and not os.environ.get("HOLDFAST_CI"), reason=f"needs {STATIC}: make build-release")
+@pytest.mark.skipif(not STATIC.exists() and not os.environ.get("HOLDFAST_CI"), reason=f"needs {STATIC}: make plugin")
 def test_the_released_plugin_is_one_static_file_of_at_most_16_mb_without_foundation(tmp_path):
     program = STATIC.read_bytes()
     assert len(program) <= 16_000_000

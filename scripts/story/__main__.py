@@ -18,7 +18,7 @@ def parse():
         "Everything is real but KubeVirt and the kubelet, whose parts the script plays.")
     parser.add_argument("--no-netns", action="store_true", help="leave the network interfaces out")
     # As `make` builds them; a test plays the story with its own.
-    parser.add_argument("--binaries", metavar="DIR", default=REPOSITORY / ".build/release", type=Path)
+    parser.add_argument("--binaries", metavar="DIR", default=REPOSITORY / ".build/debug", type=Path)
     parser.add_argument("--plugin", metavar="FILE", type=Path, help="holdfast-cni (the static build)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

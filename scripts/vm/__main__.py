@@ -19,7 +19,7 @@ def parse():
     parser = argparse.ArgumentParser(
         prog="scripts/vm-demo", description="Two real virtual machines (QEMU, software emulation) on two nodes: DHCP from "
         "the agent, power off and on, live migration. KubeVirt and the kubelet are played.")
-    parser.add_argument("--binaries", metavar="DIR", default=REPOSITORY / ".build/release", type=Path)
+    parser.add_argument("--binaries", metavar="DIR", default=REPOSITORY / ".build/debug", type=Path)
     parser.add_argument("--plugin", metavar="FILE", type=Path, help="holdfast-cni (the static build)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
