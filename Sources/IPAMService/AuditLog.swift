@@ -55,85 +55,143 @@ package final class AuditLog: Sendable {
     }
 
     private func put(_ deeds: [Deed], at time: String) {
-        var lines: [UInt8] = []
-        for deed in deeds { append(deed.verb, deed.fields, time, to: &lines) }
+        var lines = AuditLines(isJSON: isJSON, time: time, capacity: deeds.count)
+        for deed in deeds { lines.add(deed) }
         let lost = lost.exchange(0, ordering: .relaxed)
         if lost > 0 {
-            let message = "changes are missing here, as this log was too slow: `holdfast history` has them"
-            append(message, [("changes", "\(lost)")], time, to: &lines)
+            lines.begin("changes are missing here, as this log was too slow: `holdfast history` has them")
+            lines.field("changes", "\(lost)")
+            lines.end()
         }
-        write(lines)
+        write(lines.bytes)
+    }
+}
+
+/// Lines as they are put together, in place: nothing is made of a change but its bytes.
+private struct AuditLines {
+    private static let usualLength = 320
+
+    private let isJSON: Bool
+    private let time: String
+    private(set) var bytes: [UInt8] = []
+
+    /// For about `capacity` lines.
+    init(isJSON: Bool, time: String, capacity: Int) {
+        self.isJSON = isJSON
+        self.time = time
+        bytes.reserveCapacity(capacity * Self.usualLength)
     }
 
-    private func append(
-        _ verb: String, _ fields: [(key: String, value: String)], _ time: String, to lines: inout [UInt8]
-    ) {
+    mutating func begin(_ verb: String) {
         if isJSON {
-            lines += #"{"time":""#.utf8
-            lines += time.utf8
-            lines += #"","level":"info","logger":"audit","message":""#.utf8
-            Self.append(verb, to: &lines)
-            for (key, value) in fields {
-                lines += #"",""#.utf8
-                lines += key.utf8
-                lines += #"":""#.utf8
-                Self.append(value, to: &lines)
-            }
-            lines += "\"}\n".utf8
+            bytes += #"{"time":""#.utf8
+            bytes += time.utf8
+            bytes += #"","level":"info","logger":"audit","message":""#.utf8
         } else {
-            lines += time.utf8
-            lines += " info audit: ".utf8
-            Self.append(verb, to: &lines)
-            for (key, value) in fields {
-                lines.append(UInt8(ascii: " "))
-                lines += key.utf8
-                lines.append(UInt8(ascii: "="))
-                Self.append(value, to: &lines)
-            }
-            lines.append(UInt8(ascii: "\n"))
+            bytes += time.utf8
+            bytes += " info audit: ".utf8
+        }
+        add(verb)
+    }
+
+    mutating func field(_ key: String, _ value: String) {
+        begin(field: key)
+        add(value)
+    }
+
+    mutating func field(_ key: String, _ addresses: some Sequence<IPAddress>) {
+        begin(field: key)
+        var isFirst = true
+        for address in addresses {
+            if !isFirst { bytes.append(UInt8(ascii: ",")) }
+            isFirst = false
+            add(address.description)
         }
     }
+
+    private mutating func begin(field key: String) {
+        bytes += (isJSON ? #"",""# : " ").utf8
+        bytes += key.utf8
+        bytes += (isJSON ? #"":""# : "=").utf8
+    }
+
+    mutating func end() { bytes += (isJSON ? "\"}\n" : "\n").utf8 }
 
     /// As a JSON string has it (RFC 8259, section 7), in text too: so nothing that a caller sends begins a line of its own.
-    private static func append(_ text: String, to lines: inout [UInt8]) {
+    private mutating func add(_ text: String) {
+        func isPlain(_ byte: UInt8) -> Bool {
+            byte >= 0x20 && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
+        }
+        if text.utf8.allSatisfy(isPlain) {
+            bytes += text.utf8
+            return
+        }
         for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"): lines += [UInt8(ascii: "\\"), byte]
-            case ..<0x20:
-                let digits = String(byte, radix: 16)
-                lines += (byte < 16 ? "\\u000" : "\\u00").utf8
-                lines += digits.utf8
-            default: lines.append(byte)
+            if isPlain(byte) {
+                bytes.append(byte)
+            } else if byte >= 0x20 {
+                bytes += [UInt8(ascii: "\\"), byte]
+            } else {
+                bytes += (byte < 16 ? "\\u000" : "\\u00").utf8
+                bytes += String(byte, radix: 16).utf8
             }
         }
     }
 }
 
-extension AuditLog.Deed {
-    /// The binding as it is now, or as it was when it was freed.
-    private var binding: Binding? {
-        for change in changes.reversed() {
+extension AuditLines {
+    mutating func add(_ deed: AuditLog.Deed) {
+        let sum = DeedSum(deed.changes)
+        begin(sum.verb(of: deed.command))
+        defer { end() }
+        field("caller", deed.caller)
+        if !deed.traceID.isEmpty { field("trace_id", deed.traceID) }
+        switch deed.command {
+        case .createPool(let pool), .updatePool(let pool, _): return field("pool", pool.name)
+        case .deletePool(let name): return field("pool", name)
+        default: break
+        }
+        guard let binding = sum.binding else { return }
+        field("owner", "\(binding.owner.key)")
+        field("addresses", binding.assignments.lazy.map(\.address))
+        field("pool", binding.pool)
+        if let active = binding.active {
+            field("node", active.node)
+            field("pod", active.pod)
+        } else if let past = sum.past, !past.node.isEmpty {
+            field("node", past.node)
+            field("pod", past.pod)
+        }
+        if case .transfer(let request) = deed.command { field("migration", request.migrationUID) }
+        if let target = binding.target { field("target", "\(target.node)/\(target.pod)") }
+        if let past = sum.past, past.end == .transferred { field("from", "\(past.owner.key)") }
+        if let past = sum.past, past.end == .readdressed { field("before", past.addresses) }
+        field("revision", "\(binding.revision)")
+    }
+}
+
+/// What a command's changes come to.
+private struct DeedSum {
+    /// As it is now, or as it was when it was freed.
+    private(set) var binding: Binding?
+    /// What was, where that came to an end.
+    private(set) var past: HistoryEntry?
+    private var isPut = false
+    private var isRemoved = false
+
+    init(_ changes: ArraySlice<Change>) {
+        for change in changes {
             switch change {
-            case .putBinding(let binding), .removeBinding(let binding): return binding
+            case .putBinding(let put): (binding, isPut) = (put, true)
+            case .removeBinding(let removed): (binding, isRemoved) = (removed, true)
+            case .putHistory(let entry): past = past ?? entry
             default: continue
             }
         }
-        return nil
     }
 
-    private var isFreed: Bool {
-        changes.contains { if case .removeBinding = $0 { true } else { false } }
-            && !changes.contains { if case .putBinding = $0 { true } else { false } }
-    }
-
-    /// What was, where that came to an end.
-    private var past: HistoryEntry? {
-        for case .putHistory(let entry) in changes { return entry }
-        return nil
-    }
-
-    fileprivate var verb: String {
-        if isFreed { return "freed" }
+    func verb(of command: Command) -> String {
+        if isRemoved, !isPut { return "freed" }
         switch command {
         case .allocate, .release, .renewCopies:
             if let binding, binding.id == binding.revision { return "allocated" }
@@ -148,34 +206,5 @@ extension AuditLog.Deed {
         case .updatePool: return "pool updated"
         case .deletePool: return "pool deleted"
         }
-    }
-
-    fileprivate var fields: [(key: String, value: String)] {
-        var fields = [("caller", caller)]
-        if !traceID.isEmpty { fields.append(("trace_id", traceID)) }
-        switch command {
-        case .createPool(let pool), .updatePool(let pool, _): return fields + [("pool", pool.name)]
-        case .deletePool(let name): return fields + [("pool", name)]
-        default: break
-        }
-        guard let binding else { return fields }
-        func text(_ addresses: some Sequence<IPAddress>) -> String {
-            addresses.map(\.description).joined(separator: ",")
-        }
-        fields += [
-            ("owner", "\(binding.owner.key)"), ("addresses", text(binding.assignments.lazy.map(\.address))),
-            ("pool", binding.pool),
-        ]
-        if let active = binding.active {
-            fields += [("node", active.node), ("pod", active.pod)]
-        } else if let past, !past.node.isEmpty {
-            fields += [("node", past.node), ("pod", past.pod)]
-        }
-        if case .transfer(let request) = command { fields.append(("migration", request.migrationUID)) }
-        if let target = binding.target { fields.append(("target", "\(target.node)/\(target.pod)")) }
-        if let past, past.end == .transferred { fields.append(("from", "\(past.owner.key)")) }
-        if let past, past.end == .readdressed { fields.append(("before", text(past.addresses))) }
-        fields.append(("revision", "\(binding.revision)"))
-        return fields
     }
 }
