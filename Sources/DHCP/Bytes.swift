@@ -68,7 +68,7 @@ extension IPAddress {
     /// ff02::1:2
     static let allDHCPServers = IPAddress(family: .ipv6, bits: 0xff02 << 112 | 0x1_0002)
 
-    var isLinkLocal: Bool { family == .ipv4 ? bits >> 16 == 0xa9fe : bits >> 118 == 0x3fa }
+    package var isLinkLocal: Bool { family == .ipv4 ? bits >> 16 == 0xa9fe : bits >> 118 == 0x3fa }
 }
 
 extension MACAddress {

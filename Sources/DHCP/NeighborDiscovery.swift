@@ -135,13 +135,13 @@ package struct RouterAdvertisement: Hashable, Sendable {
 }
 
 extension NeighborDiscoveryOption {
-    private static let infinite = UInt32.max
+    // Lifetimes are in seconds; `UInt32.max` is for ever.
 
     /// The prefix is on the link (L), and no address may be made up in it (A is clear): addresses are the ledger's.
-    package static func onLinkPrefix(_ prefix: IPPrefix) -> Self {
+    package static func onLinkPrefix(_ prefix: IPPrefix, lifetime: UInt32) -> Self {
         var value: [UInt8] = [UInt8(prefix.length), 0x80]
-        value.append(bigEndian: infinite)
-        value.append(bigEndian: infinite)
+        value.append(bigEndian: lifetime)
+        value.append(bigEndian: lifetime)
         value += [0, 0, 0, 0]
         value.append(prefix.address)
         return Self(type: prefixInformation, value: value)
@@ -154,17 +154,17 @@ extension NeighborDiscoveryOption {
     }
 
     /// RFC 8106, section 5.1.
-    package static func nameservers(_ addresses: [IPAddress]) -> Self {
+    package static func nameservers(_ addresses: [IPAddress], lifetime: UInt32) -> Self {
         var value: [UInt8] = [0, 0]
-        value.append(bigEndian: infinite)
+        value.append(bigEndian: lifetime)
         for address in addresses { value.append(address) }
         return Self(type: recursiveDNSServer, value: value)
     }
 
     /// RFC 8106, section 5.2.
-    package static func searchList(_ names: [String]) -> Self {
+    package static func searchList(_ names: [String], lifetime: UInt32) -> Self {
         var value: [UInt8] = [0, 0]
-        value.append(bigEndian: infinite)
+        value.append(bigEndian: lifetime)
         value += DomainNames.bytes(of: names)
         return Self(type: dnsSearchList, value: value)
     }

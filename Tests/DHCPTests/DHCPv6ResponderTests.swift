@@ -176,6 +176,20 @@ struct DHCPv6ResponderTests {
         }
     }
 
+    @Test func `what the pool says is told for as long as the lease, so that a guest forgets what it says no longer`()
+        throws
+    {
+        var configuration = client.configuration
+        for (lease, lifetime) in [(60, 9000), (86_400, 86_400), (.max, .max)] as [(UInt32, UInt32)] {
+            configuration.ipv6?.leaseTime = lease
+            let told = try unsolicited(configuration).1.options.map { option in
+                // Two bytes come first: of the prefix its length and flags, with two lifetimes; reserved ones.
+                option.value.dropFirst(2).prefix(4).reduce(0) { $0 << 8 | UInt32($1) }
+            }
+            #expect(told == [lifetime, lifetime, lifetime])
+        }
+    }
+
     @Test(arguments: [".", "", "a..b", String(repeating: "x", count: 64) + ".example"])
     func `a search domain that DNS has no form for is left out, and the others are told`(name: String) throws {
         var configuration = client.configuration

@@ -99,7 +99,7 @@ struct GuestOptions: Hashable, Sendable {
             }
             ntpServers = addresses.compactMap(\.self)
         case "ipv6Router":
-            guard let router = value.string.flatMap(IPAddress.init), router.family == .ipv6, router.bits >> 118 == 0x3fa
+            guard let router = value.string.flatMap(IPAddress.init), router.family == .ipv6, router.isLinkLocal
             else { throw .badKey(key, value, "the router's link-local address, fe80::…") }
             ipv6Router = router
         default: throw .badKey(key, value, "one of leaseTime, mtu, ntpServers, ipv6Router")
@@ -168,8 +168,11 @@ extension GuestOptions {
     private func ipv6Lease(_ assignment: Assignment, _ described: DescribedBinding) throws(CNIError) -> DHCPv6Lease {
         var lease = DHCPv6Lease(
             address: assignment.address, prefixLength: assignment.prefixLength, leaseTime: leaseTime)
-        let hasOwn = described.routes.contains { $0.destination.family == .ipv6 && $0.destination.length == 0 }
-        lease.router = hasDefaultRoute || hasOwn ? ipv6Router : nil
+        let own = described.routes.first { $0.destination.family == .ipv6 && $0.destination.length == 0 }
+        if hasDefaultRoute || own != nil {
+            // A router's address in its advertisement is link-local (RFC 4861, section 4.2).
+            lease.router = ipv6Router ?? own?.gateway.flatMap { $0.isLinkLocal ? $0 : nil }
+        }
         lease.nameservers = described.dns?.nameservers.filter { $0.family == .ipv6 } ?? []
         lease.search = described.dns?.search ?? []
         lease.ntpServers = ntpServers.filter { $0.family == .ipv6 }

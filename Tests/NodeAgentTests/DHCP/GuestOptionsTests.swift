@@ -141,6 +141,19 @@ struct GuestOptionsTests {
         #expect(try router("net1", described)?.description == "fe80::1")
     }
 
+    @Test func `a network that names none has the router of the pool's own route where that can advertise`() throws {
+        func router(_ gateway: String?, interface: String = "net1") throws -> IPAddress? {
+            var described = try described()
+            described.routes.append(
+                Route(
+                    destination: try #require(IPPrefix("::/0")),
+                    gateway: try gateway.map { try #require(IPAddress($0)) }))
+            return try options(dhcp: true, interface: interface).configuration(of: described).ipv6?.router
+        }
+        #expect(try router("fe80::2")?.description == "fe80::2")
+        #expect(try router("fd00::2") == nil && router(nil, interface: "eth0") == nil)
+    }
+
     @Test func `the network's object sets what a pool does not have`() throws {
         let dhcp: JSON = [
             "leaseTime": 3600, "mtu": 1400, "ntpServers": ["10.0.0.5", "fd00::5"], "ipv6Router": "fe80::1",
