@@ -81,9 +81,14 @@ def test_every_alert_says_what_it_means_and_what_to_do():
             assert rule["annotations"]["summary"].endswith(".") and len(rule["annotations"]["description"]) > 80
 
 
+def alerts():
+    """Their names, each once."""
+    return list(dict.fromkeys(rule["alert"] for group in rules()["groups"] for rule in group["rules"]))
+
+
 def test_every_alert_has_its_chapter():
     chapters = re.findall(r"^## (\w+)$", (REPOSITORY / "docs/alerts.md").read_text(), re.M)
-    assert chapters == [rule["alert"] for group in rules()["groups"] for rule in group["rules"]]
+    assert chapters == alerts()
 
 
 def test_alerts_on_what_is_not_read_are_not_there():
@@ -175,11 +180,14 @@ CASES = {
         # Its first prefix is full, its second is not: no alert.
         (pool("10.0.0.0/24", "wide", 254, 0) + pool("10.0.1.0/24", "wide", 0, 254), []),
         # IPv6 does not hide that IPv4 runs out.
-        (pool("10.1.0.0/24", "tight", 250, 4) + pool("fd00::/64", "tight", 250, 1 << 60), [{"pool": "tight"}]),
-        (pool("10.2.0.0/24", "full", 254, 0), [{"pool": "full"}]),
+        (pool("10.1.0.0/24", "tight", 250, 4) + pool("fd00::/64", "tight", 250, 1 << 60), [{"pool": "tight", "family": "IPv4"}]),
+        (pool("10.2.0.0/24", "full", 254, 0), [{"pool": "full", "family": "IPv4"}]),
+        # Nor IPv4 that a range of IPv6 does.
+        (pool("10.1.0.0/24", "both", 4, 250) + pool("fd00::/124", "both", 14, 1), [{"pool": "both", "family": "IPv6"}]),
     ],
     "HoldfastPoolFull": [
-        (pool("10.2.0.0/24", "full", 254, 0), [{"pool": "full"}]),
+        (pool("10.2.0.0/24", "full", 254, 0), [{"pool": "full", "family": "IPv4"}]),
+        (pool("10.1.0.0/24", "both", 4, 250) + pool("fd00::/124", "both", 15, 0), [{"pool": "both", "family": "IPv6"}]),
         (pool("10.1.0.0/24", "tight", 250, 4), []),
     ],
     "HoldfastPoolsRefused": [
@@ -255,20 +263,20 @@ def series(name, labels, values):
 
 
 def test_every_alert_is_tried():
-    assert list(CASES) == [rule["alert"] for group in rules()["groups"] for rule in group["rules"]]
+    assert list(CASES) == alerts()
 
 
 @pytest.mark.parametrize("alert", CASES)
 def test_an_alert_is_raised_when_it_should_be_and_only_then(tmp_path, alert):
-    (rule,) = [rule for group in rules()["groups"] for rule in group["rules"] if rule["alert"] == alert]
     # What is written into the texts has tests of Prometheus' own; here it is which alerts there are.
-    bare = {name: rule[name] for name in rule if name != "annotations"}
+    bare = [{name: rule[name] for name in rule if name != "annotations"}
+            for group in rules()["groups"] for rule in group["rules"] if rule["alert"] == alert]
     (tmp_path / "all.yaml").write_text(yaml.safe_dump(rules()))
-    (tmp_path / "rule.yaml").write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [bare]}]}))
+    (tmp_path / "rule.yaml").write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": bare}]}))
     tests = [{
         "interval": "1m", "input_series": [series(*it) for it in given],
         "alert_rule_test": [{"eval_time": "50m", "alertname": alert, "exp_alerts": [
-            {"exp_labels": {**rule["labels"], **NAMESPACE, **labels}} for labels in raised]}],
+            {"exp_labels": {**bare[0]["labels"], **NAMESPACE, **labels}} for labels in raised]}],
     } for given, raised in CASES[alert]]
     # A quantile of all servers' commits together names none.
     if alert == "HoldfastStoreSlow":
