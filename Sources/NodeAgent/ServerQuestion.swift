@@ -2,8 +2,10 @@ package import IPAMAPI
 import IPAMModel
 import Synchronization
 
-/// Whether a new pod can be served, which is where the server answers. An agent that cannot serve the plugin's socket ends, so
-/// of that nothing is said.
+/// Whether the server has answered this agent. From then on the agent is ready, also while the server is away: a DaemonSet's
+/// rollout replaces all pods that are not ready at once (`rollingUpdate` in Kubernetes' pkg/controller/daemon/update.go), so a
+/// server that is away for its own upgrade would end every node's agent, and with them what nodes go on with. An agent that cannot
+/// serve the plugin's socket ends, so of that nothing is said.
 ///
 /// Asked once however many want to know, and once in a second at most: the port of probes is open to whoever reaches the node.
 package final class ServerQuestion: Sendable {
@@ -13,12 +15,14 @@ package final class ServerQuestion: Sendable {
 
     private let ipam: any IPAMCalls
     private let node: String
+    private let hasAnswered = Atomic(false)
     private let asked = Mutex<(at: ContinuousClock.Instant, task: Task<String?, Never>)?>(nil)
 
     package init(_ ipam: any IPAMCalls, node: String) { (self.ipam, self.node) = (ipam, node) }
 
-    /// Why it does not; nil where it does.
+    /// Why it has not; nil once it has.
     package func problem() async -> String? {
+        if hasAnswered.load(ordering: .relaxed) { return nil }
         let task = asked.withLock { asked in
             if let asked, .now - asked.at < Self.validity { return asked.task }
             let task = Task { [ipam, node] () -> String? in
@@ -32,6 +36,8 @@ package final class ServerQuestion: Sendable {
             asked = (.now, task)
             return task
         }
-        return await task.value
+        let problem = await task.value
+        if problem == nil { hasAnswered.store(true, ordering: .relaxed) }
+        return problem
     }
 }
