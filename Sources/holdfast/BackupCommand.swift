@@ -90,7 +90,8 @@ struct Restore: ClientCommand {
             return """
                 restored: revision \(outcome.revision) of \(head.createdAt.short); the ledger has \(counts.text)\
                 \(from ?? "")
-                `holdfast check` shows what the cluster has that the backup does not know, and the other way round.
+                `holdfast check` shows bindings whose VMs are gone since. VMs that were made since have none, and it does not \
+                show them: look at `kubectl get vmi -A -o wide`, and `holdfast reserve` what they have.
                 """
         }
     }

@@ -4,10 +4,10 @@ import Program
 extension Failure {
     /// What the server's refusal means for the person at the keyboard, and what to do.
     init(_ error: IPAMError, server: String, speaksTLS: Bool = false) {
-        if error.code == .unavailable, error.reason == .noAnswer {
+        if error.reason == .noAnswer {
             self.init(
                 "no answer from the server at \(server): \(error.message)",
-                hint: Self.hint(forNoAnswer: error.message, server: server, speaksTLS: speaksTLS),
+                hint: Self.hint(forNoAnswer: error, server: server, speaksTLS: speaksTLS),
                 reason: error.reason.rawValue)
         } else {
             self.init(error.message, hint: Self.hint(for: error), reason: error.reason.rawValue)
@@ -15,8 +15,8 @@ extension Failure {
     }
 
     /// By the C core's words.
-    private static func hint(forNoAnswer message: String, server: String, speaksTLS: Bool) -> String {
-        func says(_ words: String...) -> Bool { words.contains(where: message.contains) }
+    private static func hint(forNoAnswer error: IPAMError, server: String, speaksTLS: Bool) -> String? {
+        func says(_ words: String...) -> Bool { words.contains(where: error.message.contains) }
         if says("wrong version number") {
             return "what answers there speaks no TLS: leave out --tls-ca (HOLDFAST_TLS_CA), or look at host and port"
         }
@@ -32,8 +32,11 @@ extension Failure {
                 </dev/null | openssl x509 -noout -ext subjectAltName` shows them
                 """
         }
-        if says("Failed parsing HTTP/2", "http2 header with status") {
-            return "what answers there is no Holdfast server's API: look at host and port, which is 7440 as a rule"
+        if says("Failed parsing HTTP/2", "http2 header with status", "Method not found", "unknown service") {
+            return """
+                what answers there is no Holdfast server's API, or that of an older one: look at host and port, which is 7440 \
+                as a rule
+                """
         }
         if says("Socket closed", "HTTP2 preface"), speaksTLS {
             return """
@@ -43,9 +46,10 @@ extension Failure {
         if says("Socket closed", "HTTP2 preface") {
             return "it may speak TLS: name the CA of its certificate with --tls-ca (HOLDFAST_TLS_CA)"
         }
+        guard error.code == .unavailable else { return nil }
         return """
-            is it running there? Start one with `holdfast-server --listen \(server)`, or name another with --server \
-            HOST:PORT or HOLDFAST_SERVER
+            is it running there? Start one with `holdfast-server --listen \(server.prefix { $0 != "," })`, or name another \
+            with --server HOST:PORT or HOLDFAST_SERVER
             """
     }
 
@@ -53,7 +57,8 @@ extension Failure {
         let metadata = error.metadata
         switch error.reason {
         case .addressQuarantined:
-            let owner = metadata["lastOwner"] ?? "its last owner"
+            // What pods hold is not reserved.
+            guard let owner = metadata["lastOwner"], owner.hasPrefix("vm ") else { return "wait till then" }
             return "\(owner) gets it back at once, with `holdfast reserve`; everybody else has to wait till then"
         case .addressTaken, .macTaken:
             return "`holdfast binding list` shows who has what"

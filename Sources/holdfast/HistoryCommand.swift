@@ -102,10 +102,10 @@ enum PointInTime: Equatable {
             self = .ago(.seconds(days * 86_400))
         } else if let delay = try? Rules.delay(text, "the time") {
             self = .ago(delay)
-        } else if let date = try? Date(text, strategy: .iso8601) {
-            self = .absolute(Timestamp(date))
-        } else if let timestamp = Self.local(text, timeZone) {
-            self = .absolute(timestamp)
+        } else if let date = (try? Date(text, strategy: .iso8601)) ?? Self.local(text, timeZone),
+            let time = Timestamp(date)
+        {
+            self = .absolute(time)
         } else {
             return nil
         }
@@ -119,21 +119,27 @@ enum PointInTime: Equatable {
     }
 
     /// "2026-11-17 15:00", "2026-11-17T15:00:30" or "2026-11-17": of the time zone.
-    private static func local(_ text: String, _ timeZone: TimeZone) -> Timestamp? {
+    private static func local(_ text: String, _ timeZone: TimeZone) -> Date? {
         let formatter = DateFormatter()
         formatter.locale = Locale(identifier: "en_US_POSIX")
         formatter.timeZone = timeZone
         formatter.isLenient = false
         for format in ["yyyy-MM-dd HH:mm", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd"] {
             formatter.dateFormat = format
-            if let date = formatter.date(from: text.replacing("T", with: " ")) { return Timestamp(date) }
+            if let date = formatter.date(from: text.replacing("T", with: " ")) { return date }
         }
         return nil
     }
 }
 
 extension Timestamp {
-    fileprivate init(_ date: Date) { self.init(nanoseconds: Int64(date.timeIntervalSince1970 * 1000) * 1_000_000) }
+    /// Nil outside of the years 1678 to 2261, which nanoseconds reach.
+    fileprivate init?(_ date: Date) {
+        guard let milliseconds = Int64(exactly: (date.timeIntervalSince1970 * 1000).rounded(.down)) else { return nil }
+        let (nanoseconds, isTooLarge) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+        if isTooLarge { return nil }
+        self.init(nanoseconds: nanoseconds)
+    }
 }
 
 extension HistoryEntry {

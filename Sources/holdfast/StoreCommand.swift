@@ -51,6 +51,8 @@ struct StoreCopy: AsyncParsableCommand {
     }
 
     func run() async throws {
+        // The ledger is nobody else's to read.
+        umask(0o077)
         // Opened it would be made.
         if case .sqlite(let path) = from, !FileManager.default.fileExists(atPath: path) {
             throw Failure("--from sqlite:\(path): there is no such file")

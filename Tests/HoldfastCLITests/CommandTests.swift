@@ -348,6 +348,8 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
         }
         #expect(failure?.description == refusal.message)
         #expect(failure?.hint?.contains("vm default/old (vm-net/eth0)") == true)
+        let pods = IPAMError(.notFound, .addressQuarantined, "", metadata: ["lastOwner": "pod default/old (n/eth0)"])
+        #expect(Failure(pods, server: "a:1").hint == "wait till then", "nothing is reserved for a pod")
     }
 
     @Test func `a server that does not answer: which one, and how to name another`() async throws {
@@ -372,6 +374,15 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
         let failure = Failure(
             IPAMError(.unavailable, .noAnswer, words), server: "10.9.9.9:7440", speaksTLS: tls)
         #expect(failure.hint?.contains(hint) == true, "\(failure.hint ?? "")")
+    }
+
+    @Test func `a server of something else: which one, and what is wrong with it`() {
+        let other = Failure(IPAMError(.internalError, .noAnswer, "Method not found!"), server: "10.9.9.9:2379")
+        #expect(other.description == "no answer from the server at 10.9.9.9:2379: Method not found!")
+        #expect(other.hint?.contains("no Holdfast server's API") == true)
+        #expect(Failure(IPAMError(.internalError, .noAnswer, "else"), server: "10.9.9.9:2379").hint == nil)
+        let none = Failure(IPAMError(.unavailable, .noAnswer, "refused"), server: "10.9.9.9:7440,10.9.9.8:7440")
+        #expect(none.hint?.contains("--listen 10.9.9.9:7440`") == true, "\(none.hint ?? "")")
     }
 
     @Test func `a pool whose freed addresses wait: from when it can be done`() {

@@ -75,7 +75,8 @@ import Testing
         }
         #expect(PointInTime("7d", timeZone: berlin) == .ago(.seconds(7 * 86_400)))
         #expect(PointInTime("90m", timeZone: berlin)?.timestamp(now: time) == Timestamp(seconds: 1_795_177_800))
-        for text in ["", "yesterday", "2026-13-01", "-3d", "2026-11-20 25:00"] {
+        let farAway = ["26-11-20", "0001-01-01T00:00:00Z", "9999-01-01", "9999-12-31T23:59:59Z"]
+        for text in ["", "yesterday", "2026-13-01", "-3d", "2026-11-20 25:00"] + farAway {
             #expect(PointInTime(text, timeZone: berlin) == nil, "\(text)")
         }
     }

@@ -15,9 +15,10 @@ struct SecretFileTests {
 
     @Test func `a password keeps its spaces, a token has none around it, and neither has the line's end`() throws {
         defer { try? FileManager.default.removeItem(at: folder) }
-        let path = try write(" a b \r\n\n")
-        #expect(try SecretFile(.password, path: path, option: "--x").current == " a b ")
-        #expect(try SecretFile(.token, path: path, option: "--x").current == "a b")
+        let password = try write(" a b \r\n\n")
+        #expect(try SecretFile(.password, path: password, option: "--x").current == " a b ")
+        let token = try write(" a.b \r\n\n")
+        #expect(try SecretFile(.token, path: token, option: "--x").current == "a.b")
     }
 
     @Test func `it is as the file has it now, and as it was last where that says nothing`() throws {
@@ -26,8 +27,10 @@ struct SecretFileTests {
         let secret = try SecretFile(.token, path: path, option: "--x")
         _ = try write("second\n")
         #expect(secret.current == "second")
-        _ = try write("\n")
-        #expect(secret.current == "second")
+        for none in ["\n", "of two\nlines", "\u{e9}", "a\u{7f}"] {
+            _ = try write(none)
+            #expect(secret.current == "second")
+        }
         try FileManager.default.removeItem(atPath: path)
         #expect(secret.current == "second")
     }
@@ -39,6 +42,10 @@ struct SecretFileTests {
             #expect { try SecretFile(.token, path: path, option: "--token-file") } throws: { error in
                 "\(error)".contains("--token-file \(path)") && "\(error)".contains(why)
             }
+        }
+        let wrapped = try write("eyJ.first\nsecond\n")
+        #expect { try SecretFile(.token, path: wrapped, option: "--token-file") } throws: { error in
+            "\(error)".contains("this is no token") && !"\(error)".contains("eyJ")
         }
     }
 }
