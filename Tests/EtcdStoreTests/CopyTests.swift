@@ -90,9 +90,9 @@ import Testing
         leader.close()
 
         let back = try copy(from: cluster.store, to: "sqlite:\(path("a.sqlite"))")
+        #expect(back.status == 0, "\(back.text)")
         let attributes = try FileManager.default.attributesOfItem(atPath: path("a.sqlite"))
         #expect(attributes[.posixPermissions] as? Int == 0o600, "nobody else's to read")
-        #expect(back.status == 0, "\(back.text)")
         let left = #expect(throws: StoreError.self) { try EtcdTenure.open(cluster.configuration(prefix), as: "test") }
         #expect(left?.code == .inUse && left?.message.contains("copied to SQLite") == true, "\(left?.message ?? "")")
         let copy = try SQLiteStore(path: path("a.sqlite"))
