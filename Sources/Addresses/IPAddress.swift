@@ -55,6 +55,9 @@ extension IPAddress {
 
     package var isLoopback: Bool { family == .ipv4 ? bits >> 24 == 127 : bits == 1 }
 
+    /// 169.254.0.0/16 or fe80::/10.
+    package var isLinkLocal: Bool { family == .ipv4 ? bits >> 16 == 0xa9fe : bits >> 118 == 0x3fa }
+
     /// 4 or 16 bytes in network order.
     package var bytes: [UInt8] {
         stride(from: family.bitWidth - 8, through: 0, by: -8).map { UInt8(truncatingIfNeeded: bits >> UInt128($0)) }

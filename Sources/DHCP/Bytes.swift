@@ -67,8 +67,6 @@ extension IPAddress {
     static let allNodes = IPAddress(family: .ipv6, bits: 0xff02 << 112 | 1)
     /// ff02::1:2
     static let allDHCPServers = IPAddress(family: .ipv6, bits: 0xff02 << 112 | 0x1_0002)
-
-    package var isLinkLocal: Bool { family == .ipv4 ? bits >> 16 == 0xa9fe : bits >> 118 == 0x3fa }
 }
 
 extension MACAddress {

@@ -30,7 +30,7 @@ struct ConfigurationReader {
         }
         if let text = try string(ipam, "gateway", path), ipam["subnet"] == nil {
             let gateway = try address(text, "\(path)gateway")
-            for index in ranges.indices where ranges[index].prefix.contains(gateway) {
+            for index in ranges.indices where ranges[index].prefix.reaches(gateway) {
                 // One outside of every range reaches nothing; whereabouts' own examples have such.
                 ranges[index].gateway = gateway
             }
@@ -102,7 +102,7 @@ struct ConfigurationReader {
         }
         return InlineRange(
             path: "\(path)subnet", set: set, prefix: prefix, window: prefix.window(from: lower, through: upper),
-            gateway: gateway.flatMap { prefix.contains($0) ? $0 : nil },
+            gateway: gateway.flatMap { prefix.reaches($0) ? $0 : nil },
             usualGateway: prefix.hostMask > 1 ? prefix.address.advanced(by: 1) : nil)
     }
 
@@ -169,6 +169,11 @@ struct ConfigurationReader {
 }
 
 extension IPPrefix {
+    /// Whether a host with an address of this prefix has `router` on its link.
+    fileprivate func reaches(_ router: IPAddress) -> Bool {
+        contains(router) || family == .ipv6 && router.family == .ipv6 && router.isLinkLocal
+    }
+
     /// The addresses from one through another. Like whereabouts, passes over a bound that no interface can have, and an
     /// end before the start (`GetIPRange`).
     fileprivate func window(from lower: IPAddress?, through upper: IPAddress?) -> AddressRange {

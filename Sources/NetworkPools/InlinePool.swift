@@ -16,8 +16,9 @@ package struct InlinePool: Hashable, Sendable {
     /// The network's name in the CNI configuration.
     package var network: String
     package var pool: Pool
-    /// The gateways that host-local names in its results though nothing is routed by them: first addresses, given to nobody.
-    package var usualGateways: [IPPrefix: IPAddress]
+    /// The gateways that results name though they are not the pool's: first addresses, which host-local names though nothing
+    /// is routed by them, and link-local ones.
+    package var namedGateways: [IPPrefix: IPAddress]
 
     /// Nil where the configuration has no ranges. Throws code 7 where they cannot be read, or ask for what no pool gives.
     package init?(_ network: NetworkConfiguration) throws(CNIError) {
@@ -32,12 +33,12 @@ package struct InlinePool: Hashable, Sendable {
         if let addresses = ipam["addresses"]?.array, !addresses.isEmpty {
             throw reader.invalid("\(path)addresses", "fixed addresses are asked for by annotations of the pod or VM")
         }
-        let routes = try reader.routes(ipam["routes"], at: "\(path)routes")
+        let routes = try reader.routes(ipam["routes"], at: "\(path)routes").map { $0.completed(by: ranges) }
         let prefixes = try Self.prefixes(ranges, routes: routes, reader)
-        usualGateways = [:]
+        namedGateways = [:]
         for prefix in prefixes where prefix.gateway == nil {
             let range = ranges.first { $0.prefix == prefix.prefix }
-            usualGateways[prefix.prefix] = range?.usualGateway
+            namedGateways[prefix.prefix] = range?.gateway ?? range?.usualGateway
         }
         self.network = network.name
         pool = Pool(
@@ -84,13 +85,14 @@ package struct InlinePool: Hashable, Sendable {
             let all = ranges.filter { $0.prefix == range.prefix }
             let excluded = range.prefix.gaps(around: all.map(\.window)) + all.flatMap(\.excluded)
             let needsGateway = routes.contains { $0.destination.family == range.prefix.family && $0.gateway == nil }
+            let named = all.compactMap(\.gateway).first
             let gateway =
-                all.compactMap(\.gateway).first
+                named.flatMap { range.prefix.contains($0) ? $0 : nil }
                 ?? routes.first { $0.destination.length == 0 && $0.gateway.map(range.prefix.contains) == true }?.gateway
-                ?? (needsGateway ? range.usualGateway : nil)
+                ?? (needsGateway && named == nil ? range.usualGateway : nil)
             var reserved = excluded
             // host-local never gives it, whether or not anything is routed by it.
-            if let usual = range.usualGateway, usual != gateway, all.allSatisfy({ $0.gateway == nil }) {
+            if let usual = range.usualGateway, usual != gateway, named == nil {
                 reserved.append(AddressRange(from: usual, through: usual))
             }
             prefixes.append(
@@ -109,16 +111,29 @@ struct InlineRange: Hashable, Sendable {
     /// What is given of it.
     var window: AddressRange
     var excluded: [AddressRange] = []
+    /// Of the prefix, or link-local.
     var gateway: IPAddress?
     /// The one that host-local takes where none is named: the first address.
     var usualGateway: IPAddress?
+}
+
+extension Route {
+    /// One without a gateway goes by the ranges' link-local one, where that is all that they have: a pool's own gateway is one
+    /// of its addresses.
+    fileprivate func completed(by ranges: [InlineRange]) -> Route {
+        let gateways = Set(ranges.filter { $0.prefix.family == destination.family }.map(\.gateway))
+        guard gateway == nil, gateways.count == 1, let named = gateways.first, let named, named.isLinkLocal else {
+            return self
+        }
+        return Route(destination: destination, gateway: named)
+    }
 }
 
 extension IPPrefix {
     /// The addresses outside `windows`, without network and broadcast address alone: a pool never gives these.
     fileprivate func gaps(around windows: [AddressRange]) -> [AddressRange] {
         range.subtracting(windows).filter {
-            $0.span > 0 || $0.lower != address && ($0.lower != last || family == .ipv6)
+            $0.span > 0 || hostMask <= 1 || $0.lower != address && ($0.lower != last || family == .ipv6)
         }
     }
 }

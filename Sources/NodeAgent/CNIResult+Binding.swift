@@ -26,7 +26,7 @@ extension CNIResult {
         for index in addresses.indices where addresses[index].gateway == nil {
             let own = addresses[index]
             addresses[index].gateway = IPPrefix(containing: own.address, length: own.prefixLength)
-                .flatMap { inline.usualGateways[$0] }
+                .flatMap { inline.namedGateways[$0] }
         }
     }
 }

@@ -82,6 +82,10 @@ struct InlinePoolTests {
         ),
         (#"{"subnet": "10.1.0.0/24"}"#, ["10.1.0.0/24 without 10.1.0.1"]),
         (#"{"subnet": "10.1.0.0/24", "gateway": "10.1.0.9"}"#, ["10.1.0.0/24 via 10.1.0.9"]),
+        (#"{"subnet": "10.1.0.0/24", "gateway": "169.254.1.1"}"#, ["10.1.0.0/24 without 10.1.0.1"]),
+        (#"{"subnet": "fd00::/64", "gateway": "fe80::1"}"#, ["fd00::/64"]),
+        (#"{"subnet": "10.1.0.0/31", "rangeStart": "10.1.0.1"}"#, ["10.1.0.0/31 without 10.1.0.0"]),
+        (#"{"subnet": "fd00::/127", "rangeEnd": "fd00::"}"#, ["fd00::/127 without fd00::1"]),
         (
             #"{"ranges": [[{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.19"}, {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.30", "rangeEnd": "10.1.0.254"}]]}"#,
             ["10.1.0.0/24 without 10.1.0.0..10.1.0.9 10.1.0.1 10.1.0.20..10.1.0.29"]
@@ -97,6 +101,7 @@ struct InlinePoolTests {
         (#""subnet": "10.1.0.0/24""#, "10.1.0.1"), (#""subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9""#, "10.1.0.1"),
         (#""subnet": "10.1.0.0/24", "routes": [{"dst": "10.2.0.0/16", "gw": "10.1.0.9"}]"#, "10.1.0.1"),
         (#""subnet": "10.1.0.0/31""#, nil), (#""range": "10.1.0.0/24""#, nil),
+        (#""subnet": "fd02::/64""#, "fd02::1"), (#""subnet": "fd02::/64", "gateway": "fe80::1""#, "fe80::1"),
     ])
     func `a result names the gateway that host-local's would, with no default route`(ipam: String, gateway: String?)
         async throws
@@ -107,6 +112,22 @@ struct InlinePoolTests {
         #expect(answer["result"]?["ips"]?.array?.map { $0["gateway"]?.string } == [gateway])
         #expect(answer["result"]?["routes"]?.array?.contains { $0["dst"] == "0.0.0.0/0" } == false)
         #expect(fixture.ipam.bindings.first?.assignments.first?.gateway == nil)
+    }
+
+    @Test(arguments: [
+        (#""range": "fd00::/64", "gateway": "fe80::1""#, ["fe80::1"]),
+        (#""subnet": "fd00::/64", "gateway": "fe80::1""#, ["fe80::1"]),
+        // Each range by its own.
+        (
+            #""ranges": [[{"subnet": "fd00::/64", "gateway": "fe80::1"}, {"subnet": "fd01::/64", "gateway": "fd01::1"}]]"#,
+            [nil]
+        ),
+    ])
+    func `a link-local gateway is that of the routes that name none`(ipam: String, gateways: [String?]) throws {
+        let pool = try pool(#"{\#(ipam), "routes": [{"dst": "::/0"}]}"#)
+        #expect(pool.routes.map { $0.gateway?.description } == gateways)
+        #expect(pool.prefixes.first?.gateway == nil)
+        try Rules.check(pool, "pool")
     }
 
     @Test func `a VM that has its addresses in another pool is told no gateway of these ranges`() async throws {
