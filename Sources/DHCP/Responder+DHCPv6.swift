@@ -123,8 +123,8 @@ extension DHCPv6Lease {
             return bytes
         }
         add(.nameservers) { nameservers.prefix($0 / 16).flatMap(\.bytes) }
-        // Suboption 1, a server's address (RFC 5908, section 4.1).
-        add(.ntpServers) { ntpServers.prefix($0 / 20).flatMap { [0, 1, 0, 16] + $0.bytes } }
+        // An option for each, with suboption 1, its address (RFC 5908, sections 4 and 4.1).
+        for server in ntpServers { add(.ntpServers) { _ in [0, 1, 0, 16] + server.bytes } }
         add(.searchList) { DomainNames.bytes(of: DomainNames.first(of: search, within: $0)) }
         return options
     }

@@ -163,7 +163,7 @@ package struct Reconciliation: Sendable {
         return isWaiting
     }
 
-    private func carryOut(
+    private mutating func carryOut(
         _ verdict: MigrationVerdict, on binding: Binding, seeing reading: Reading
     ) async throws(IPAMError) {
         let (phase, event, sign): (TransferPhase, Logger.Message, String)
@@ -187,6 +187,7 @@ package struct Reconciliation: Sendable {
             }
             if case .commit = verdict, let target = binding.target, target.node == node {
                 guests?.committed(binding.owner, to: target)
+                commits.forget(binding)
             }
         } catch  where [.failedPrecondition, .notFound].contains(error.code) || error.reason == .otherNode {
             // Another agent, a newer migration or the VM's deletion came first: what it did stands.

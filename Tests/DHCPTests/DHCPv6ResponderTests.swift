@@ -14,8 +14,10 @@ struct DHCPv6ResponderTests {
         other = try address("fd00:16::99")
     }
 
-    private func answer(_ kind: DHCPv6Message.Kind, _ options: [DHCPv6Option]) throws -> Responder.Answer {
-        var responder = Responder(client.configuration)
+    private func answer(
+        _ kind: DHCPv6Message.Kind, _ options: [DHCPv6Option], _ configuration: GuestConfiguration? = nil
+    ) throws -> Responder.Answer {
+        var responder = Responder(configuration ?? client.configuration)
         return responder.answer(to: try client.ipv6(kind, options: options), at: now)
     }
 
@@ -43,6 +45,16 @@ struct DHCPv6ResponderTests {
 
         let rapid = try #require(try answer(.solicit, options + [DHCPv6Option(.rapidCommit, [])]).ipv6)
         #expect(rapid.kind == .reply && rapid[.rapidCommit] == [] && addresses(rapid).map(\.address) == [own])
+    }
+
+    @Test func `each NTP server is an option of its own`() throws {
+        var configuration = client.configuration
+        let servers = try [address("fd00:16::5"), address("fd00:16::6")]
+        configuration.ipv6?.ntpServers = servers
+        let options = [Client.id, DHCPv6Option(.optionRequest, [0, 56])]
+        let reply = try #require(try answer(.informationRequest, options, configuration).ipv6)
+        #expect(
+            reply.options.filter { $0.code == .ntpServers }.map(\.value) == servers.map { [0, 1, 0, 16] + $0.bytes })
     }
 
     @Test func `request, renew and rebind get the own address, and others are taken back`() throws {

@@ -87,7 +87,8 @@ package struct PodInterface: Hashable, Sendable {
 }
 
 extension PodInterface {
-    /// What stands before and after "holdfast.dev/addresses" in the names that speak for this NIC.
+    /// What stands before and after "holdfast.dev/addresses" in the names that speak for this NIC; those first that speak for no
+    /// other.
     package var ownForms: [(prefix: String, suffix: String)] {
         var forms = isPrimary ? [("", "")] : []
         for suffix in [name, machineNetwork] {
@@ -100,7 +101,7 @@ extension PodInterface {
     }
 
     /// Kube-OVN's providers (pkg/controller/pod.go, `getPodAttachmentNet`): "ovn" is the primary one; a definition's own
-    /// has ".ovn" where Kube-OVN is the network as well, and the interface where a pod is attached twice.
+    /// has ".ovn" where Kube-OVN is the network as well, and the interface where a pod is attached twice. The narrowest first.
     package var kubeOVNProviders: [String] {
         let plain = isPrimary ? ["ovn"] : []
         guard let definition else { return plain }

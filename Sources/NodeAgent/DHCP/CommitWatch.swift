@@ -7,6 +7,9 @@ struct CommitWatch: Sendable {
 
     init(node: String) { self.node = node }
 
+    /// One that this agent has ended itself.
+    mutating func forget(_ ended: Binding) { open[ended.owner.key] = nil }
+
     /// Those that were open at the look before with a target on this node and are no more, as they were then. Whether
     /// each was committed only its binding tells.
     mutating func observe(_ migrating: [Binding]) -> [Binding] {

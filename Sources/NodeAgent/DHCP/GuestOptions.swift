@@ -44,7 +44,8 @@ struct GuestOptions: Hashable, Sendable {
         self.hostName = hostName
         let isIPAM = network.json["ipam"]?["type"]?.string == NetworkConfiguration.pluginType
         try read(isIPAM ? network.json["ipam"]?["dhcp"] : network.json["dhcp"])
-        for (prefix, suffix) in nic.ownForms {
+        // What speaks for this NIC alone goes before what speaks for all of its network.
+        for (prefix, suffix) in nic.ownForms.reversed() {
             let annotation = "\(prefix)\(Self.annotation)\(suffix)"
             switch annotations[annotation] {
             case "true": isOn = true
@@ -53,7 +54,7 @@ struct GuestOptions: Hashable, Sendable {
             case let text?: throw .badOption(annotation, text, "\"true\" or \"false\"")
             }
         }
-        for provider in nic.kubeOVNProviders {
+        for provider in nic.kubeOVNProviders.reversed() {
             try read(annotations, "\(provider)\(Self.ipv4Suffix)", into: &ipv4)
             try read(annotations, "\(provider)\(Self.ipv6Suffix)", into: &ipv6)
         }

@@ -133,12 +133,13 @@ struct GuestPort: Sendable {
 }
 
 extension GuestConfiguration {
-    /// The port's MTU where no other is set.
-    fileprivate func withMTU(_ mtu: UInt32) -> GuestConfiguration {
+    /// The port's MTU where no other is set. Not in advertisements of no router: hosts take the link's MTU from whichever came
+    /// last (RFC 4861, section 6.3.4), and the routers that speak for themselves may say less.
+    func withMTU(_ mtu: UInt32) -> GuestConfiguration {
         var copy = self
         let mtu = UInt16(exactly: mtu)
         if copy.ipv4?.mtu == nil { copy.ipv4?.mtu = mtu }
-        if copy.ipv6?.mtu == nil { copy.ipv6?.mtu = mtu }
+        if copy.ipv6?.router != nil, copy.ipv6?.mtu == nil { copy.ipv6?.mtu = mtu }
         return copy
     }
 }

@@ -67,6 +67,21 @@ struct GuestOptionsTests {
         #expect(try !options(dhcp: true, [GuestOptions.annotation: "false"]).isOn)
     }
 
+    @Test func `what speaks for one NIC goes before what speaks for its network`() throws {
+        let on = "vm-net.ns1.\(GuestOptions.annotation)"
+        #expect(try options(isDefault: false, [on: "true"], interface: "net1").isOn)
+        #expect(try !options([on: "true", "\(GuestOptions.annotation).net1": "false"], interface: "net1").isOn)
+        let provider = "vm-net.ns1.ovn"
+        let annotations = [
+            "\(provider).net1.kubernetes.io/dhcp-v4-options": "lease_time=70",
+            "\(provider).kubernetes.io/dhcp-v4-options": "lease_time=80",
+        ]
+        for (interface, leaseTime) in [("net1", 70), ("net2", 80)] as [(String, UInt32)] {
+            let options = try options(annotations, interface: interface)
+            #expect(try options.configuration(of: described()).ipv4?.leaseTime == leaseTime)
+        }
+    }
+
     @Test func `whose VM has another MAC than the binding is answered by that`() throws {
         let mac = MACAddress(bits: 0x0200_0000_0066)
         #expect(try options(mac: mac).configuration(of: described()).mac == mac)

@@ -399,5 +399,20 @@ struct GuestPortTests {
         #expect(watch.observe([next]) == [mine])
         #expect(watch.observe([]) == [next])
         #expect(watch.observe([]).isEmpty)
+        #expect(watch.observe([mine]).isEmpty)
+        watch.forget(mine)
+        #expect(watch.observe([]).isEmpty)
+    }
+
+    @Test func `a tap's MTU is advertised only where the advertisement is a router's, or one is set`() throws {
+        var guest = GuestConfiguration(mac: MACAddress(bits: 0x0200_0a10_000f))
+        guest.ipv4 = DHCPv4Lease(address: try #require(IPAddress("10.16.0.15")), prefixLength: 16, leaseTime: 60)
+        guest.ipv6 = DHCPv6Lease(address: try #require(IPAddress("fd00::15")), prefixLength: 64, leaseTime: 60)
+        #expect(guest.withMTU(1500).ipv4?.mtu == 1500 && guest.withMTU(1500).ipv6?.mtu == nil)
+        guest.ipv6?.router = IPAddress("fe80::1")
+        #expect(guest.withMTU(1500).ipv6?.mtu == 1500)
+        guest.ipv6?.router = nil
+        guest.ipv6?.mtu = 1400
+        #expect(guest.withMTU(1500).ipv6?.mtu == 1400)
     }
 }
