@@ -47,14 +47,14 @@ struct HistoryKeeper {
     /// each, unless pools have changed theirs since.
     mutating func trim() async throws(StoreError) -> Int {
         let ledgerCount = writer.ledgerCount
-        let (retentions, now) = writer.read { ledger, now in
-            (Dictionary(uniqueKeysWithValues: ledger.pools.map { ($0.name, $0.historyRetention) }), now)
+        let retentions = writer.read { ledger, _ in
+            Dictionary(uniqueKeysWithValues: ledger.pools.map { ($0.name, $0.historyRetention) })
         }
         let rules = Rules(retentions: retentions, ledger: ledgerCount)
         if rules != self.rules { (self.rules, places) = (rules, [:]) }
         var count = 0
         for retention in Set(retentions.values).union([Pool.defaultHistoryRetention]) {
-            count += try await trim(retention, at: now)
+            count += try await trim(retention, at: writer.earliestTime)
         }
         return count
     }

@@ -205,6 +205,9 @@ package final class Writer: Sendable {
         return try ledger.withLock { ledger throws(Failure) in try body(ledger, now) }
     }
 
+    /// No later than it is, also where the wall clock was ahead when the process started: what is deleted by it is old.
+    var earliestTime: Timestamp { clock.withLock { $0.earliest() } }
+
     /// Takes no more commands, and returns once those it has are answered.
     package func close() {
         queue.withLock { $0.isClosed = true }

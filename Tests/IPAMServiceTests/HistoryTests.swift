@@ -175,9 +175,9 @@ private final class CountedStore: StoreInFront {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let start = Timestamp(seconds: 1_800_000_000)
         func writer(daysLater days: Int64) throws -> Writer {
-            Writer(
-                try Ledger(try store.load()), store: store,
-                clock: LedgerClock(wallClock: start.advanced(by: .seconds(days * 86_400)), notBefore: start),
+            let now = start.advanced(by: .seconds(days * 86_400))
+            return Writer(
+                try Ledger(try store.load()), store: store, clock: LedgerClock(wallClock: now, notBefore: now),
                 logger: logger)
         }
         func fill(_ writer: Writer, _ name: String, count: Int) async throws {
@@ -231,10 +231,56 @@ private final class CountedStore: StoreInFront {
         let much = try writer(daysLater: 40)
         var other = HistoryKeeper(writer: much, logger: logger)
         #expect(try await other.trim() == 4)
+        // What changes now says that it is now.
+        try await fill(much, "long", count: 1)
         let entry = try #require(kept.first { $0.pool == "short" })
         try store.commit([.putHistory(entry)], revision: much.read { ledger, _ in ledger.committedRevision })
         #expect(try await other.trim() == 0)
         much.serve(LedgerInHand(try Ledger(try store.load())), from: store)
         #expect(try await other.trim() == 1)
+    }
+
+    @Test func `a clock that was ahead when the server started lets nothing go that is not old`() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "holdfast-ahead-\(UUID())")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let store = try SQLiteStore(path: folder.appending(path: "ledger.sqlite").path)
+        defer { store.close() }
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        /// A process that starts then, by its wall clock.
+        func writer(daysLater days: Int64) throws -> Writer {
+            let ledger = try Ledger(try store.load())
+            let wallClock = Timestamp(seconds: 1_800_000_000 + days * 86_400)
+            return Writer(
+                ledger, store: store, clock: LedgerClock(wallClock: wallClock).carriedOn(notBefore: ledger.newestTime),
+                logger: logger)
+        }
+        func fill(_ writer: Writer, _ name: String) async throws {
+            _ = try await writer.submit(.allocate(AllocateRequest(owner: vm(name), pool: "vm-net")))
+            _ = try await writer.submit(.release(.binding(vm(name))))
+        }
+        func trim(_ writer: Writer) async throws -> Int {
+            var keeper = HistoryKeeper(writer: writer, logger: logger)
+            return try await keeper.trim()
+        }
+        let first = try writer(daysLater: 0)
+        _ = try await first.submit(
+            .createPool(
+                Pool(
+                    name: "vm-net", prefixes: [PoolPrefix(prefix: try #require(IPPrefix("10.1.0.0/16")))],
+                    historyRetention: .seconds(30 * 86_400))))
+        try await fill(first, "before")
+
+        let ahead = try writer(daysLater: 400)
+        #expect(try await trim(ahead) == 0)
+        // Neither what it writes nor another term of its makes what was before older.
+        try await fill(ahead, "meanwhile")
+        #expect(try await trim(ahead) == 0)
+        ahead.serve(LedgerInHand(try Ledger(try store.load())), from: store)
+        #expect(try await trim(ahead) == 0)
+        // Once the clock is right it counts, whatever the ledger's newest time.
+        #expect(try await trim(try writer(daysLater: 29)) == 0)
+        #expect(try await trim(try writer(daysLater: 31)) == 1)
+        #expect(try store.history(after: 0, limit: 10).map(\.owner.name) == ["meanwhile"])
     }
 }
