@@ -35,8 +35,8 @@ package struct Inventory: Sendable {
     }
 
     package var coverage: Coverage
-    /// Whether nothing can be missing of what was looked for.
-    package var isComplete: Bool
+    /// The first of what was looked for that cannot be read, and why not. Nil: nothing can be missing.
+    package var unreadable: String?
     /// The VMs' UIDs.
     package var machines: [ObjectName: String] = [:]
     package var instances: [ObjectName: VirtualMachineInstance] = [:]
@@ -45,9 +45,9 @@ package struct Inventory: Sendable {
     /// By UID.
     package var migrations: [String: VirtualMachineInstanceMigration] = [:]
 
-    package init(coverage: Coverage, isComplete: Bool = true) {
+    package init(coverage: Coverage, unreadable: String? = nil) {
         self.coverage = coverage
-        self.isComplete = isComplete
+        self.unreadable = unreadable
     }
 
     package mutating func add(_ machine: ObjectMeta) { machines[ObjectName(machine)] = machine.uid }
@@ -62,7 +62,7 @@ package struct Inventory: Sendable {
     /// Adds what another look showed of other things.
     package mutating func merge(_ other: Inventory) {
         coverage.formUnion(other.coverage)
-        isComplete = isComplete && other.isComplete
+        unreadable = unreadable ?? other.unreadable
         machines.merge(other.machines) { $1 }
         instances.merge(other.instances) { $1 }
         pods.merge(other.pods) { $1 }

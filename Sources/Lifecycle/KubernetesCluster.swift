@@ -15,7 +15,8 @@ package struct KubernetesCluster: ClusterReads {
             let instances = try await client.list(Lean<VirtualMachineInstance>.self, .virtualMachineInstances)
             for machine in machines.objects { inventory.add(machine.object.metadata) }
             for instance in instances.objects { inventory.add(instance.object) }
-            inventory.isComplete = machines.isComplete && instances.isComplete
+            inventory.unreadable =
+                machines.unreadable(of: .virtualMachines) ?? instances.unreadable(of: .virtualMachineInstances)
         }
         if !coverage.isDisjoint(with: [.launchers, .pods]) {
             let selection = coverage.contains(.pods) ? Selection.all : Selection(labels: "kubevirt.io=virt-launcher")
@@ -29,7 +30,7 @@ package struct KubernetesCluster: ClusterReads {
     ) async throws(KubernetesError) {
         let pods = try await client.list(Lean<Pod>.self, .pods, selection, pageSize: pageSize)
         for pod in pods.objects { inventory.add(pod.object) }
-        inventory.isComplete = inventory.isComplete && pods.isComplete
+        inventory.unreadable = inventory.unreadable ?? pods.unreadable(of: .pods)
     }
 
     package func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory {
@@ -76,7 +77,7 @@ package struct KubernetesCluster: ClusterReads {
         let migrations = try await client.list(
             Lean<VirtualMachineInstanceMigration>.self, .virtualMachineInstanceMigrations, selection)
         for migration in migrations.objects where isMeant(migration.object) { inventory.add(migration.object) }
-        inventory.isComplete = inventory.isComplete && migrations.isComplete
+        inventory.unreadable = inventory.unreadable ?? migrations.unreadable(of: .virtualMachineInstanceMigrations)
     }
 
     private func add(instance name: ObjectName, to inventory: inout Inventory) async throws(KubernetesError) {
@@ -97,6 +98,13 @@ package struct KubernetesCluster: ClusterReads {
 
     package func pod(_ name: ObjectName) async throws(KubernetesError) -> Pod? {
         try await client.get(Lean<Pod>.self, .pods, namespace: name.namespace, name: name.name)?.object
+    }
+}
+
+extension ObjectList {
+    /// The first that could not be decoded, and why not.
+    fileprivate func unreadable(of resource: KubernetesResource) -> String? {
+        items.first { $0.object == nil }.map { "\(resource) \($0.reference): \($0.problem ?? "")" }
     }
 }
 

@@ -110,10 +110,10 @@ package struct Lifecycle: Sendable {
 
     /// Acts upon what is due; true where something is amiss that may be due later.
     private func act(on result: Observations.Result, _ memory: inout Memory) async -> Bool {
-        if result.doubt != memory.doubt, let doubt = result.doubt, !result.found.isEmpty {
+        if result.doubt != memory.doubt, let doubt = result.doubt {
             log.warning("nothing is freed: the cluster's state is in doubt", metadata: ["why": "\(doubt)"])
         }
-        memory.doubt = result.found.isEmpty ? nil : result.doubt
+        memory.doubt = result.doubt
         var (look, failures) = (Repair.Look(), 0)
         for disagreement in result.due {
             do {

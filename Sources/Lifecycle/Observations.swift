@@ -24,7 +24,7 @@ package struct Observations: Sendable {
         package var repeated: [Disagreement] = []
         /// Those that may be acted upon now.
         package var due: [Disagreement] = []
-        /// Why nothing is done although something was found; nil where nothing is amiss.
+        /// Why nothing is done, whatever was found; nil where nothing is amiss.
         package var doubt: String?
     }
 
@@ -75,10 +75,10 @@ package struct Observations: Sendable {
     private mutating func doubt(
         about found: [Disagreement], among bindings: [Binding], _ inventory: Inventory
     ) -> String? {
-        guard inventory.isComplete else { return "not everything in the cluster could be read" }
+        if let unreadable = inventory.unreadable { return "not everything in the cluster could be read: \(unreadable)" }
         if inventory.coverage.contains(.machines) {
             let isEmpty = inventory.machines.isEmpty && inventory.instances.isEmpty
-            if hadMachines, isEmpty {
+            if hadMachines, isEmpty, !found.isEmpty {
                 return "the API server shows no VM at all, where there were some before"
             }
             hadMachines = hadMachines || !isEmpty
@@ -101,7 +101,7 @@ package struct Observations: Sendable {
             }
         }
         if inventory.coverage.contains(.pods) {
-            if hadPods, inventory.pods.isEmpty {
+            if hadPods, inventory.pods.isEmpty, !found.isEmpty {
                 return "the API server shows no pod at all, where there were some before"
             }
             hadPods = hadPods || !inventory.pods.isEmpty

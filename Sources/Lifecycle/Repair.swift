@@ -127,7 +127,7 @@ package struct Repair: Sendable {
         if let pod = namesakes.pods[carrier.podUID] {
             return pod.hasEnded ? nil : "its pod \(carrier.pod) still runs, in namespace \(pod.metadata.namespace)"
         }
-        return namesakes.isComplete ? nil : "not all pods of that name can be read"
+        return namesakes.unreadable.map { "not all pods of that name can be read: \($0)" }
     }
 
     private func isThere(

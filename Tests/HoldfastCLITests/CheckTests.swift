@@ -93,7 +93,7 @@ import Testing
     @Test(arguments: [1, 2]) func `says nothing where either look is in doubt`(doubtful: Int) async throws {
         let sighted = Sighted(everything()) { look, inventory in
             inventory.machines[ObjectName(namespace: "prod", name: "idle")] = nil
-            if look == doubtful { inventory.isComplete = false }
+            if look == doubtful { inventory.unreadable = "pods default/odd" }
         }
         let calls = FakeCalls(bindings: try Sample.bindings())
         await #expect(throws: Failure.self) { _ = try await check(["--repair"], calls, sighted) }
@@ -144,10 +144,10 @@ import Testing
 
     @Test func `says nothing of a cluster that cannot be read whole`() async throws {
         var state = everything()
-        state.isComplete = false
+        state.unreadable = "pods default/odd: it has no name"
         let calls = FakeCalls(bindings: try Sample.bindings())
-        await #expect(throws: Failure.self) { _ = try await check(["--repair"], calls, Sighted(state)) }
-        #expect(calls.noted.isEmpty)
+        let failure = await #expect(throws: Failure.self) { _ = try await check(["--repair"], calls, Sighted(state)) }
+        #expect(failure?.description.contains("pods default/odd: it has no name") == true && calls.noted.isEmpty)
     }
 }
 
@@ -157,7 +157,7 @@ private final class Sighted: ClusterReads {
         var machines: Set<ObjectName> = []
         var pods: [Pod] = []
         var migrations: [VirtualMachineInstanceMigration] = []
-        var isComplete = true
+        var unreadable: String?
         /// Of all VMs, where they are others than the ledger's.
         var uids: String?
     }
@@ -178,7 +178,7 @@ private final class Sighted: ClusterReads {
     }
 
     private func inventory(_ coverage: Inventory.Coverage) -> Inventory {
-        var inventory = Inventory(coverage: coverage, isComplete: state.isComplete)
+        var inventory = Inventory(coverage: coverage, unreadable: state.unreadable)
         for machine in state.machines {
             inventory.add(
                 ObjectMeta(namespace: machine.namespace, name: machine.name, uid: state.uids ?? "7d3c-\(machine.name)"))
@@ -213,7 +213,7 @@ private final class Sighted: ClusterReads {
     }
 
     func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory {
-        var inventory = Inventory(coverage: [], isComplete: state.isComplete)
+        var inventory = Inventory(coverage: [], unreadable: state.unreadable)
         for pod in state.pods where pod.metadata.name == name { inventory.add(pod) }
         return inventory
     }

@@ -56,7 +56,7 @@ struct LifecycleMetricsTests {
         cluster.state { $0.machines = [name("other")] }
         let ledger = try await makeLedger()
         try await ledger.bind(vm("testvm"))
-        cluster.state { $0.isComplete = false }
+        cluster.state { $0.unreadable = "pods default/odd" }
         var shown = await lines(after: 2, of: ledger)
         #expect(
             shown.isSuperset(of: [
@@ -64,7 +64,7 @@ struct LifecycleMetricsTests {
                 #"holdfast_lifecycle_in_doubt{pass="compare"} 1"#,
                 #"holdfast_lifecycle_last_complete_timestamp_seconds{pass="compare"} 0"#,
             ]), "\(shown.sorted())")
-        cluster.state { $0.isComplete = true }
+        cluster.state { $0.unreadable = nil }
         _ = await lines(after: 1, of: ledger)
         cluster.state { $0.failure = KubernetesError(.unreachable, "away") }
         shown = await lines(after: 1, of: ledger)

@@ -67,12 +67,12 @@ struct LifecycleTests {
         await compare(ledger, times: 4)
         cluster.state {
             $0.failure = nil
-            $0.isComplete = false
+            $0.unreadable = "pods default/odd"
         }
         await compare(ledger, times: 4)
         #expect(try await ledger.all.count == 1)
         // The fresh look fails: the lists are seen twice, then the API server goes away.
-        cluster.state { $0.isComplete = true }
+        cluster.state { $0.unreadable = nil }
         let lifecycle = lifecycle(ledger)
         var memory = lifecycle.comparing
         _ = await lifecycle.compare(&memory, at: start)
@@ -143,6 +143,24 @@ struct LifecycleTests {
             log.lines == [
                 "a disagreement was not mended, trying on error=away owner=\(vm("a").key)",
                 "further disagreements were not mended, trying on count=2",
+            ])
+    }
+
+    @Test func `what cannot be read is named in the log, once, also where all else agrees`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("other"))
+        cluster.state { $0.unreadable = "pods default/odd: it has no name" }
+        let log = RecordedLog()
+        let lifecycle = Lifecycle(
+            ipam: ledger, cluster: cluster, events: mended, pace: Lifecycle.Pace(), log: log.logger)
+        var memory = lifecycle.comparing
+        for minute in 0..<2 { _ = await lifecycle.compare(&memory, at: start + .seconds(60 * minute)) }
+        #expect(
+            log.lines == [
+                """
+                nothing is freed: the cluster's state is in doubt \
+                why=not everything in the cluster could be read: pods default/odd: it has no name
+                """
             ])
     }
 

@@ -11,8 +11,8 @@ struct ObservationsTests {
         owner: vm("testvm"), pool: "vms", assignments: [], mac: MACAddress(bits: 1), revision: 1,
         createdAt: Timestamp(seconds: 0), updatedAt: Timestamp(seconds: 0))
 
-    private func inventory(_ machines: String..., isComplete: Bool = true) -> Inventory {
-        var inventory = Inventory(coverage: [.machines, .pods], isComplete: isComplete)
+    private func inventory(_ machines: String..., unreadable: String? = nil) -> Inventory {
+        var inventory = Inventory(coverage: [.machines, .pods], unreadable: unreadable)
         for machine in machines { inventory.add(ObjectMeta(namespace: "default", name: machine, uid: machine)) }
         inventory.add(pod("other"))
         return inventory
@@ -35,7 +35,7 @@ struct ObservationsTests {
         changed.revision = 2
         let interruptions: [([Binding], Inventory)] = [
             ([gone], inventory("other", "testvm")), ([changed], inventory("other")),
-            ([gone], inventory("other", isComplete: false)), ([gone], inventory()),
+            ([gone], inventory("other", unreadable: "pods default/odd")), ([gone], inventory()),
         ]
         for (bindings, inventory) in interruptions {
             var observations = Observations(grace: .seconds(60))
@@ -54,6 +54,13 @@ struct ObservationsTests {
             let result = observations.compare([gone], with: inventory(), at: start + .seconds(second))
             #expect(result.due == [] && result.doubt?.contains("no VM at all") == true)
         }
+    }
+
+    @Test func `where the last VM is gone from the ledger too, an empty cluster is no doubt`() {
+        var observations = Observations(grace: .seconds(1))
+        _ = observations.compare([gone], with: inventory("testvm"), at: start)
+        #expect(observations.compare([], with: inventory(), at: start + .seconds(1)).doubt == nil)
+        #expect(observations.compare([gone], with: inventory(), at: start + .seconds(2)).doubt != nil)
     }
 
     @Test func `where pods were and none is shown any more, nothing is freed however often`() {
@@ -154,7 +161,7 @@ struct ObservationsTests {
                 let isEmpty = Int.random(in: 0..<8, using: &random) == 0
                 // Not every list shows all that lives.
                 let shown = isEmpty ? [] : alive.filter { _ in Int.random(in: 0..<10, using: &random) > 0 }
-                var inventory = Inventory(coverage: .machines, isComplete: isComplete)
+                var inventory = Inventory(coverage: .machines, unreadable: isComplete ? nil : "pods default/odd")
                 for name in shown { inventory.add(ObjectMeta(namespace: "default", name: name, uid: name)) }
                 let bindings = names.map { name in
                     var binding = gone

@@ -11,7 +11,7 @@ final class StatedCluster: ClusterReads {
         var instances: [VirtualMachineInstance] = []
         var pods: [Pod] = []
         var migrations: [VirtualMachineInstanceMigration] = []
-        var isComplete = true
+        var unreadable: String?
         /// What lists show, where that is not what is there.
         var listed: Inventory?
         var failure: KubernetesError?
@@ -63,7 +63,7 @@ final class StatedCluster: ClusterReads {
     func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory {
         try read { state in
             state.namesakeLooks += 1
-            var inventory = Inventory(coverage: [], isComplete: state.isComplete)
+            var inventory = Inventory(coverage: [], unreadable: state.unreadable)
             for pod in state.pods where pod.metadata.name == name && pod.nodeName == node { inventory.add(pod) }
             return inventory
         }
@@ -72,7 +72,7 @@ final class StatedCluster: ClusterReads {
 
 extension StatedCluster.State {
     func inventory(_ coverage: Inventory.Coverage) -> Inventory {
-        var inventory = Inventory(coverage: coverage, isComplete: isComplete)
+        var inventory = Inventory(coverage: coverage, unreadable: unreadable)
         for machine in machines {
             inventory.add(ObjectMeta(namespace: machine.namespace, name: machine.name, uid: "uid-\(machine.name)"))
         }
