@@ -4,6 +4,7 @@ import JWTKit
 import KubernetesAPI
 package import Logging
 import ServiceLifecycle
+import Synchronization
 
 /// Verifies tokens with their issuer's keys, which it fetches ahead of the first token, again for a key that it does not
 /// know, and now and then, because keys are withdrawn as well.
@@ -12,6 +13,7 @@ package actor TokenVerifier: Service {
     private static let pause = Duration.seconds(5)
     /// After this long the keys are fetched anew, while those at hand serve.
     private static let interval = Duration.seconds(600)
+    private static let complaintInterval = Duration.seconds(60)
     /// Clocks differ; as much as the API server allows.
     private static let leeway = 60.0
     /// Calls that wait for the API server at a time: nobody knows whose they are, and it may hang.
@@ -33,6 +35,11 @@ package actor TokenVerifier: Service {
     private var waiting = 0
     /// Why the last fetch brought none; nil where it did.
     private var failure: String? = "they were not fetched yet"
+    /// When it was last told that they cannot be had; nil where they can.
+    private var complainedAt: ContinuousClock.Instant?
+    private let hasSome = Atomic(false)
+    /// Whether there are keys to tell by, be they old: without, every token is answered with TOKEN_KEYS_UNAVAILABLE.
+    package nonisolated var hasKeys: Bool { hasSome.load(ordering: .relaxed) }
 
     package init(
         _ source: KeySource, audience: String, log: Logger, now: @escaping @Sendable () -> Date = { Date() }
@@ -138,9 +145,7 @@ package actor TokenVerifier: Service {
             do {
                 take(try await Self.read(source))
             } catch {
-                let reason = (error as? KubernetesError)?.message ?? error.localizedDescription
-                failure = reason
-                log.error("keys of tokens cannot be had", metadata: ["error": "\(reason)"])
+                complain((error as? KubernetesError)?.message ?? error.localizedDescription)
             }
             fetching = nil
         }
@@ -155,7 +160,16 @@ package actor TokenVerifier: Service {
                 metadata: ["issuer": "\(new.issuer)", "keys": "\(new.ids.sorted().joined(separator: " "))"])
         }
         keys = new
-        failure = nil
+        hasSome.store(true, ordering: .relaxed)
+        (failure, complainedAt) = (nil, nil)
+    }
+
+    /// The first of failures one after the other is told, and then one a minute.
+    private func complain(_ reason: String) {
+        failure = reason
+        if let complainedAt, .now - complainedAt < Self.complaintInterval { return }
+        complainedAt = .now
+        log.error("keys of tokens cannot be had", metadata: ["error": "\(reason)"])
     }
 
     private static func read(_ source: KeySource) async throws -> Keys {

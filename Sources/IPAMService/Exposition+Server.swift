@@ -5,8 +5,8 @@ import RPC
 import Telemetry
 
 extension IPAMServer {
-    /// What Prometheus is told, from the last committed state.
-    package func exposition(version: String) -> String {
+    /// What Prometheus is told, from the last committed state. `hasTokenKeys` is false while there are none to verify by.
+    package func exposition(version: String, hasTokenKeys: Bool = true) -> String {
         var exposition = Exposition()
         exposition.gauge(
             "holdfast_build_info", "The version that runs; always 1.", [([("version", version)], UInt64(1))])
@@ -29,6 +29,9 @@ extension IPAMServer {
         exposition.gauge(
             "holdfast_awaits_restore", "1 while the server gives no addresses until a backup is restored.",
             [([], UInt64(isLeading && writer.isAwaitingRestore ? 1 : 0))])
+        exposition.gauge(
+            "holdfast_token_keys_missing", "1 while there are no keys to verify tokens with, so that none is accepted.",
+            [([], UInt64(hasTokenKeys ? 0 : 1))])
         writer.write(to: &exposition)
         exposition.counter(
             "grpc_server_connections_refused_total",

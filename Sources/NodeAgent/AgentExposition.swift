@@ -26,7 +26,8 @@ package struct AgentExposition: Sendable {
 
     private func write(_ outage: Outage, to exposition: inout Exposition) {
         exposition.gauge(
-            "holdfast_agent_server_reachable", "1 where the server answered the last call, 0 where it did not.",
+            "holdfast_agent_server_reachable",
+            "0 where the server did not answer the last call or could do nothing (UNAVAILABLE), else 1.",
             [([], UInt64(outage.reach.isAway ? 0 : 1))])
         let (length, age) = outage.spool.extent
         exposition.gauge(

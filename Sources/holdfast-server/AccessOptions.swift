@@ -54,12 +54,12 @@ struct AccessOptions: ParsableArguments {
     /// Whether an API server is asked for keys.
     var asksKubernetes: Bool { if case .kubernetes = tokens { true } else { false } }
 
-    /// The gate, and what must run for it. Without `clientCertificates`, tokens and policy everybody may do everything.
-    /// Throws `Failure` and `IPAMError`.
+    /// The gate, what verifies its tokens, and all that must run for it. Without `clientCertificates`, tokens and policy
+    /// everybody may do everything. Throws `Failure` and `IPAMError`.
     func gate(
         clientCertificates: Bool, api: KubernetesOptions, logger: Logger
-    ) throws -> (gate: Gate, services: [any Service]) {
-        guard tokens != nil || policy != nil || clientCertificates else { return (.open, []) }
+    ) throws -> (gate: Gate, verifier: TokenVerifier?, services: [any Service]) {
+        guard tokens != nil || policy != nil || clientCertificates else { return (.open, nil, []) }
         let verifier = try verifier(api, logger)
         let authenticator = Authenticator(
             tokens: verifier, policy: policy == nil ? .anyCertificate : Policy(), log: logger)
@@ -68,7 +68,7 @@ struct AccessOptions: ParsableArguments {
         if let policy {
             services.append(try PolicyFile(path: policy, authenticator: authenticator, logger: logger))
         }
-        return (Gate { authenticator.identify($0) }, services)
+        return (Gate { authenticator.identify($0) }, verifier, services)
     }
 
     private func verifier(_ api: KubernetesOptions, _ logger: Logger) throws -> TokenVerifier? {

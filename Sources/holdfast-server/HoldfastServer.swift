@@ -1,3 +1,4 @@
+import Access
 import Addresses
 import ArgumentParser
 import EtcdStore
@@ -126,7 +127,7 @@ struct HoldfastServer: AsyncParsableCommand {
         do {
             let tlsFiles = try tls.files(log: logger)
             var certificates = tlsFiles.map { [$0] } ?? []
-            let (gate, gateServices) = try access.gate(
+            let (gate, verifier, gateServices) = try access.gate(
                 clientCertificates: tls.tlsClientCa != nil, api: lifecycle.api, logger: logger)
             let readiness = Readiness()
             let credentials = credentials(tlsFiles)
@@ -173,7 +174,8 @@ struct HoldfastServer: AsyncParsableCommand {
                         host: address.host, port: Int(address.port), isOptional: http == nil, logger: logger,
                         problem: { readiness.reason },
                         metrics: { [server] in
-                            server.exposition(version: Self.configuration.version)
+                            server.exposition(
+                                version: Self.configuration.version, hasTokenKeys: verifier?.hasKeys ?? true)
                                 + (followed?.metrics.exposition ?? "")
                         }), at: 0)
             }

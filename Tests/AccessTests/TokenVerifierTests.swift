@@ -112,6 +112,31 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         }
     }
 
+    @Test func `that there are no keys is told once, not at every fetch`() async throws {
+        try await TestCluster.run { cluster in
+            cluster.setTokenKeys(issuer: Issuer.name, "[]")
+            let client = KubernetesClient(cluster.configuration, log: quiet)
+            let log = CountedLog()
+            let verifier = TokenVerifier(.kubernetes(client), audience: "holdfast", log: log.logger)
+            let token = try await Issuer("first").sign(.on("node-a"))
+            let running = Task { await verifier.run() }
+            defer { running.cancel() }
+            let deadline = ContinuousClock.now + .seconds(30)
+            while cluster.keyReads < 2 {
+                try #require(ContinuousClock.now < deadline)
+                try await Task.sleep(for: .milliseconds(50))
+            }
+            // After that fetch has come to its end.
+            await #expect(throws: IPAMError.self) { try await verifier.identity(of: token) }
+            #expect(log.count == 1 && !verifier.hasKeys)
+            cluster.setTokenKeys(issuer: Issuer.name, try await Issuer("first").json())
+            while !verifier.hasKeys {
+                try #require(ContinuousClock.now < deadline)
+                try await Task.sleep(for: .milliseconds(50))
+            }
+        }
+    }
+
     @Test func `a key that is not known is no verdict either, while newer keys cannot be had`() async throws {
         try await withVerifier { cluster, issuer, verifier in
             let known = try await issuer.sign(.on("node-a"))
@@ -189,4 +214,25 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             return error?.reason == .tokenRefused && (why.isEmpty || error?.message.contains(why) == true)
         }
     }
+}
+
+/// How many lines were logged.
+private final class CountedLog: Sendable {
+    private struct Handler: LogHandler {
+        let log: CountedLog
+        var logLevel = Logger.Level.info
+        var metadata = Logger.Metadata()
+
+        subscript(metadataKey key: String) -> Logger.MetadataValue? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+
+        func log(event: LogEvent) { log.lines.add(1, ordering: .relaxed) }
+    }
+
+    private let lines = Atomic(0)
+
+    var count: Int { lines.load(ordering: .relaxed) }
+    var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
 }

@@ -200,6 +200,12 @@ CASES = {
         # It was restored at once.
         ([("holdfast_awaits_restore", {}, "1x2 0x58")], []),
     ],
+    "HoldfastTokenKeysMissing": [
+        # Of one server of two.
+        ([("holdfast_token_keys_missing", {"pod": "a"}, "0x60"), ("holdfast_token_keys_missing", {"pod": "b"}, "1x60")], [{}]),
+        # It started before the API server.
+        ([("holdfast_token_keys_missing", {}, "0x44 1x3 0x13")], []),
+    ],
     "HoldfastMigrationOpen": [
         ([("holdfast_migration_oldest_seconds", {}, "0+60x60")], [{}]),
         # One after the other, each of ten minutes.

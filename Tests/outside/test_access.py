@@ -306,13 +306,19 @@ def test_rotated_keys(guarded, refused):
 
 
 def test_keys_that_cannot_be_had_are_no_verdict(tmp_path):
-    server = Guarded(tmp_path)
+    address = f"127.0.0.1:{free_port()}"
+    server = Guarded(tmp_path, "--http", address)
     server.keys.unlink()
     server.start()
+
+    def missing(value):
+        return f"\nholdfast_token_keys_missing {value}\n" in (metrics(address) or "")
+
     try:
         with pytest.raises(Refused) as error:
             call(server, server.key.sign(claims()))
         assert (error.value.code, error.value.reason) == ("UNAVAILABLE", "TOKEN_KEYS_UNAVAILABLE")
+        wait_until("the metrics say so", lambda: missing(1))
         write_keys(server.keys, server.key)
 
         def accepted():
@@ -322,6 +328,7 @@ def test_keys_that_cannot_be_had_are_no_verdict(tmp_path):
                 return False
 
         wait_until("the keys are there", accepted)
+        assert missing(0)
     finally:
         server.close()
 
