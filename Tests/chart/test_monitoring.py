@@ -109,6 +109,13 @@ def test_a_comparison_is_late_only_once_two_could_have_been(grace, stale, second
     assert rule["expr"].endswith(f" > {seconds}")
 
 
+def test_alerts_of_a_family_say_which():
+    for group in rules()["groups"]:
+        for rule in group["rules"]:
+            if "family" in rule["labels"]:
+                assert rule["labels"]["family"] in rule["annotations"]["summary"]
+
+
 def test_with_etcd_the_alerts_speak_of_etcd():
     text = yaml.safe_dump(one(render({**MONITORING, **VARIANTS["etcd"]}), "PrometheusRule"))
     assert "etcdctl" in text
@@ -274,9 +281,13 @@ def test_every_alert_is_tried():
 
 @pytest.mark.parametrize("alert", CASES)
 def test_an_alert_is_raised_when_it_should_be_and_only_then(tmp_path, alert):
-    # What is written into the texts has tests of Prometheus' own; here it is which alerts there are.
-    bare = [{name: rule[name] for name in rule if name != "annotations"}
-            for group in rules()["groups"] for rule in group["rules"] if rule["alert"] == alert]
+    found = [rule for group in rules()["groups"] for rule in group["rules"] if rule["alert"] == alert]
+    # Texts are made of the labels that the expression leaves, the rule's own are not among them (Prometheus' rules/alerting.go).
+    for rule in found:
+        left = {label for _, raised in CASES[alert] for labels in raised for label in {**NAMESPACE, **labels}}
+        assert set(re.findall(r"\$labels\.(\w+)", "".join(rule["annotations"].values()))) <= left - set(rule["labels"])
+    # What is written into them has tests of Prometheus' own; here it is which alerts there are.
+    bare = [{name: rule[name] for name in rule if name != "annotations"} for rule in found]
     (tmp_path / "all.yaml").write_text(yaml.safe_dump(rules()))
     (tmp_path / "rule.yaml").write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": bare}]}))
     tests = [{
