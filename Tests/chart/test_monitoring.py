@@ -116,6 +116,13 @@ def test_alerts_of_a_family_say_which():
                 assert rule["labels"]["family"] in rule["annotations"]["summary"]
 
 
+def test_a_migration_may_take_as_long_as_the_values_say():
+    values = {"monitoring": {"prometheusRule": {"migrationOpenSeconds": 51200}}}
+    (group,) = one(render(merged(MONITORING, values)), "PrometheusRule")["spec"]["groups"]
+    (rule,) = [rule for rule in group["rules"] if rule["alert"] == "HoldfastMigrationOpen"]
+    assert rule["expr"].endswith(" > 51200")
+
+
 def test_with_etcd_the_alerts_speak_of_etcd():
     text = yaml.safe_dump(one(render({**MONITORING, **VARIANTS["etcd"]}), "PrometheusRule"))
     assert "etcdctl" in text
@@ -214,9 +221,10 @@ CASES = {
         ([("holdfast_token_keys_missing", {}, "0x44 1x3 0x13")], []),
     ],
     "HoldfastMigrationOpen": [
-        ([("holdfast_migration_oldest_seconds", {}, "0+60x60")], [{}]),
-        # One after the other, each of ten minutes.
+        ([("holdfast_migration_oldest_seconds", {}, "10000+60x60")], [{}]),
+        # One after the other, each of ten minutes; a large VM's.
         ([("holdfast_migration_oldest_seconds", {}, " ".join(["0+60x9"] * 6))], []),
+        ([("holdfast_migration_oldest_seconds", {}, "6600+60x60")], []),
     ],
     "HoldfastStoreFails": [
         ([("holdfast_store_commit_failures_total", {}, "0x48 1x11")], [{}]),
