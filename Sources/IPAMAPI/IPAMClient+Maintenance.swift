@@ -47,7 +47,7 @@ extension IPAMClient: MaintenanceCalls {
                 try await take(piece)
             }
         } catch let status as RPCStatus {
-            let failure = IPAMError(status)
+            let failure = IPAMError(status, from: server.address)
             let isNamed = servers.turn(from: server.address, because: failure)
             // The whole from another, unless some has been taken already.
             guard [.notLeader, .overloaded].contains(failure.reason), !hasBegun else { throw failure }

@@ -61,7 +61,7 @@ package final class IPAMClient: Sendable {
                         try status { () throws(IPAMError) in try unsafe response(message.pointee) }
                     }, metadata: metadata, timeout: servers.areSeveral ? min(left, Self.patience) : left)
             } catch {
-                let failure = IPAMError(error)
+                let failure = IPAMError(error, from: server.address)
                 let isNamed = servers.turn(from: server.address, because: failure)
                 // A server with too much to do says when to come again; not all clients at the same moment.
                 let pause = error.retryDelay.map { $0 * Double.random(in: 1...2) } ?? Self.pause
@@ -161,7 +161,8 @@ extension IPAMClient {
                 cmessages_holdfast_ipam_v1_ipam(), filter, encode: { filter, arena in unsafe filter.wire(in: arena) },
                 decode: { (message: UnsafePointer<Wire.BindingEvent>) throws(RPCStatus) in
                     try status { () throws(IPAMError) in try unsafe BindingEvent(message.pointee) }
-                }, metadata: metadata)
+                }, metadata: metadata),
+            server: server.address
         ) { [servers] failure in _ = servers.turn(from: server.address, because: failure) }
     }
 }
@@ -169,11 +170,13 @@ extension IPAMClient {
 /// The events of one watch, to be read once.
 package struct BindingEvents: AsyncSequence, Sendable {
     fileprivate let responses: RPCResponses<BindingEvent>
+    fileprivate let server: String
     /// Told how it failed, so that the next watch goes to another server.
     fileprivate let onFailure: @Sendable (IPAMError) -> Void
 
     package struct AsyncIterator: AsyncIteratorProtocol {
         fileprivate var responses: RPCResponses<BindingEvent>.AsyncIterator
+        fileprivate let server: String
         fileprivate let onFailure: @Sendable (IPAMError) -> Void
 
         package mutating func next() async throws(IPAMError) -> BindingEvent? {
@@ -184,7 +187,7 @@ package struct BindingEvents: AsyncSequence, Sendable {
             do throws(RPCStatus) {
                 return try await responses.next(isolation: actor)
             } catch {
-                let error = IPAMError(endOfWatch: error)
+                let error = IPAMError(endOfWatch: error, from: server)
                 onFailure(error)
                 throw error
             }
@@ -192,7 +195,7 @@ package struct BindingEvents: AsyncSequence, Sendable {
     }
 
     package func makeAsyncIterator() -> AsyncIterator {
-        AsyncIterator(responses: responses.makeAsyncIterator(), onFailure: onFailure)
+        AsyncIterator(responses: responses.makeAsyncIterator(), server: server, onFailure: onFailure)
     }
 }
 

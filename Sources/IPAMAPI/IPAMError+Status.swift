@@ -29,8 +29,9 @@ extension IPAMError {
             errorInfo: RPCStatus.ErrorInfo(reason: reason.rawValue, domain: "holdfast", metadata: metadata))
     }
 
-    /// As it arrives. A deadline that passed or a broken connection is `unavailable`: the call may have had its effect.
-    package init(_ status: RPCStatus) {
+    /// As it arrives from `server`. A deadline that passed or a broken connection is `unavailable`: the call may have had its
+    /// effect.
+    package init(_ status: RPCStatus, from server: String? = nil) {
         let code: Code =
             switch status.code {
             case .deadlineExceeded, .cancelled: .unavailable
@@ -38,12 +39,13 @@ extension IPAMError {
             }
         let reason = status.errorInfo.map { Reason(rawValue: $0.reason) } ?? .noAnswer
         self.init(code, reason, status.message, metadata: status.errorInfo?.metadata ?? [:])
+        if let server, reason == .noAnswer { metadata["server"] = server }
     }
 
     /// As a watch ends. One that takes nothing is broken off, and what the core says then has no ErrorInfo: but there is no
     /// other reason to abort one.
-    package init(endOfWatch status: RPCStatus) {
-        self.init(status)
+    package init(endOfWatch status: RPCStatus, from server: String? = nil) {
+        self.init(status, from: server)
         if status.code == .aborted, status.errorInfo == nil { reason = .watchTooSlow }
     }
 }

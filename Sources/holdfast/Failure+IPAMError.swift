@@ -4,18 +4,25 @@ import Program
 extension Failure {
     /// What the server's refusal means for the person at the keyboard, and what to do.
     init(_ error: IPAMError, server: String, speaksTLS: Bool = false) {
-        if error.reason == .noAnswer {
-            self.init(
-                "no answer from the server at \(server): \(error.message)",
-                hint: Self.hint(forNoAnswer: error, server: server, speaksTLS: speaksTLS),
-                reason: error.reason.rawValue)
-        } else {
+        guard error.reason == .noAnswer else {
             self.init(error.message, hint: Self.hint(for: error), reason: error.reason.rawValue)
+            return
         }
+        let asked = error.metadata["server"] ?? server
+        // Else it is the leader that one of them has named.
+        let isGiven = asked == server || server.split { ", ".contains($0) }.contains { $0 == asked }
+        let whom =
+            isGiven ? "the server at \(server)" : "the leader at \(asked), which the server at \(server) names"
+        self.init(
+            "no answer from \(whom): \(error.message)",
+            hint: Self.hint(forNoAnswer: error, server: asked, isGiven: isGiven, speaksTLS: speaksTLS),
+            reason: error.reason.rawValue)
     }
 
     /// By the C core's words.
-    private static func hint(forNoAnswer error: IPAMError, server: String, speaksTLS: Bool) -> String? {
+    private static func hint(
+        forNoAnswer error: IPAMError, server: String, isGiven: Bool, speaksTLS: Bool
+    ) -> String? {
         func says(_ words: String...) -> Bool { words.contains(where: error.message.contains) }
         if says("wrong version number") {
             return "what answers there speaks no TLS: leave out --tls-ca (HOLDFAST_TLS_CA), or look at host and port"
@@ -47,15 +54,29 @@ extension Failure {
             return "it may speak TLS: name the CA of its certificate with --tls-ca (HOLDFAST_TLS_CA)"
         }
         guard error.code == .unavailable else { return nil }
+        if !isGiven { return hint(forLeader: server) }
+        if says("Deadline Exceeded") {
+            return "is it running there, and reached from here? --timeout (HOLDFAST_TIMEOUT) waits for it longer"
+        }
         return """
             is it running there? Start one with `holdfast-server --listen \(server.prefix { $0 != "," })`, or name another \
             with --server HOST:PORT or HOLDFAST_SERVER
             """
     }
 
+    /// One that another server has named, and that is not reached.
+    private static func hint(forLeader leader: String) -> String {
+        """
+        where \(leader) is not reached from here, forward a port to it and name that with --server, or run `holdfast` on a \
+        server's machine or in its pod
+        """
+    }
+
     private static func hint(for error: IPAMError) -> String? {
         let metadata = error.metadata
         switch error.reason {
+        case .notLeader:
+            return metadata["leader"].map(hint(forLeader:)) ?? "another server leads in a moment: try again"
         case .addressQuarantined:
             // What pods hold is not reserved.
             guard let owner = metadata["lastOwner"], owner.hasPrefix("vm ") else { return "wait till then" }

@@ -361,6 +361,23 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
         #expect(failure?.hint?.contains("HOLDFAST_SERVER") == true)
     }
 
+    @Test func `a leader that is not reached: its address, and how it is`() {
+        let silence = IPAMError(.unavailable, .noAnswer, "timed out", metadata: ["server": "10.42.1.7:7440"])
+        let failure = Failure(silence, server: "127.0.0.1:7440")
+        #expect(
+            failure.description
+                == "no answer from the leader at 10.42.1.7:7440, which the server at 127.0.0.1:7440 names: timed out")
+        let named = IPAMError(.unavailable, .notLeader, "it does not lead", metadata: ["leader": "10.42.1.7:7440"])
+        for hint in [failure.hint, Failure(named, server: "127.0.0.1:7440").hint] {
+            #expect(hint?.contains("10.42.1.7:7440 is not reached from here") == true, "\(hint ?? "")")
+        }
+        let given = Failure(silence, server: "a:7440, 10.42.1.7:7440")
+        #expect(given.description == "no answer from the server at a:7440, 10.42.1.7:7440: timed out")
+        #expect(given.hint?.contains("--listen 10.42.1.7:7440`") == true, "\(given.hint ?? "")")
+        let nobody = IPAMError(.unavailable, .notLeader, "no other does yet")
+        #expect(Failure(nobody, server: "127.0.0.1:7440").hint?.contains("try again") == true)
+    }
+
     @Test(arguments: [
         ("Ssl handshake failed: error:0A00010B:SSL routines::wrong version number", true, "leave out --tls-ca"),
         ("Ssl handshake failed: error:0A000086:SSL routines::certificate verify failed", true, "not of the CA"),
@@ -369,6 +386,7 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
         ("ipv4:10.9.9.9:7440: Socket closed", true, "--tls-cert and --tls-key"),
         ("ipv4:10.9.9.9:7440: Failed parsing HTTP/2", false, "no Holdfast server's API"),
         ("Received http2 header with status: 404", false, "no Holdfast server's API"),
+        ("Deadline Exceeded", false, "--timeout"),
     ])
     func `a server that cannot be spoken with: what is wrong between the two`(words: String, tls: Bool, hint: String) {
         let failure = Failure(

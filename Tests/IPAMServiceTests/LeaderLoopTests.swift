@@ -29,6 +29,31 @@ import Testing
         }
     }
 
+    @Test func `a leader that does not answer is named by its address`() async throws {
+        let leader = "unix:/nonexistent/leader.sock"
+        let follower = try RPCServer(
+            configuration: .init(listeners: [.init("127.0.0.1:0")]), services: writer(leader: leader).services(.open))
+        let client = try IPAMClient(server: try #require(try follower.start().first))
+        let owner = Owner(kind: .pod, namespace: "a", name: "b", uid: "c", network: "n")
+        // The two are asked in turn, and either word may be the last: also the follower's, had it no time left to answer.
+        var error: IPAMError?
+        func isNamed() -> Bool { [error?.metadata["leader"], error?.metadata["server"]].contains(leader) }
+        for _ in 0..<5 where !isNamed() {
+            error = await #expect(throws: IPAMError.self) {
+                try await client.binding(of: owner, timeout: .milliseconds(200))
+            }
+        }
+        #expect(isNamed(), "\(String(describing: error))")
+        // A watch asks one of them.
+        error = nil
+        for _ in 0..<3 where error?.reason != .noAnswer {
+            error = await #expect(throws: IPAMError.self) { for try await _ in client.watch(BindingFilter()) {} }
+        }
+        #expect(isNamed(), "\(String(describing: error))")
+        await client.close()
+        await follower.shutdown(grace: .seconds(1))
+    }
+
     @Test func `also for a backup, and not for ever`() async throws {
         try await withServersThatNameEachOther { client, calls in
             let error = await #expect(throws: IPAMError.self) {
