@@ -56,10 +56,11 @@ extension IPAMError {
     /// A caller that is known, and has none of the roles that the call wants.
     fileprivate static func roleMissing(_ caller: Caller, wants roles: Roles) -> IPAMError {
         let has = caller.roles.isEmpty ? "no role" : "only the role \(caller.roles.names)"
+        // Of what both may call, most is refused later to an agent that asks for more than its node's.
+        let wants = roles == [.agent, .operator] ? "operator, or agent for what a node's agent does" : roles.names
         return IPAMError(
             .permissionDenied, .roleMissing,
-            "\(caller.name) has \(has) here, and this call wants \(roles.names): an entry in the server's policy (--policy) "
-                + "gives it",
+            "\(caller.name) has \(has) here, and this call wants \(wants): an entry in the server's policy (--policy) gives it",
             metadata: ["caller": caller.name, "roles": caller.roles.names, "wanted": roles.names])
     }
 }

@@ -239,7 +239,7 @@ def test_a_reader_looks_and_changes_nothing(guarded, refused):
     ):
         with refused("PERMISSION_DENIED", "ROLE_MISSING") as error:
             change()
-        assert "prometheus" in error.value.message
+        assert "prometheus" in error.value.message and "wants operator" in error.value.message
     # And a token that is good, of an account that the policy does not know.
     with refused("PERMISSION_DENIED", "ROLE_MISSING"):
         call(guarded, guarded.key.sign(claims("default/anyone")))
