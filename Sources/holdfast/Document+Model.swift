@@ -129,12 +129,17 @@ extension BindingEvent {
 
 extension Timestamp {
     /// RFC 3339 in UTC: google.protobuf.Timestamp's JSON form.
-    var rfc3339: String { short.dropLast() + fraction(nanoseconds - whole) + "Z" }
+    var rfc3339: String { short.dropLast() + fraction(nanoseconds - second.nanoseconds) + "Z" }
 
     /// To the second, for people.
-    var short: String { Date(timeIntervalSince1970: TimeInterval(whole / 1_000_000_000)).formatted(.iso8601) }
+    var short: String {
+        Date(timeIntervalSince1970: TimeInterval(second.nanoseconds / 1_000_000_000)).formatted(.iso8601)
+    }
 
-    private var whole: Int64 { nanoseconds - ((nanoseconds % 1_000_000_000) + 1_000_000_000) % 1_000_000_000 }
+    /// The beginning of its second.
+    var second: Timestamp {
+        Timestamp(nanoseconds: nanoseconds - ((nanoseconds % 1_000_000_000) + 1_000_000_000) % 1_000_000_000)
+    }
 }
 
 extension Delay {

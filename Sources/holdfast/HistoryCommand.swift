@@ -10,14 +10,15 @@ struct History: ClientCommand {
         abstract: "Shows who had an address, or what a VM had, and where: now first, then back in time.",
         discussion: """
             A time is 2026-11-17T15:00:00Z, 2026-11-17 15:00 (of this machine's time zone), or how long ago: 90m, 24h, 7d. \
-            The server keeps what was for as long as the pool's history_retention says, 90 days unless set. Examples:
+            Without a fraction it is that whole second, as tables print times. The server keeps what was for as long as the \
+            pool's history_retention says, 90 days unless set. Examples:
 
             holdfast history 10.16.0.15 --at "2026-11-17 15:00"
             holdfast history default/testvm --since 7d
             """)
     @Argument(help: "An address, or NAMESPACE/NAME of a VM or pod.", transform: BindingCommand.Subject.init)
     var subject: BindingCommand.Subject
-    @Option(help: "Only what was so at this time, in one line.", transform: PointInTime.init) var at: PointInTime?
+    @Option(help: "Only what was so at this time, each in one line.", transform: PointInTime.init) var at: PointInTime?
     @Option(help: "Only what was so at some time from here on.", transform: PointInTime.init) var since: PointInTime?
     @OptionGroup var options: ClientOptions
 
@@ -26,11 +27,11 @@ struct History: ClientCommand {
     }
 
     func run(_ session: Session) async throws {
-        let point = at?.timestamp(now: session.now)
-        let entries = try await entries(
-            from: point ?? since?.timestamp(now: session.now), through: point, session)
+        let start = (at ?? since)?.timestamp(now: session.now)
+        let entries = try await entries(from: start, through: at == nil ? nil : start?.endOfSecond, session)
+        if let start { try checkHasBegun(start, entries, session) }
         try session.show(.object([("entries", .array(entries.map(\.document)))])) {
-            if let point { return answer(entries, at: point) }
+            if at != nil, let start { return answer(entries, at: start) }
             return entries.isEmpty
                 ? "nothing is known of \(subject.text)" : Table.history(entries)
         }
@@ -49,9 +50,19 @@ struct History: ClientCommand {
         return entries
     }
 
-    /// A line for each network, which is one line for an address.
+    /// Throws `Failure` for a time that neither this machine's clock has reached, give or take a minute, nor the server's, as
+    /// far as `entries` tell: of then nothing is known.
+    private func checkHasBegun(_ time: Timestamp, _ entries: [HistoryEntry], _ session: Session) throws(Failure) {
+        let newest = entries.map { $0.until ?? $0.since }.max() ?? session.now
+        guard time > max(newest, session.now.advanced(by: .seconds(60))) else { return }
+        throw Failure(
+            "\(time.rfc3339) is yet to come: it is \(session.now.short)",
+            hint: "give a time that is over, as 2026-11-17T15:00:00Z, or how long ago: 90m, 24h, 7d")
+    }
+
+    /// A line for each network, which is one line for an address; more where it changed in that second.
     private func answer(_ entries: [HistoryEntry], at point: Timestamp) -> String {
-        let time = point.short
+        let time = point.rfc3339
         guard !entries.isEmpty else {
             return switch subject {
             case .address(let address): "nobody had \(address) at \(time), as far as it is still known"
@@ -102,9 +113,7 @@ enum PointInTime: Equatable {
             self = .ago(.seconds(days * 86_400))
         } else if let delay = try? Rules.delay(text, "the time") {
             self = .ago(delay)
-        } else if let date = (try? Date(text, strategy: .iso8601)) ?? Self.local(text, timeZone),
-            let time = Timestamp(date)
-        {
+        } else if let time = Self.time(text, timeZone) {
             self = .absolute(time)
         } else {
             return nil
@@ -114,31 +123,49 @@ enum PointInTime: Equatable {
     func timestamp(now: Timestamp) -> Timestamp {
         switch self {
         case .absolute(let time): time
-        case .ago(let delay): Timestamp(nanoseconds: now.nanoseconds - delay.nanoseconds)
+        case .ago(let delay): Timestamp(nanoseconds: now.nanoseconds - delay.nanoseconds).second
         }
     }
 
-    /// "2026-11-17 15:00", "2026-11-17T15:00:30" or "2026-11-17": of the time zone.
+    /// The fraction by itself: as a `Date`, which is a floating-point number, it would not be exact.
+    private static func time(_ text: String, _ timeZone: TimeZone) -> Timestamp? {
+        var (whole, nanoseconds) = (text, Int64(0))
+        if let fraction = text.firstMatch(of: /:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})(?![0-9])/)?.1 {
+            whole = String(text[..<fraction.startIndex] + text[fraction.endIndex...])
+            nanoseconds = Int64((fraction.dropFirst() + "00000000").prefix(9)) ?? 0
+        }
+        whole = whole.replacing(" ", with: "T")
+        guard !whole.contains("."), let date = (try? Date(whole, strategy: .iso8601)) ?? local(whole, timeZone)
+        else { return nil }
+        return Timestamp(date)?.advanced(by: Delay(nanoseconds: nanoseconds))
+    }
+
+    /// "2026-11-17T15:00", "2026-11-17T15:00:30" or "2026-11-17": of the time zone.
     private static func local(_ text: String, _ timeZone: TimeZone) -> Date? {
         let formatter = DateFormatter()
         formatter.locale = Locale(identifier: "en_US_POSIX")
         formatter.timeZone = timeZone
         formatter.isLenient = false
-        for format in ["yyyy-MM-dd HH:mm", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd"] {
+        for format in ["yyyy-MM-dd'T'HH:mm", "yyyy-MM-dd'T'HH:mm:ss", "yyyy-MM-dd"] {
             formatter.dateFormat = format
-            if let date = formatter.date(from: text.replacing("T", with: " ")) { return date }
+            if let date = formatter.date(from: text) { return date }
         }
         return nil
     }
 }
 
 extension Timestamp {
-    /// Nil outside of the years 1678 to 2261, which nanoseconds reach.
+    /// To the second; nil outside of the years 1678 to 2261, which nanoseconds reach.
     fileprivate init?(_ date: Date) {
-        guard let milliseconds = Int64(exactly: (date.timeIntervalSince1970 * 1000).rounded(.down)) else { return nil }
-        let (nanoseconds, isTooLarge) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+        guard let seconds = Int64(exactly: date.timeIntervalSince1970.rounded(.down)) else { return nil }
+        let (nanoseconds, isTooLarge) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
         if isTooLarge { return nil }
         self.init(nanoseconds: nanoseconds)
+    }
+
+    /// The last nanosecond of its second where it is the first one, else itself.
+    fileprivate var endOfSecond: Timestamp {
+        self == second ? advanced(by: Delay(nanoseconds: 999_999_999)) : self
     }
 }
 

@@ -67,16 +67,67 @@ import Testing
         }
     }
 
+    @Test func `what is printed as a time is found at that time`() async throws {
+        var new = try entry("new", 0, nil, revision: 9)
+        new.since = Timestamp(nanoseconds: 1_799_990_000_123_456_789)
+        var old = try entry("old", 1_799_900_000, nil, end: .freed, revision: 8)
+        old.until = new.since
+        let calls = FakeCalls(history: [new, old])
+        func owners(_ time: String) async throws -> [String] {
+            try await run(["history", "10.16.0.15", "--at", time], on: calls).matches(of: /vm default\/([a-z]*)/)
+                .map { String($0.1) }
+        }
+        #expect(try await owners("2027-01-15T05:13:20Z") == ["new", "old"], "as in tables")
+        #expect(try await owners("2027-01-15T05:13:20.123456789Z") == ["new"], "as in JSON")
+        #expect(try await owners("2027-01-15T05:13:20.123456788Z") == ["old"])
+        #expect(try await owners("2027-01-15T05:13:21Z") == ["new"])
+        #expect(try await owners("2027-01-15T05:13:19Z") == ["old"])
+        for nanoseconds in [-1, 120, 999_999_999, 1_799_990_000_123_456_789, 1_799_990_000_020_000_000] as [Int64] {
+            let time = Timestamp(nanoseconds: nanoseconds)
+            #expect(PointInTime(time.rfc3339, timeZone: .gmt) == .absolute(time))
+        }
+    }
+
+    @Test func `a time to come is refused, unless the server's clock is ahead`() async throws {
+        let calls = try calls()
+        for option in ["--at", "--since"] {
+            let failure = await #expect(throws: Failure.self) {
+                try await run(["history", "10.16.0.15", option, "2027-01-15T08:01:01Z"], on: calls)
+            }
+            #expect(
+                failure?.description == "2027-01-15T08:01:01Z is yet to come: it is 2027-01-15T08:00:00Z", "\(option)")
+            // Clocks differ a little.
+            try await run(["history", "10.16.0.15", option, "2027-01-15T08:01:00Z"], on: calls)
+            let ahead = FakeCalls(history: [try entry("one", 1_800_009_000, nil, revision: 9)])
+            let output = try await run(["history", "10.16.0.15", option, "2027-01-15T10:30:00Z"], on: ahead)
+            #expect(output.contains("one"), "\(output)")
+        }
+        await #expect(throws: Failure.self) {
+            try await run(["history", "10.16.0.15", "--at", "2027-02-01"], on: FakeCalls())
+        }
+    }
+
     @Test func `a time is written in many ways`() throws {
         let berlin = try #require(TimeZone(identifier: "Europe/Berlin"))
         let time = Timestamp(seconds: 1_795_183_200)  // 2026-11-20T14:00:00Z
-        for text in ["2026-11-20T14:00:00Z", "2026-11-20T15:00:00+01:00", "2026-11-20 15:00", "2026-11-20T15:00:00"] {
+        for text in [
+            "2026-11-20T14:00:00Z", "2026-11-20T15:00:00+01:00", "2026-11-20 15:00", "2026-11-20T15:00:00",
+            "2026-11-20 14:00:00Z",
+        ] {
             #expect(PointInTime(text, timeZone: berlin) == .absolute(time), "\(text)")
+        }
+        for text in ["2026-11-20T15:00:00.25+01:00", "2026-11-20 15:00:00.250"] {
+            #expect(
+                PointInTime(text, timeZone: berlin) == .absolute(Timestamp(nanoseconds: time.nanoseconds + 250_000_000))
+            )
         }
         #expect(PointInTime("7d", timeZone: berlin) == .ago(.seconds(7 * 86_400)))
         #expect(PointInTime("90m", timeZone: berlin)?.timestamp(now: time) == Timestamp(seconds: 1_795_177_800))
         let farAway = ["26-11-20", "0001-01-01T00:00:00Z", "9999-01-01", "9999-12-31T23:59:59Z"]
-        for text in ["", "yesterday", "2026-13-01", "-3d", "2026-11-20 25:00"] + farAway {
+        for text in [
+            "", "yesterday", "2026-13-01", "-3d", "2026-11-20 25:00", "2026-11-20 15:00.5",
+            "2026-11-20T14:00:00.0000000001Z",
+        ] + farAway {
             #expect(PointInTime(text, timeZone: berlin) == nil, "\(text)")
         }
     }
