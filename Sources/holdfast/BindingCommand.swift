@@ -29,20 +29,19 @@ struct BindingCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Shows who has an address, or all that a VM has.",
             discussion: "For an address in quarantine: who had it, and when others may have it.")
-        @Argument(help: "An address, or NAMESPACE/NAME of a VM or pod.", transform: Subject.init)
-        var subject: Subject
+        @OptionGroup var asked: SubjectOptions
         @OptionGroup var options: ClientOptions
 
         func run(_ session: Session) async throws {
-            switch subject {
+            switch asked.subject {
             case .address(let address):
                 let binding = try await binding(holding: address, session)
                 try session.show(binding.document) { Table.facts(of: binding, now: session.now) }
             case .owner(let owner):
-                let bindings = try await owner.bindings(in: session)
+                let bindings = try await owner.bindings(of: asked.kind, in: session)
                 guard !bindings.isEmpty else {
                     throw Failure(
-                        "\(owner.namespace)/\(owner.name) has no binding",
+                        "\(owner.text(asked.kind)) has no binding",
                         hint: "`holdfast binding list` shows what there is")
                 }
                 try session.show(.object([("bindings", .array(bindings.map(\.document)))])) {
@@ -78,6 +77,17 @@ struct BindingCommand: AsyncParsableCommand {
                 throw ValidationError("give an address, as 10.16.0.15 or fd00::15, or NAMESPACE/NAME of a VM or pod")
             }
         }
+    }
+}
+
+/// Whom a question is about.
+struct SubjectOptions: ParsableArguments {
+    @Argument(help: "An address, or NAMESPACE/NAME of a VM or pod.", transform: BindingCommand.Subject.init)
+    var subject: BindingCommand.Subject
+    @Option(help: "Which of the two, where a VM and a pod have that name.") var kind: OwnerKind?
+
+    func validate() throws {
+        if kind != nil, case .address = subject { throw ValidationError("--kind is for a NAMESPACE/NAME only") }
     }
 }
 

@@ -62,12 +62,13 @@ struct Release: ClientCommand {
             starts in that very moment is not noticed: first see that the VM is stopped and nobody starts it.
             """)
     @Argument(help: "NAMESPACE/NAME of the VM or pod.") var vm: OwnerReference
+    @Option(help: "Which of the two, where a VM and a pod have that name.") var kind: OwnerKind?
     @Option(help: "Which of its networks, where it has several.") var network: String?
     @Flag(name: [.customLong("force"), .customLong("yes")], help: "Also while a pod carries them.") var force = false
     @OptionGroup var options: ClientOptions
 
     func run(_ session: Session) async throws {
-        let described = try await vm.binding(onNetwork: network, in: session)
+        let described = try await vm.binding(of: kind, onNetwork: network, in: session)
         let binding = described.binding
         let addresses = binding.assignments.map(\.address.description).joined(separator: ", ")
         if let carrier = binding.carryingPod, !force {

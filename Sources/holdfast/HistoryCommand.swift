@@ -16,8 +16,7 @@ struct History: ClientCommand {
             holdfast history 10.16.0.15 --at "2026-11-17 15:00"
             holdfast history default/testvm --since 7d
             """)
-    @Argument(help: "An address, or NAMESPACE/NAME of a VM or pod.", transform: BindingCommand.Subject.init)
-    var subject: BindingCommand.Subject
+    @OptionGroup var asked: SubjectOptions
     @Option(help: "Only what was so at this time, each in one line.", transform: PointInTime.init) var at: PointInTime?
     @Option(help: "Only what was so at some time from here on.", transform: PointInTime.init) var since: PointInTime?
     @OptionGroup var options: ClientOptions
@@ -33,18 +32,18 @@ struct History: ClientCommand {
         try session.show(.object([("entries", .array(entries.map(\.document)))])) {
             if at != nil, let start { return answer(entries, at: start) }
             return entries.isEmpty
-                ? "nothing is known of \(subject.text)" : Table.history(entries)
+                ? "nothing is known of \(asked.subject.text)" : Table.history(entries)
         }
     }
 
     private func entries(
         from: Timestamp?, through: Timestamp?, _ session: Session
     ) async throws -> [HistoryEntry] {
-        var listing = HistoryListing(subject: subject.ofHistory, from: from, through: through, pageSize: 1000)
+        var listing = HistoryListing(subject: asked.subject.ofHistory, from: from, through: through, pageSize: 1000)
         var entries: [HistoryEntry] = []
         repeat {
             let page = try await session.calls.history(listing, timeout: session.timeout)
-            entries += page.entries
+            entries += page.entries.filter { asked.kind == nil || $0.owner.kind == asked.kind }
             listing.before = page.before
         } while listing.before != nil
         return entries
@@ -64,9 +63,9 @@ struct History: ClientCommand {
     private func answer(_ entries: [HistoryEntry], at point: Timestamp) -> String {
         let time = point.rfc3339
         guard !entries.isEmpty else {
-            return switch subject {
+            return switch asked.subject {
             case .address(let address): "nobody had \(address) at \(time), as far as it is still known"
-            case .owner: "\(subject.text) had no address at \(time), as far as it is still known"
+            case .owner: "\(asked.subject.text) had no address at \(time), as far as it is still known"
             }
         }
         return entries.map { entry in

@@ -14,6 +14,9 @@ struct OwnerReference: ExpressibleByArgument, Equatable {
         (namespace, name) = (String(parts[0]), String(parts[1]))
     }
 
+    /// "default/testvm", or "vm default/testvm" where it is known which of the two.
+    func text(_ kind: OwnerKind?) -> String { (kind.map { "\($0.word) " } ?? "") + "\(namespace)/\(name)" }
+
     /// Throws `ValidationError` for upper case, which no name in Kubernetes has: no VM would ever come for the addresses.
     func checkIsOfKubernetes() throws {
         let text = "\(namespace)/\(name)"
@@ -22,25 +25,49 @@ struct OwnerReference: ExpressibleByArgument, Equatable {
         }
     }
 
-    /// All bindings of it: one for each network.
-    func bindings(in session: Session) async throws -> [DescribedBinding] {
+    /// All bindings of it, one for each network: of a VM and of a pod of that name, unless `kind` says of which.
+    func bindings(of kind: OwnerKind? = nil, in session: Session) async throws -> [DescribedBinding] {
         try await session.bindings(matching: BindingFilter(namespace: namespace, name: name))
+            .filter { kind == nil || $0.binding.owner.kind == kind }
     }
 
-    /// The one binding that is meant. Throws `Failure` where there is none, or several and `network` names none of them.
-    func binding(onNetwork network: String?, in session: Session) async throws -> DescribedBinding {
-        let all = try await bindings(in: session)
+    /// The one binding that is meant. Throws `Failure` where there is none, or several that `kind` and `network` do not tell
+    /// apart.
+    func binding(
+        of kind: OwnerKind? = nil, onNetwork network: String?, in session: Session
+    ) async throws -> DescribedBinding {
+        let all = try await bindings(of: kind, in: session)
         let matching = all.filter { network == nil || $0.binding.owner.network == network }
         let networks = all.map(\.binding.owner.network).joined(separator: ", ")
         guard let first = matching.first else {
             throw Failure(
-                "\(namespace)/\(name) has no binding" + (network.map { " on network \($0)" } ?? ""),
+                "\(text(kind)) has no binding" + (network.map { " on network \($0)" } ?? ""),
                 hint: all.isEmpty ? "`holdfast binding list` shows what there is" : "it has one on: \(networks)")
         }
+        if matching.contains(where: { $0.binding.owner.kind != first.binding.owner.kind }) {
+            throw Failure(
+                "a VM and a pod are called \(namespace)/\(name)", hint: "name one with --kind vm or --kind pod")
+        }
         guard matching.count == 1 else {
-            throw Failure("\(namespace)/\(name) has several bindings", hint: "name one with --network: \(networks)")
+            throw Failure("\(text(kind)) has several bindings", hint: "name one with --network: \(networks)")
         }
         return first
+    }
+}
+
+extension OwnerKind: ExpressibleByArgument {
+    package init?(argument: String) {
+        guard let kind = Self.allCases.first(where: { $0.word == argument.lowercased() }) else { return nil }
+        self = kind
+    }
+
+    package static var allValueStrings: [String] { allCases.map(\.word) }
+
+    fileprivate var word: String {
+        switch self {
+        case .virtualMachine: "vm"
+        case .pod: "pod"
+        }
     }
 }
 

@@ -47,7 +47,7 @@ struct TransferCommand: ClientCommand {
         if let from, let to {
             try await give(from, to, session)
         } else if let vm, let migration, let end {
-            let owner = try await vm.binding(onNetwork: network, in: session).binding.owner
+            let owner = try await vm.binding(of: .virtualMachine, onNetwork: network, in: session).binding.owner
             let phase: TransferPhase = end == .commit ? .commit(targetOwner: nil) : .abort
             let binding = try await transfer(owner, migration, phase, session)
             try session.show(binding.document) { Table.bindings([binding], now: session.now) }
@@ -61,15 +61,15 @@ struct TransferCommand: ClientCommand {
     }
 
     private func give(_ from: OwnerReference, _ to: OwnerReference, _ session: Session) async throws {
-        let all = try await from.bindings(in: session)
+        let all = try await from.bindings(of: .virtualMachine, in: session)
         let meant = all.filter { network == nil || $0.binding.owner.network == network }
         guard !meant.isEmpty else {
             throw Failure(
-                "\(from.namespace)/\(from.name) has no binding" + (network.map { " on network \($0)" } ?? ""),
+                "\(from.text(.virtualMachine)) has no binding" + (network.map { " on network \($0)" } ?? ""),
                 hint: "`holdfast binding show \(to.namespace)/\(to.name)` shows whether the other has it already")
         }
         for described in meant { try refuse(described.binding, carriedBy: described.binding.carryingPod) }
-        let others = try await to.bindings(in: session).map(\.binding)
+        let others = try await to.bindings(of: .virtualMachine, in: session).map(\.binding)
         for described in meant {
             guard let own = others.first(where: { $0.owner.network == described.binding.owner.network }) else {
                 continue

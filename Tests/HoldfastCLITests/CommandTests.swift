@@ -293,6 +293,42 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
         #expect(calls.noted == ["release vm prod/idle (vm-net/net1)"])
     }
 
+    @Test func `of a VM and a pod of one name the one is named by its kind`() async throws {
+        var pod = try Sample.bindings()[2]
+        pod.binding.owner.kind = .pod
+        let calls = FakeCalls(bindings: [try Sample.bindings()[2], pod])
+        for line in [["release", "prod/idle"], ["release", "prod/idle", "--network", "vm-net/eth0"]] {
+            let failure = await #expect(throws: Failure.self) { try await run(line, on: calls) }
+            #expect(failure?.hint == "name one with --kind vm or --kind pod")
+        }
+        try await run(["release", "prod/idle", "--kind", "pod"], on: calls)
+        try await run(["release", "prod/idle", "--kind", "VM"], on: calls)
+        // Only VMs migrate.
+        try await run(["transfer", "prod/idle", "--migration", "m", "--abort"], on: calls)
+        #expect(
+            calls.noted == [
+                "release pod prod/idle (vm-net/eth0)", "release vm prod/idle (vm-net/eth0)",
+                "transfer vm prod/idle (vm-net/eth0) m abort",
+            ])
+        let pods = try await run(["binding", "show", "prod/idle", "--kind", "pod", "-o", "json"], on: calls)
+        #expect(pods.contains("OWNER_KIND_POD") && !pods.contains("OWNER_KIND_VIRTUAL_MACHINE"), "\(pods)")
+        let none = await #expect(throws: Failure.self) {
+            try await run(["release", "default/true", "--kind", "pod"], on: FakeCalls(bindings: try Sample.bindings()))
+        }
+        #expect(none?.description == "pod default/true has no binding")
+    }
+
+    @Test func `a transfer to another VM passes over pods of the two names`() async throws {
+        let vm = try Sample.bindings()[2]
+        var (pod, other) = (vm, vm)
+        (pod.binding.owner.kind, other.binding.owner.kind) = (.pod, .pod)
+        pod.binding.active = try Sample.bindings()[1].binding.active
+        other.binding.owner.name = "new"
+        let calls = FakeCalls(bindings: [pod, other, vm])
+        try await run(["transfer", "--from", "prod/idle", "--to", "prod/new"], on: calls)
+        #expect(calls.noted == ["prepare vm-net/eth0", "commit vm-net/eth0", "detach new (vm-net/eth0)"])
+    }
+
     @Test func `pools come from a file, in its order`() async throws {
         let file = FileManager.default.temporaryDirectory.appending(path: "pools-\(UUID()).yaml")
         defer { try? FileManager.default.removeItem(at: file) }

@@ -72,6 +72,7 @@ import Testing
         (["binding", "show", "10.16.0.15/16"], "as 10.16.0.15"),
         (["history", "10.16.0.15", "--at", "yesterday"], "2026-11-17T15:00:00Z"),
         (["history", "10.16.0.15", "--since", "7"], "90m, 24h, 7d"), (["pol", "list"], "no command 'pol'"),
+        (["history", "10.16.0.15", "--kind", "pod"], "--kind is for"), (["release", "a/b", "--kind", "node"], "'pod'"),
         (["pool", "lst", "-o", "json"], "no command 'lst'"),
     ])
     func `is 2 for what cannot be read, naming what can`(line: [String], words: String) throws {

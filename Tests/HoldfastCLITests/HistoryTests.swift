@@ -107,6 +107,16 @@ import Testing
         }
     }
 
+    @Test func `of a VM and a pod of one name the one is shown that is asked for`() async throws {
+        var pod = try entry("one", 1_799_990_000, nil, revision: 9)
+        pod.owner.kind = .pod
+        let calls = FakeCalls(history: [pod] + (try self.calls().history.dropFirst()))
+        for (kind, count) in [("vm", 2), ("pod", 1)] {
+            let json = try await run(["history", "default/one", "--kind", kind, "-o", "json"], on: calls)
+            #expect(json.components(separatedBy: "\"owner\"").count - 1 == count, "\(json)")
+        }
+    }
+
     @Test func `a time is written in many ways`() throws {
         let berlin = try #require(TimeZone(identifier: "Europe/Berlin"))
         let time = Timestamp(seconds: 1_795_183_200)  // 2026-11-20T14:00:00Z
