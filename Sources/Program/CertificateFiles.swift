@@ -99,7 +99,7 @@ package final class CertificateFiles: Service, Sendable {
         do {
             return try String(contentsOfFile: path, encoding: .utf8)
         } catch {
-            throw Failure("\(path): \(error.localizedDescription)")
+            throw Failure(reading: path, error)
         }
     }
 }

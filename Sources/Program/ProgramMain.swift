@@ -14,6 +14,12 @@ package struct Failure: Error, CustomStringConvertible {
         self.hint = hint
         self.reason = reason
     }
+
+    /// Of a file that cannot be read, in the system's words: for a directory, and more, Foundation has none.
+    package init(reading file: String, _ error: any Error, hint: String? = nil) {
+        let cause = ((error as? CocoaError)?.underlying as NSError?)?.localizedFailureReason
+        self.init("\(file) cannot be read: \(cause ?? error.localizedDescription)", hint: hint)
+    }
 }
 
 extension AsyncParsableCommand {
@@ -49,7 +55,10 @@ extension AsyncParsableCommand {
             if code == .validationFailure {
                 // The parser counts it among unexpected arguments.
                 if let word = strayCommand(in: given), let end = text.firstIndex(of: "\n") {
-                    text.replaceSubrange(..<end, with: "Error: there is no command '\(word)'")
+                    let complaint =
+                        word.hasPrefix("-")
+                        ? "options come after the command: \(word)" : "there is no command '\(word)'"
+                    text.replaceSubrange(..<end, with: "Error: \(complaint)")
                 }
                 for option in added.map({ $0.prefix { $0 != "=" } }) where text.contains("'\(option) ") {
                     text += "\n\(option) is from the variable \(variable(of: option.dropFirst(2)))."
@@ -65,7 +74,7 @@ extension AsyncParsableCommand {
         var command: any ParsableCommand.Type = self
         for word in arguments where word != "help" {
             let commands = command.configuration.subcommands
-            guard !commands.isEmpty, !word.hasPrefix("-") else { return nil }
+            guard !commands.isEmpty else { return nil }
             guard let next = commands.first(where: { $0._commandName == word }) else { return word }
             command = next
         }

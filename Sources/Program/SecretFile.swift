@@ -26,7 +26,7 @@ package final class SecretFile: Sendable {
         do {
             secret = try Self.read(kind, path)
         } catch {
-            throw Failure("\(option) \(path): \(error.localizedDescription)")
+            throw Failure(reading: "\(option) \(path)", error)
         }
         if secret.isEmpty { throw Failure("\(option) \(path): there is no \(kind) in it") }
         guard kind.mayBe(secret) else {

@@ -33,7 +33,7 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(help: "This node's name, as in spec.nodeName of its pods.")
     var node: String
 
-    @Option(help: "The server: HOST:PORT or unix:PATH.")
+    @Option(help: "The server, HOST:PORT or unix:PATH; several are separated by commas.")
     var server = "127.0.0.1:7440"
 
     @Option(help: "The unix socket on which the plugin finds this agent.")

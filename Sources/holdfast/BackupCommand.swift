@@ -55,6 +55,8 @@ struct Restore: ClientCommand {
     @Flag(help: "Only look whether the file is whole, and what is in it; no server is asked.") var dryRun = false
     @OptionGroup var options: ClientOptions
 
+    var asksServer: Bool { !dryRun }
+
     /// Of what one call carries.
     private static let pieceBytes = 512 << 10
     /// For the last piece, which answers once all is durable.
@@ -112,13 +114,13 @@ struct Restore: ClientCommand {
     private func open() throws -> FileHandle {
         do {
             return try FileHandle(forReadingFrom: URL(filePath: file))
-        } catch { throw Failure("\(file) cannot be read: \(error.localizedDescription)") }
+        } catch { throw Failure(reading: file, error) }
     }
 
     private func next(_ handle: FileHandle) throws -> [UInt8] {
         do {
             return Array(try handle.read(upToCount: Self.pieceBytes) ?? Data())
-        } catch { throw Failure("\(file) cannot be read: \(error.localizedDescription)") }
+        } catch { throw Failure(reading: file, error) }
     }
 }
 

@@ -6,7 +6,7 @@ import Program
 
 /// What every command that talks to a server takes.
 struct ClientOptions: ParsableArguments {
-    @Option(help: "The server, HOST:PORT or unix:PATH (variable HOLDFAST_SERVER).")
+    @Option(help: "The server, HOST:PORT or unix:PATH; several are separated by commas (variable HOLDFAST_SERVER).")
     var server = variable("HOLDFAST_SERVER") ?? "127.0.0.1:7440"
 
     @Option(

@@ -114,7 +114,7 @@ struct ManifestOptions: ParsableArguments {
             do {
                 return try Data(contentsOf: URL(filePath: file))
             } catch {
-                throw Failure("\(file): \(error.localizedDescription)", hint: "name a file that can be read with -f")
+                throw Failure(reading: file, error, hint: "name a file that can be read with -f")
             }
         }
     }

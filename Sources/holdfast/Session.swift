@@ -49,6 +49,8 @@ extension Session {
 /// A command that talks to a server.
 protocol ClientCommand: AsyncParsableCommand {
     var options: ClientOptions { get }
+    /// Else no file of its credentials is read.
+    var asksServer: Bool { get }
     func run(_ session: Session) async throws
 }
 
@@ -58,11 +60,11 @@ extension Logger {
 }
 
 extension ClientCommand {
+    var asksServer: Bool { true }
+
     func run() async throws {
         do {
-            let current = try options.credentials.current(log: .ofCommand)
-            let client = try IPAMClient(
-                server: options.server, currentCredentials: { current.credentials }, currentToken: { current.token })
+            let client = asksServer ? try client : try IPAMClient(server: options.server)
             let now = Timestamp(nanoseconds: Int64(Date().timeIntervalSince1970 * 1_000_000_000))
             let session = Session(
                 calls: client, timeout: options.timeout ?? .seconds(10), format: options.output, now: now,
@@ -71,6 +73,15 @@ extension ClientCommand {
             await client.close()
         } catch let error as IPAMError {
             throw Failure(error, server: options.server, speaksTLS: options.credentials.tlsCa != nil)
+        }
+    }
+
+    /// Throws `Failure` where a file of its credentials cannot be read or used.
+    private var client: IPAMClient {
+        get throws {
+            let current = try options.credentials.current(log: .ofCommand)
+            return try IPAMClient(
+                server: options.server, currentCredentials: { current.credentials }, currentToken: { current.token })
         }
     }
 }

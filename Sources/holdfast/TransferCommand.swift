@@ -64,9 +64,12 @@ struct TransferCommand: ClientCommand {
         let all = try await from.bindings(of: .virtualMachine, in: session)
         let meant = all.filter { network == nil || $0.binding.owner.network == network }
         guard !meant.isEmpty else {
+            let networks = all.map(\.binding.owner.network).joined(separator: ", ")
             throw Failure(
                 "\(from.text(.virtualMachine)) has no binding" + (network.map { " on network \($0)" } ?? ""),
-                hint: "`holdfast binding show \(to.namespace)/\(to.name)` shows whether the other has it already")
+                hint: all.isEmpty
+                    ? "`holdfast binding show \(to.namespace)/\(to.name)` shows whether the other has it already"
+                    : "it has one on: \(networks)")
         }
         for described in meant { try refuse(described.binding, carriedBy: described.binding.carryingPod) }
         let others = try await to.bindings(of: .virtualMachine, in: session).map(\.binding)

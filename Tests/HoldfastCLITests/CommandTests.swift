@@ -289,6 +289,10 @@ func run(_ line: [String], on calls: FakeCalls, writing output: Lines = Lines())
         let calls = FakeCalls(bindings: [try Sample.bindings()[2], second])
         let failure = await #expect(throws: Failure.self) { try await run(["release", "prod/idle"], on: calls) }
         #expect(failure?.hint == "name one with --network: vm-net/eth0, vm-net/net1")
+        for line in [["release", "prod/idle"], ["transfer", "--from", "prod/idle", "--to", "prod/new"]] {
+            let typo = await #expect(throws: Failure.self) { try await run(line + ["--network", "eth0"], on: calls) }
+            #expect(typo?.hint == "it has one on: vm-net/eth0, vm-net/net1")
+        }
         try await run(["release", "prod/idle", "--network", "vm-net/net1"], on: calls)
         #expect(calls.noted == ["release vm prod/idle (vm-net/net1)"])
     }

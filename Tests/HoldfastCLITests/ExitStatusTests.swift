@@ -47,6 +47,24 @@ import Testing
     }
 
     @Test(arguments: [
+        ["restore", "/"], ["import", "/"], ["pool", "update", "-f", "/"], ["pool", "list", "--tls-ca", "/"],
+    ])
+    func `is 1 for a directory that is named as a file`(line: [String]) throws {
+        let result = try Command.run(line)
+        #expect(result.status == 1)
+        #expect(result.error.contains("/ cannot be read: Is a directory"), "\(result.error)")
+    }
+
+    @Test func `a backup is looked at without what a server would want to see`() throws {
+        let gone = "/nonexistent/file"
+        let result = try Command.run(
+            ["restore", gone, "--dry-run"],
+            environment: ["HOLDFAST_TLS_CA": "/nonexistent/ca", "HOLDFAST_TOKEN_FILE": "/nonexistent/token"])
+        #expect(result.status == 1)
+        #expect(result.error.hasPrefix("error: \(gone) cannot be read"), "\(result.error)")
+    }
+
+    @Test(arguments: [
         "127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1", "http://127.0.0.1:7440", "127.0.0.1:7440/", "", "fd00::1:7440",
         "unix:",
         "10.0.0.1:7440,10.0.0.2", ":7440", ",",
@@ -74,6 +92,8 @@ import Testing
         (["history", "10.16.0.15", "--since", "7"], "90m, 24h, 7d"), (["pol", "list"], "no command 'pol'"),
         (["history", "10.16.0.15", "--kind", "pod"], "--kind is for"), (["release", "a/b", "--kind", "node"], "'pod'"),
         (["pool", "lst", "-o", "json"], "no command 'lst'"),
+        (["--server", "a:1", "pool", "list"], "options come after the command: --server"),
+        (["pool", "-o", "json", "list"], "options come after the command: -o"),
     ])
     func `is 2 for what cannot be read, naming what can`(line: [String], words: String) throws {
         let result = try Command.run(line)

@@ -38,7 +38,9 @@ struct SecretFileTests {
     @Test func `what is wrong is said with the option and the file`() throws {
         defer { try? FileManager.default.removeItem(at: folder) }
         let empty = try write(" \n")
-        for (path, why) in [(empty, "there is no token in it"), (folder.path + "/missing", "exist")] {
+        for (path, why) in [
+            (empty, "there is no token in it"), (folder.path + "/missing", "cannot be read: No such file"),
+        ] {
             #expect { try SecretFile(.token, path: path, option: "--token-file") } throws: { error in
                 "\(error)".contains("--token-file \(path)") && "\(error)".contains(why)
             }

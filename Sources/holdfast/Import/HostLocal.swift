@@ -31,7 +31,7 @@ struct HostLocal {
             }
         } catch {
             throw Failure(
-                "\(path): \(error.localizedDescription)",
+                reading: path, error,
                 hint: "name the folder that has one folder for each network, as /var/lib/cni/networks")
         }
         entries.sort { ($0.network, $0.address) < ($1.network, $1.address) }

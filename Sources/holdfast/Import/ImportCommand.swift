@@ -114,7 +114,7 @@ struct ImportCommand: ClientCommand {
         do {
             return try String(contentsOfFile: file, encoding: .utf8)
         } catch {
-            throw Failure("\(file): \(error.localizedDescription)")
+            throw Failure(reading: file, error)
         }
     }
 }
