@@ -77,7 +77,7 @@ package struct CredentialOptions: ParsableArguments {
         let files = try tlsCa.map {
             try CertificateFiles(chain: tlsCert, key: tlsKey, authorities: $0, log: log)
         }
-        return Current(files, try tokenFile.map { try SecretFile(.token, path: $0, option: "--token-file") })
+        return Current(files, try tokenFile.map { try SecretFile(.token, path: $0, option: "--token-file", log: log) })
     }
 }
 

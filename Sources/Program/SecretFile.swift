@@ -1,9 +1,10 @@
 import Foundation
+package import Logging
 import Synchronization
 
 /// A secret in a file that others replace, as the kubelet does in a mounted volume.
 package final class SecretFile: Sendable {
-    package enum Kind: String {
+    package enum Kind {
         case token
         /// Whose spaces are its own.
         case password
@@ -16,15 +17,47 @@ package final class SecretFile: Sendable {
         }
     }
 
+    private struct State {
+        /// When the file was good last.
+        var secret: String
+        var isSpoilt = false
+    }
+
     private let kind: Kind
     private let path: String
-    private let last: Mutex<String>
+    private let option: String
+    private let log: Logger
+    private let state: Mutex<State>
 
     /// `option` names the file, for who reads the message. Throws `Failure` where it cannot be read, is empty, or is no token.
-    package init(_ kind: Kind, path: String, option: String) throws {
+    package init(_ kind: Kind, path: String, option: String, log: Logger) throws(Failure) {
+        (self.kind, self.path, self.option, self.log) = (kind, path, option, log)
+        state = Mutex(State(secret: try Self.read(kind, path, option)))
+    }
+
+    /// As the file has it now; where it cannot be read or is none, as it was last, which is told when it begins and ends.
+    package var current: String {
+        let found = Result { () throws(Failure) in try Self.read(kind, path, option) }
+        return state.withLock { state in
+            switch found {
+            case .success(let secret):
+                if state.isSpoilt { log.notice("\(kind) read anew", metadata: ["file": "\(path)"]) }
+                state = State(secret: secret)
+            case .failure(let failure):
+                if !state.isSpoilt {
+                    log.warning(
+                        "new \(kind) is kept out, the one before is used on", metadata: ["error": "\(failure)"])
+                }
+                state.isSpoilt = true
+            }
+            return state.secret
+        }
+    }
+
+    private static func read(_ kind: Kind, _ path: String, _ option: String) throws(Failure) -> String {
         let secret: String
         do {
-            secret = try Self.read(kind, path)
+            secret = try String(contentsOfFile: path, encoding: .utf8).trimmingCharacters(in: kind.around)
         } catch {
             throw Failure(reading: "\(option) \(path)", error)
         }
@@ -32,20 +65,6 @@ package final class SecretFile: Sendable {
         guard kind.mayBe(secret) else {
             throw Failure("\(option) \(path): this is no \(kind), there is a space, a line's end or the like in it")
         }
-        (self.kind, self.path) = (kind, path)
-        last = Mutex(secret)
-    }
-
-    /// As the file has it now; where it cannot be read or is none, as it was last.
-    package var current: String {
-        let secret = try? Self.read(kind, path)
-        return last.withLock { last in
-            if let secret, !secret.isEmpty, kind.mayBe(secret) { last = secret }
-            return last
-        }
-    }
-
-    private static func read(_ kind: Kind, _ path: String) throws -> String {
-        try String(contentsOfFile: path, encoding: .utf8).trimmingCharacters(in: kind.around)
+        return secret
     }
 }

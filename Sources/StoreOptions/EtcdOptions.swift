@@ -61,7 +61,8 @@ package struct EtcdOptions: ParsableArguments {
         let files = isTLS ? try CertificateFiles(chain: etcdCert, key: etcdKey, authorities: etcdCa, log: log) : nil
         if let files { configuration.credentials = { files.channelCredentials } }
         if let etcdUser, let etcdPasswordFile {
-            let password = try SecretFile(.password, path: etcdPasswordFile, option: "--etcd-password-file")
+            let password = try SecretFile(
+                .password, path: etcdPasswordFile, option: "--etcd-password-file", log: log)
             configuration.user = (etcdUser, { password.current })
         }
         return (configuration, files)
