@@ -60,6 +60,35 @@ final class SpoolTests {
         #expect(log.lines.isEmpty, "\(log.lines)")
     }
 
+    /// An agent that was upgraded and set back has another's lines, of which it can say nothing.
+    @Test func `what a newer agent wrote stays for the next one, and none of its numbers is given again`() throws {
+        var lines: [[UInt8]] = []
+        let file = try JournalFile(path: path, log: log.logger, lines: &lines)
+        let newer = [
+            #"{"added":{"_0":{"number":1,"entry":{"recall":{"owner":"a"}}}}}"#,
+            #"{"added":{"_0":{"number":7,"entry":{"recall":{"owner":"b"}},"addedAt":1}}}"#,
+            #"{"moved":{"to":"c"}}"#,
+        ].map { Array($0.utf8) }
+        // The first was told.
+        for line in newer + [Array(#"{"done":{"_0":1}}"#.utf8)] { try file.append(line, isDurable: true) }
+        let spool = try open()
+        #expect(spool.isEmpty)
+        try spool.add(entry(0))
+        #expect(spool.items.map(\.number) == [8])
+        // So many that the file is written anew.
+        for number in 1...600 {
+            try spool.add(entry(number))
+            for item in spool.items { spool.finish(item) }
+        }
+        lines = []
+        _ = try JournalFile(path: path, log: log.logger, lines: &lines)
+        #expect(lines.filter { newer.contains($0) } == Array(newer.dropFirst()))
+        #expect(lines.count < 600)
+        #expect(try open().isEmpty)
+        #expect(
+            log.lines.map { $0.hasPrefix("lines of the spool are a newer agent's") } == [true, true], "\(log.lines)")
+    }
+
     @Test(.enabled(if: getuid() == 0, "mounting a file system needs root"))
     func `what cannot be taken out of the file is, once the disk takes it`() throws {
         try open().add(entry(1))

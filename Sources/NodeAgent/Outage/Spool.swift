@@ -35,6 +35,13 @@ package final class Spool: Sendable {
         case done(UInt64)
     }
 
+    /// What is understood of an entry of a kind that only a newer agent knows.
+    private struct NewerLine: Decodable {
+        struct Added: Decodable { var _0: Numbered }
+        struct Numbered: Decodable { var number: UInt64 }
+        var added: Added
+    }
+
     private struct State {
         /// By number.
         private(set) var items: [UInt64: Item] = [:]
@@ -44,6 +51,8 @@ package final class Spool: Sendable {
         /// By the container's ID.
         private(set) var detachments: [String: Int] = [:]
         var lastNumber: UInt64 = 0
+        /// Lines that a newer agent wrote, kept as they are for the next one; with an entry's number.
+        private(set) var newer: [(number: UInt64?, line: [UInt8])] = []
         /// Lines that say no more than what is known, of those since the file was last to be written anew.
         var stale = 0
         /// Whether the file does not have it that something was told.
@@ -63,7 +72,14 @@ package final class Spool: Sendable {
             count(item.entry, 1)
         }
 
+        mutating func keep(_ line: [UInt8]) {
+            let number = (try? JSONDecoder().decode(NewerLine.self, from: Data(line)))?.added._0.number
+            newer.append((number, line))
+            lastNumber = max(lastNumber, number ?? 0)
+        }
+
         mutating func remove(_ number: UInt64) {
+            newer.removeAll { $0.number == number }
             guard let entry = items.removeValue(forKey: number)?.entry else { return }
             for subject in entry.subjects where last[subject] == number { last[subject] = nil }
             count(entry, -1)
@@ -112,9 +128,13 @@ package final class Spool: Sendable {
             case .done(let number):
                 state.remove(number)
                 state.stale += 2
-            case nil:
-                log.error("a line of the spool is of another version and has no effect", metadata: ["file": "\(path)"])
+            case nil: state.keep(line)
             }
+        }
+        if !state.newer.isEmpty {
+            log.warning(
+                "lines of the spool are a newer agent's: they are kept until one tells the server",
+                metadata: ["file": "\(path)", "lines": "\(state.newer.count)"])
         }
         self.state.withLock { $0 = state }
         if !state.items.isEmpty {
@@ -165,7 +185,8 @@ package final class Spool: Sendable {
         state.withLock { state in
             state.remove(item.number)
             state.stale += 2
-            if state.items.isEmpty || state.stale > max(Self.staleLimit, state.items.count), shorten(&state) { return }
+            let isAllTold = state.items.isEmpty && state.newer.isEmpty
+            if isAllTold || state.stale > max(Self.staleLimit, state.items.count), shorten(&state) { return }
             do throws(JournalError) {
                 try file.append(Self.encode(.done(item.number)), isDurable: false)
             } catch {
@@ -187,10 +208,11 @@ package final class Spool: Sendable {
     private func shorten(_ state: inout State) -> Bool {
         state.stale = 0
         do throws(JournalError) {
-            if state.items.isEmpty {
+            if state.items.isEmpty, state.newer.isEmpty {
                 try file.empty()
             } else {
-                try file.replace(with: state.inOrder.map { Self.encode(.added($0)) }, isDurable: true)
+                let lines = state.newer.map(\.line) + state.inOrder.map { Self.encode(.added($0)) }
+                try file.replace(with: lines, isDurable: true)
             }
             state.isBehind = false
             return true
