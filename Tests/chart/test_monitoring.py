@@ -69,6 +69,22 @@ def test_every_query_names_metrics_and_labels_that_there_are(query):
         assert {label.strip() for label in grouping.split(",")} <= labels
 
 
+def test_the_dashboard_shows_of_both_families_how_much_is_in_use(tmp_path):
+    """An owner gets an address of each: so a pool is as full as the fuller family."""
+    (panel,) = [panel for panel in dashboard()["panels"] if panel["title"] == "Addresses in use"]
+    given = pool("10.1.0.0/24", "both", 64, 192) + pool("fd00::/124", "both", 12, 4) + pool("fd01::/124", "both", 0, 16)
+    expected = {"{{pool}} IPv4": 0.25, "{{pool}} IPv6": 0.375}
+    assert [target["legendFormat"] for target in panel["targets"]] == list(expected)
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "1m", "tests": [{
+        "interval": "1m", "input_series": [series(*it) for it in given],
+        "promql_expr_test": [
+            {"expr": target["expr"].replace("$namespace", NAMESPACE["namespace"]), "eval_time": "5m",
+             "exp_samples": [{"labels": '{pool="both"}', "value": expected[target["legendFormat"]]}]}
+            for target in panel["targets"]]}]}))
+    result = subprocess.run([promtool(), "test", "rules", "tests.yaml"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_every_query_stays_in_its_namespace():
     for query in queries():
         assert query.count("namespace=") == len([it for it in re.findall(NAMED, query) if it[1]])
