@@ -69,6 +69,8 @@ package final class EtcdLedger: SharedLedger {
         Task { [client] in await client.close() }
     }
 
+    package var newestRevision: UInt64 { seen.value }
+
     private var isClosed: Bool { state.withLock(\.isClosed) }
 
     /// Follows until nobody leads and this server is elected, and leads until its lease is lost. After a campaign that failed the

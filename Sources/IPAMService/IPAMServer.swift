@@ -74,6 +74,13 @@ package struct IPAMServer: Service {
         standing = Standing(readiness, rpc.health)
     }
 
+    /// The newest revision of the ledger that this server knows, also where another serves it; 0: it knows none.
+    var newestRevision: UInt64 {
+        let served = writer.read { ledger, _ in ledger.committedRevision }
+        guard case .shared(let ledger, _) = source else { return served }
+        return max(served, ledger.newestRevision)
+    }
+
     /// Serves until graceful shutdown: then takes no more calls, answers those it has, and closes the store.
     package func run() async throws {
         let addresses = try rpc.start()

@@ -9,6 +9,8 @@ package protocol SharedLedger: AnyObject, Sendable {
     /// What this server is, whenever that changes; a change that nobody has taken yet gives way to a newer one. Ends after
     /// `close`.
     var roles: AsyncStream<Role> { get }
+    /// The newest revision of it that this process has read, while it leads perhaps an older one; 0: none yet.
+    var newestRevision: UInt64 { get }
     /// Lets another server lead at once. Blocks for a moment; idempotent.
     func close()
 }

@@ -161,7 +161,7 @@ struct HoldfastServer: AsyncParsableCommand {
                     advertising: advertise, rpc: rpc, gate: gate, clock: clock, readiness: readiness,
                     logger: logger, audit: audit, awaitsRestore: awaitRestore, onListening: onListening)
             }
-            if let pools { server.pools = try await PoolsFile(path: pools, writer: server.writer, logger: logger) }
+            if let pools { server.pools = try await PoolsFile(path: pools, server: server, logger: logger) }
             // They end in the order from last to first.
             var services: [any Service] = gateServices + [server, readiness]
             services.insert(contentsOf: certificates, at: 0)

@@ -16,6 +16,9 @@ import Testing
 private final class ScriptedLedger: SharedLedger {
     let roles: AsyncStream<Role>
     private let next: AsyncStream<Role>.Continuation
+    /// What the leader's changes have come to, as this server hears of them.
+    let revision = Atomic<UInt64>(0)
+    var newestRevision: UInt64 { revision.load(ordering: .relaxed) }
 
     init() { (roles, next) = AsyncStream.makeStream() }
 
@@ -138,6 +141,70 @@ private final class EndingStore: LedgerStore {
         }
     }
 
+    /// The kubelet brings a changed file to each server at its own time, and which leads meanwhile nobody knows.
+    @Test func `one that comes to lead makes pools that are missing, and puts back none that is newer than its file`()
+        async throws
+    {
+        let file = FileManager.default.temporaryDirectory.appending(path: "pools-\(UUID()).yaml")
+        defer { try? FileManager.default.removeItem(at: file) }
+        func write(quota: Int) throws {
+            try Data(
+                """
+                - {name: a, namespace_quota: \(quota), prefixes: [{prefix: 10.1.0.0/24}]}
+                - {name: missing, prefixes: [{prefix: 10.2.0.0/24}]}
+                """.utf8
+            ).write(to: file)
+        }
+        try write(quota: 1)
+        try await withServer(pools: file.path) { server, scripted, readiness, _ in
+            let pools = try #require(server.pools)
+            var ledger = Ledger()
+            /// As another leader does it.
+            func set(quota: UInt32) throws {
+                var pool = Pool(name: "a", prefixes: [PoolPrefix(prefix: try #require(IPPrefix("10.1.0.0/24")))])
+                pool.namespaceQuota = quota
+                let now = Timestamp(seconds: 1_800_000_000)
+                _ = try ledger.apply(ledger.pool(named: "a") == nil ? .createPool(pool) : .updatePool(pool), at: now)
+                ledger.commit()
+                scripted.revision.store(ledger.committedRevision, ordering: .relaxed)
+            }
+            /// What it makes of the ledger when it comes to lead, and then leads no longer.
+            func lead() async throws -> UInt32? {
+                scripted.become(.leading(LedgerInHand(ledger), WatchedStore(readiness)))
+                try await until { readiness.reason == nil }
+                let (quota, hasMissing) = server.writer.read { ledger, _ in
+                    (ledger.pool(named: "a")?.namespaceQuota, ledger.pool(named: "missing") != nil)
+                }
+                #expect(hasMissing)
+                scripted.become(.following(leader: nil))
+                try await until { server.writer.read { ledger, _ in ledger.committedRevision } == 0 }
+                return quota
+            }
+            try set(quota: 9)
+            #expect(try await lead() == 1, "one that has just started cannot know better than by its file")
+
+            await pools.applyWhatChanged()
+            #expect(try await lead() == 1, "nobody has changed it since")
+            try set(quota: 2)
+            #expect(try await lead() == 2, "another has, by a file that this server does not have yet")
+            await pools.applyWhatChanged()
+            #expect(try await lead() == 2)
+            try write(quota: 3)
+            await pools.applyWhatChanged()
+            #expect(try await lead() == 3, "the file has changed while it followed")
+            try set(quota: 4)
+            #expect(try await lead() == 4)
+
+            // One that leads applies its file whenever that changes.
+            scripted.become(.leading(LedgerInHand(ledger), WatchedStore(readiness)))
+            try await until { readiness.reason == nil }
+            func quota() -> UInt32? { server.writer.read { ledger, _ in ledger.pool(named: "a")?.namespaceQuota } }
+            try write(quota: 5)
+            await pools.applyWhatChanged()
+            #expect(quota() == 5)
+        }
+    }
+
     @Test func `one that follows refuses no file of pools`() async throws {
         let file = FileManager.default.temporaryDirectory.appending(path: "pools-\(UUID()).yaml")
         try Data("[{name: vm-net, prefixes: [{prefix: 10.16.0.1/24}]}]".utf8).write(to: file)
@@ -248,7 +315,7 @@ private final class EndingStore: LedgerStore {
             shared: ledger, advertising: nil, rpc: .init(listeners: [.init("127.0.0.1:0")]),
             clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000)), readiness: readiness, logger: logger,
             awaitsRestore: awaitsRestore, onListening: { listening.yield($0) })
-        if let pools { server.pools = try await PoolsFile(path: pools, writer: server.writer, logger: logger) }
+        if let pools { server.pools = try await PoolsFile(path: pools, server: server, logger: logger) }
         let group = ServiceGroup(services: [server], logger: logger)
         let run = Task { try await group.run() }
         let address = try #require(await addresses.first { _ in true }?.first)
