@@ -32,8 +32,30 @@ final class LedgerFollower: Sendable {
         var isStopped = false
     }
 
-    private static let shortestPause = Duration.milliseconds(200)
-    private static let longestPause = Duration.seconds(1)
+    /// What keeps it from following.
+    struct Trouble {
+        private static let shortestPause = Duration.milliseconds(200)
+        /// To ask who is silent costs nothing, and the ledger is wanted as soon as etcd is back.
+        private static let longestPauseOfSilence = Duration.seconds(1)
+        /// Somebody must mend it, and each try may read the whole ledger.
+        private static let longestPause = Duration.seconds(30)
+
+        private var reason: String?
+        private var pause = shortestPause
+
+        var isOver: Bool { reason == nil }
+
+        /// Whether it has begun, or is another one, and how long to wait until the next try.
+        mutating func met(_ error: any Error) -> (isNews: Bool, pause: Duration) {
+            let isSilence = (error as? RPCStatus)?.isSilence ?? false
+            // Which member was asked, and how it is silent, is another each time.
+            let reason = isSilence ? "silence" : "\(error)"
+            let longest = isSilence ? Self.longestPauseOfSilence : Self.longestPause
+            defer { (self.reason, pause) = (reason, pause * 2) }
+            pause = min(pause, longest)
+            return (reason != self.reason, pause)
+        }
+    }
 
     private let client: EtcdClient
     private let keys: EtcdKeys
@@ -99,23 +121,19 @@ final class LedgerFollower: Sendable {
     var isStopped: Bool { state.withLock(\.isStopped) }
 
     private func run() async {
-        // What keeps it from following, which is told when it begins, and when it is another.
-        var trouble: String?
-        var pause = Self.shortestPause
+        var trouble = Trouble()
         while !Task.isCancelled {
             do {
                 let revision = try await load()
-                if trouble != nil { logger.notice("the ledger in etcd is followed again") }
-                (trouble, pause) = (nil, Self.shortestPause)
                 onChange()
-                try await follow(since: revision + 1)
+                try await follow(since: revision + 1, after: &trouble)
             } catch {
                 if Task.isCancelled { return }
                 let failure = StoreError(etcd: error)
-                if trouble != "\(failure)" {
+                let (isNews, pause) = trouble.met(error)
+                if isNews {
                     logger.warning("the ledger in etcd cannot be followed", metadata: ["error": "\(failure)"])
                 }
-                trouble = "\(failure)"
                 state.withLock { state in
                     state.failure = failure
                     state.leader = .unknown
@@ -124,7 +142,6 @@ final class LedgerFollower: Sendable {
                 }
                 onChange()
                 try? await Task.sleep(for: pause)
-                pause = min(pause * 2, Self.longestPause)
             }
         }
     }
@@ -175,27 +192,23 @@ final class LedgerFollower: Sendable {
         }
     }
 
-    /// Returns, or throws, when the ledger must be read anew.
-    private func follow(since first: Int64) async throws {
+    /// Returns, or throws, when the ledger must be read anew. The trouble of before is over with the first word of a watch.
+    private func follow(since first: Int64, after trouble: inout Trouble) async throws {
         var next = first
-        var trouble: String?
-        var pause = Self.shortestPause
+        var silence = Trouble()
         while !Task.isCancelled {
             do {
                 guard try await isKnown(at: next - 1) else {
                     logger.notice("etcd has not what it had", metadata: ["revision": "\(next - 1)"])
                     return
                 }
-                (trouble, pause) = (nil, Self.shortestPause)
+                silence = Trouble()
             } catch let status as RPCStatus {
                 if Task.isCancelled { return }
-                guard status.code == .unavailable || status.code == .deadlineExceeded else { throw status }
-                if trouble != "\(status)" {
-                    logger.notice("the watch cannot begin", metadata: ["status": "\(status)"])
-                }
-                trouble = "\(status)"
+                guard status.isSilence else { throw status }
+                let (isNews, pause) = silence.met(status)
+                if isNews { logger.notice("the watch cannot begin", metadata: ["status": "\(status)"]) }
                 try? await Task.sleep(for: pause)
-                pause = min(pause * 2, Self.longestPause)
                 continue
             }
             // From the last revision that is known already. etcd may be compacted to the one after it: older versions have
@@ -205,11 +218,17 @@ final class LedgerFollower: Sendable {
             do {
                 for try await batch in watch.responses {
                     if let reason = batch.cancelReason {
+                        // A watch that is refused would be refused again.
+                        guard batch.compactRevision > 0 else {
+                            throw StoreError(.unwritable, "etcd does not let this server watch the ledger: \(reason)")
+                        }
                         logger.notice(
                             "etcd ended the watch",
                             metadata: ["reason": "\(reason)", "compacted": "\(batch.compactRevision)"])
                         return
                     }
+                    if !trouble.isOver { logger.notice("the ledger in etcd is followed again") }
+                    trouble = Trouble()
                     let isNews = try state.withLock { state in try apply(batch, since: next, to: &state) }
                     isInPieces = batch.isFragment
                     if !isInPieces, let last = batch.events.last { next = last.revision + 1 }
@@ -257,6 +276,11 @@ final class LedgerFollower: Sendable {
         state.warm?.known.lastCommit = entry.modRevision
         seen.see(mark.revision)
     }
+}
+
+extension RPCStatus {
+    /// Whether nobody answered.
+    fileprivate var isSilence: Bool { code == .unavailable || code == .deadlineExceeded }
 }
 
 /// The newest revision of the ledger that this process has seen in etcd.

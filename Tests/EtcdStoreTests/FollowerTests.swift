@@ -57,14 +57,26 @@ import Testing
         wire.cut()
         follower.start()
         #expect(eventually { failures.load(ordering: .relaxed) >= 4 })
-        // It may be refused at first, and then cut off: each is said.
+        // However it is silent.
         let told = log.lines.filter { $0.contains("cannot be followed") }
-        #expect(!told.isEmpty && Set(told).count == told.count, "\(told)")
+        #expect(told.count == 1, "\(told)")
         wire.mend()
         #expect(eventually { follower.isWhole && log.lines.contains("the ledger in etcd is followed again") })
         follower.stop()
         await client.close()
         tenure.close()
+    }
+
+    @Test func `asks ever more rarely for what somebody must mend, and each second whoever is silent`() {
+        var trouble = LedgerFollower.Trouble()
+        let met = (0..<12).map { _ in trouble.met(StoreError(.damaged, "nonsense")) }
+        #expect(met.map(\.isNews) == [true] + Array(repeating: false, count: 11))
+        #expect(met.prefix(3).map(\.pause) == [.milliseconds(200), .milliseconds(400), .milliseconds(800)])
+        #expect(met.last?.pause == .seconds(30))
+        let silence = [RPCStatus(.unavailable, "no route to a"), RPCStatus(.deadlineExceeded, "b hangs")]
+        let silent = silence.map { trouble.met($0) }
+        #expect(silent.map(\.isNews) == [true, false] && silent.allSatisfy { $0.pause == .seconds(1) })
+        #expect(trouble.met(RPCStatus(.permissionDenied, "not yours")).isNews)
     }
 
     /// A leader dies while it writes a journal out, and the next begins with the journal's first part: the third hears of
@@ -141,6 +153,7 @@ import Testing
         ledger.start(advertising: "127.0.0.1:1")
         let roles = Roles(of: ledger)
         #expect(eventually { roles.last == "following 10.0.0.1:7440" }, "\(roles.last)")
+        #expect(ledger.newestRevision == 1)
         let key = keys.binding(Example.binding(owner: 1, address: 7).owner.key)
         try cluster.ctl("put", key, "nonsense")
         #expect(eventually { roles.last.hasPrefix("failing") && roles.last.contains(key) }, "\(roles.last)")

@@ -3,9 +3,11 @@ import IPAMAPI
 import IPAMModel
 import Ledger
 import LedgerStore
+import Logging
 import RPC
 import StoreConformance
 import Synchronization
+import TestLog
 import Testing
 
 @testable import EtcdStore
@@ -95,6 +97,32 @@ import Testing
                 error?.message.contains("look at --etcd-user and --etcd-password-file") == true,
                 "\(error?.message ?? "let in")")
         }
+    }
+
+    /// To read is allowed key by key, to watch them all is not.
+    @Test func `that lets nobody watch what may be read is told once, and not asked again at once`() async throws {
+        let etcd = try EtcdCluster()
+        try makeUsers(etcd)
+        let keys = EtcdKeys(prefix: prefix)
+        try etcd.ctl("role", "revoke-permission", "--prefix=true", "holdfast", prefix)
+        for key in [keys.leader, keys.revision] {
+            try etcd.ctl("role", "grant-permission", "holdfast", "readwrite", key)
+        }
+        for keys in [keys.pools, keys.bindings, keys.addresses, keys.freed, keys.history, keys.historyIndex] {
+            try etcd.ctl("role", "grant-permission", "--prefix=true", "holdfast", "readwrite", keys)
+        }
+        var configuration = etcd.configuration(prefix)
+        configuration.user = ("holdfast", { "secret" })
+        let client = try EtcdClient(configuration)
+        let log = RecordedLog(.notice)
+        let changes = Atomic(0)
+        let follower = LedgerFollower(client, keys, logger: log.logger) { changes.add(1, ordering: .relaxed) }
+        follower.start()
+        // Each time it has read the ledger, and is refused.
+        #expect(eventually { changes.load(ordering: .relaxed) >= 6 })
+        follower.stop()
+        #expect(log.lines.count == 1 && log.lines.first?.contains("permission denied") == true, "\(log.lines)")
+        await client.close()
     }
 
     @Test func `whose tokens end is asked for new ones, and no call fails for it`() async throws {
