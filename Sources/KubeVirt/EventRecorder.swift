@@ -4,8 +4,8 @@ package import Logging
 import Synchronization
 
 /// Writes Events (`core/v1`) for people to read. Never in anybody's way: what is recorded is written later, in the
-/// background; the same event again is counted and not written anew; too many are dropped, and an API server that takes
-/// none loses them.
+/// background; the same event again is counted, with its newest words, and not written anew; too many are dropped, and an
+/// API server that takes none loses them.
 package final class EventRecorder: Sendable {
     /// Events that wait, and events that are known to be there already.
     private static let waitingLimit = 256
@@ -16,8 +16,19 @@ package final class EventRecorder: Sendable {
     /// The API server takes no longer message.
     private static let messageLimit = 1024
 
+    /// By what an event is known again.
+    private struct Key: Hashable, Sendable {
+        var subject: ObjectEvent.Subject
+        var reason: ObjectEvent.Reason
+        var topic: String
+
+        init(_ event: ObjectEvent) { (subject, reason, topic) = (event.subject, event.reason, event.topic) }
+    }
+
     private struct Waiting: Sendable {
-        var count: Int
+        /// The newest.
+        var event: ObjectEvent
+        var count = 1
         var first: Date
         var last: Date
     }
@@ -28,8 +39,8 @@ package final class EventRecorder: Sendable {
     }
 
     private struct State: Sendable {
-        var order: [ObjectEvent] = []
-        var waiting: [ObjectEvent: Waiting] = [:]
+        var order: [Key] = []
+        var waiting: [Key: Waiting] = [:]
         var dropped = 0
     }
 
@@ -52,14 +63,15 @@ package final class EventRecorder: Sendable {
     }
 
     package func record(_ event: ObjectEvent) {
-        let now = Date()
+        let (now, key) = (Date(), Key(event))
         state.withLock { state in
-            if state.waiting[event] != nil {
-                state.waiting[event]?.count += 1
-                state.waiting[event]?.last = now
+            if var waiting = state.waiting[key] {
+                (waiting.event, waiting.last) = (event, now)
+                waiting.count += 1
+                state.waiting[key] = waiting
             } else if state.order.count < Self.waitingLimit {
-                state.order.append(event)
-                state.waiting[event] = Waiting(count: 1, first: now, last: now)
+                state.order.append(key)
+                state.waiting[key] = Waiting(event: event, first: now, last: now)
             } else {
                 state.dropped += 1
             }
@@ -68,15 +80,15 @@ package final class EventRecorder: Sendable {
 
     /// Writes what is recorded until the task is cancelled.
     package func run() async {
-        var written: [ObjectEvent: Written] = [:]
+        var written: [Key: Written] = [:]
         var allowance = Self.burst
         var isForbidden = false
         while !Task.isCancelled {
             allowance = min(allowance + 1, Self.burst)
-            while allowance > 0, let (event, waiting) = next() {
+            while allowance > 0, let waiting = next() {
                 allowance -= 1
                 do throws(KubernetesError) {
-                    try await write(event, waiting, &written)
+                    try await write(waiting, &written)
                     isForbidden = false
                 } catch {
                     if Task.isCancelled { return }
@@ -91,33 +103,32 @@ package final class EventRecorder: Sendable {
         }
     }
 
-    private func next() -> (ObjectEvent, Waiting)? {
+    private func next() -> Waiting? {
         state.withLock { state in
             if state.dropped > 0 {
                 log.debug("Events were dropped", metadata: ["count": "\(state.dropped)"])
                 state.dropped = 0
             }
             guard !state.order.isEmpty else { return nil }
-            let event = state.order.removeFirst()
-            return state.waiting.removeValue(forKey: event).map { (event, $0) }
+            return state.waiting.removeValue(forKey: state.order.removeFirst())
         }
     }
 
-    private func write(
-        _ event: ObjectEvent, _ waiting: Waiting, _ written: inout [ObjectEvent: Written]
-    ) async throws(KubernetesError) {
-        let namespace = event.subject.namespace
-        if let known = written[event] {
+    private func write(_ waiting: Waiting, _ written: inout [Key: Written]) async throws(KubernetesError) {
+        let event = waiting.event
+        let (key, namespace) = (Key(event), event.subject.namespace)
+        if let known = written[key] {
             let count = known.count + waiting.count
             do {
                 try await client.patch(
                     .events, namespace: namespace, name: known.name,
-                    merge: Repeated(count: count, lastTimestamp: Self.text(waiting.last)))
-                written[event]?.count = count
+                    merge: Repeated(
+                        message: Self.text(event.message), count: count, lastTimestamp: Self.text(waiting.last)))
+                written[key]?.count = count
                 return
             } catch  where error.code == .notFound {
                 // Events are kept for an hour.
-                written[event] = nil
+                written[key] = nil
             }
         }
         // As client-go names them; the name must be a DNS subdomain.
@@ -126,10 +137,11 @@ package final class EventRecorder: Sendable {
         try await client.create(
             .events, namespace: namespace,
             Event(event, name: name, waiting, component: component, instance: instance))
-        written[event] = Written(name: name, count: waiting.count)
+        written[key] = Written(name: name, count: waiting.count)
     }
 
     private static func text(_ date: Date) -> String { date.formatted(.iso8601) }
+    private static func text(_ message: String) -> String { String(message.prefix(messageLimit)) }
 
     /// `core/v1 Event` (k8s.io/api core/v1 types.go), as far as it is written.
     private struct Event: Encodable {
@@ -153,7 +165,7 @@ package final class EventRecorder: Sendable {
                 apiVersion: subject.apiVersion, kind: subject.kind, namespace: subject.namespace, name: subject.name,
                 uid: subject.uid)
             reason = event.reason.rawValue
-            message = String(event.message.prefix(EventRecorder.messageLimit))
+            message = EventRecorder.text(event.message)
             type = event.reason == .refused ? "Warning" : "Normal"
             source = Source(component: component, host: instance)
             (reportingComponent, reportingInstance) = (component, instance)
@@ -163,6 +175,7 @@ package final class EventRecorder: Sendable {
     }
 
     private struct Repeated: Encodable {
+        var message: String
         var count: Int
         var lastTimestamp: String
     }

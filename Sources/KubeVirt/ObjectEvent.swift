@@ -42,11 +42,15 @@ package struct ObjectEvent: Hashable, Sendable {
     package var subject: Subject
     package var reason: Reason
     package var message: String
+    /// With subject and reason, what makes two events the same one, of which the newer has the message.
+    package var topic: String
 
-    package init(_ subject: Subject, _ reason: Reason, _ message: String) {
+    /// `topic` nil: the message.
+    package init(_ subject: Subject, _ reason: Reason, _ message: String, topic: String? = nil) {
         self.subject = subject
         self.reason = reason
         self.message = message
+        self.topic = topic ?? message
     }
 }
 

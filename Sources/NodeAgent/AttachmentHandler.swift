@@ -186,7 +186,7 @@ package struct AttachmentHandler: Sendable {
                     "error": "\(Self.cniError(error).message)",
                 ])
             let refusal = Self.cniError((error as? IPAMError)?.told(to: owner.namespace) ?? error)
-            cluster?.refused(identity, owner.network, refusal)
+            cluster?.refused(identity, owner.network, refusal, (error as? IPAMError)?.reason)
             throw refusal
         }
     }

@@ -60,13 +60,19 @@ package final class ClusterNotes: Service {
         annotate(identity.pod.metadata, interface, binding)
     }
 
-    func refused(_ identity: PodIdentity, _ network: String, _ refusal: CNIError) {
-        record(.refused, of: identity, "\(network): \(refusal.message) (\(refusal.details))")
+    /// `reason` is the server's, where it was the server that refused. The kubelet tries again and again, and the refusal may
+    /// say since when or for how long: one with the same reason is the same event.
+    func refused(_ identity: PodIdentity, _ network: String, _ refusal: CNIError, _ reason: IPAMError.Reason?) {
+        record(
+            .refused, of: identity, "\(network): \(refusal.message) (\(refusal.details))",
+            topic: "\(network) \(reason?.rawValue ?? String(refusal.code.rawValue))")
     }
 
-    private func record(_ reason: ObjectEvent.Reason, of identity: PodIdentity, _ message: String) {
+    private func record(
+        _ reason: ObjectEvent.Reason, of identity: PodIdentity, _ message: String, topic: String? = nil
+    ) {
         let subject = ObjectEvent.Subject(identity.owner(network: ""), standsAlone: identity.standsAlone)
-        events.record(ObjectEvent(subject, reason, message))
+        events.record(ObjectEvent(subject, reason, message, topic: topic))
     }
 
     /// `standsAlone`: the owner is an instance that no VM owns.

@@ -70,6 +70,24 @@ struct EventTests {
         }
     }
 
+    @Test func `of events on one topic the newest words are shown, and all are counted`() async throws {
+        func event(_ words: String, topic: String = "vm-net/eth0 POOL_EXHAUSTED") -> ObjectEvent {
+            ObjectEvent(refusal.subject, .refused, words, topic: topic)
+        }
+        try await withRecorder { _, recorder in
+            for words in ["from 1", "from 2"] { recorder.record(event(words)) }
+        } _: { cluster, recorder in
+            func shown() throws -> [String] {
+                try events(cluster).map { "\($0["message"] ?? "") \($0["count"] ?? "")" }.sorted()
+            }
+            try await eventually("written") { try shown() == ["from 2 2"] }
+            recorder.record(event("from 3"))
+            try await eventually("written over") { try shown() == ["from 3 3"] }
+            recorder.record(event("taken", topic: "vm-net/eth0 ADDRESS_TAKEN"))
+            try await eventually("another") { try shown() == ["from 3 3", "taken 1"] }
+        }
+    }
+
     @Test func `a flood is bounded, and an API server that takes no events holds nothing up`() async throws {
         func event(_ name: String) -> ObjectEvent { ObjectEvent(ObjectEvent.Subject(vm(name)), .refused, name) }
         try await withRecorder(interval: .milliseconds(1)) { cluster, recorder in

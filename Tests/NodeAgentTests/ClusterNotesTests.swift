@@ -36,6 +36,31 @@ struct ClusterNotesTests {
         }
     }
 
+    @Test func `an ADD that is refused again for the same reason is one event, with its newest words`() async throws {
+        try await NodeOnCluster.run(watching: false) { node in
+            let client = KubernetesClient(node.cluster.configuration, log: NodeOnCluster.quiet)
+            let notes = ClusterNotes(node: "node-a", client: client, annotatesPods: false, log: NodeOnCluster.quiet)
+            let handler = AttachmentHandler(
+                node: "node-a", ipam: node.ipam, source: node.source, cluster: notes, log: NodeOnCluster.quiet)
+            func shown() -> [String] { node.cluster.objects(.events).map { String(decoding: $0.json, as: UTF8.self) } }
+            func refuse(_ reason: IPAMError.Reason, _ words: String, until isShown: ([String]) -> Bool) async {
+                node.ipam.fail(with: IPAMError(.resourceExhausted, reason, words))
+                _ = try? await handler.add(node.request("web", uid: "uid-web"))
+                await node.wait { isShown(shown()) }
+            }
+            try node.cluster.put(Manifest.pod("web"))
+            let writing = Task { try await notes.run() }
+            for time in ["10:00:01", "10:00:16", "10:00:31"] {
+                await refuse(.poolExhausted, "full until \(time)") { $0.contains { $0.contains(time) } }
+            }
+            #expect(shown().count == 1 && shown().first?.contains(#""count":3"#) == true, "\(shown())")
+            await refuse(.quotaExceeded, "full until 10:00:46") { $0.count == 2 }
+            writing.cancel()
+            try await writing.value
+            await client.shutDown()
+        }
+    }
+
     @Test func `that an instance of no VM has migrated is told on the instance`() async throws {
         try await NodeOnCluster.run { node in
             let client = KubernetesClient(node.cluster.configuration, log: NodeOnCluster.quiet)
