@@ -3,6 +3,7 @@ package import CNI
 import IPAMAPI
 import IPAMModel
 import KubeVirt
+import Logging
 import NetworkPools
 
 // The verbs that change nothing.
@@ -12,7 +13,18 @@ extension AttachmentHandler {
     package func check(_ request: AgentRequest) async throws(CNIError) {
         let deadline = ContinuousClock.now + Self.patience
         let invocation = try Invocation(environment: request.environment)
-        let network = try NetworkConfiguration(request.configuration)
+        do throws(CNIError) {
+            try await check(invocation, request.configuration, by: deadline)
+        } catch {
+            logFailure("CHECK failed", invocation, error)
+            throw error
+        }
+    }
+
+    private func check(
+        _ invocation: Invocation, _ configuration: JSONObject, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) {
+        let network = try NetworkConfiguration(configuration)
         guard let previous = network.json["prevResult"], let ips = previous["ips"]?.array else {
             throw CNIError(
                 .invalidConfiguration, "CHECK has no \"prevResult\" with \"ips\"",

@@ -44,21 +44,44 @@ package struct AttachmentHandler: Sendable {
         self.servesKnownMachines = servesKnownMachines ?? { outage?.servesKnownMachines ?? false }
     }
 
+    /// What refuses an ADD is in the log, with whatever is known of the pod by then. People are told on the VM, once it is
+    /// known.
     package func add(_ request: AgentRequest) async throws(CNIError) -> JSON {
         let deadline = ContinuousClock.now + Self.patience
         let invocation = try Invocation(environment: request.environment)
-        let network = try NetworkConfiguration(request.configuration)
+        var owner: Owner?
+        do {
+            return try await add(invocation, request.configuration, of: &owner, by: deadline)
+        } catch {
+            logFailure("ADD refused", invocation, Self.cniError(error), owner)
+            throw Self.told(error, to: invocation.podNamespace)
+        }
+    }
+
+    /// `owner` is set once it is known, also where this throws.
+    private func add(
+        _ invocation: Invocation, _ configuration: JSONObject, of owner: inout Owner?,
+        by deadline: ContinuousClock.Instant
+    ) async throws -> JSON {
+        let network = try NetworkConfiguration(configuration)
         let key = RunningAdds.Key(invocation, network)
         if network.isDelegates {
             return try await answerOnceMore(key, by: deadline).json(version: network.version)
         }
         let number = try await begin(key, by: deadline)
-        let outcome: Result<RunningAdds.Answer, CNIError>
-        do throws(CNIError) {
-            outcome = .success(try await attach(invocation, network, by: deadline))
+        var identity: PodIdentity?
+        let outcome: Result<RunningAdds.Answer, any Error>
+        do {
+            outcome = .success(try await attach(invocation, network, of: &identity, by: deadline))
         } catch {
             outcome = .failure(error)
+            if let identity {
+                cluster?.refused(
+                    identity, network.network(of: invocation), Self.told(error, to: invocation.podNamespace),
+                    (error as? IPAMError)?.reason)
+            }
         }
+        owner = identity?.owner(network: network.network(of: invocation))
         if running.finish(key, number, answer: network.delegate == nil ? nil : try? outcome.get()) {
             return try outcome.get().answer.json(version: network.version)
         }
@@ -119,15 +142,19 @@ package struct AttachmentHandler: Sendable {
         return known.answer
     }
 
+    /// `known` is set once the pod's identity is known, also where this throws.
     private func attach(
-        _ invocation: Invocation, _ network: NetworkConfiguration, by deadline: ContinuousClock.Instant
-    ) async throws(CNIError) -> RunningAdds.Answer {
+        _ invocation: Invocation, _ network: NetworkConfiguration, of known: inout PodIdentity?,
+        by deadline: ContinuousClock.Instant
+    ) async throws -> RunningAdds.Answer {
         var identity = try await identity(invocation, by: deadline)
+        known = identity
         var nic = PodInterface(invocation, network, identity)
         if !nic.isKnown {
             // Whoever plugs a NIC in gives up sooner than a watch may show it (multus-dynamic-networks-controller tries four
             // times within 35 ms).
             identity = try await self.identity(invocation, afresh: true, by: deadline)
+            known = identity
             nic = PodInterface(invocation, network, identity)
         }
         let metadata = identity.pod.metadata
@@ -145,50 +172,38 @@ package struct AttachmentHandler: Sendable {
         let attachment = Attachment(
             node: node, pod: metadata.name, podUID: metadata.uid, containerID: invocation.containerID,
             createdAt: metadata.createdAt)
-        do {
-            var moved: DescribedBinding?
-            if let migration = identity.migration {
-                moved = try await attach(
-                    attachment, asTargetOf: migration, of: owner, identity, nic: nic.name, by: deadline)
-            }
-            let described =
-                if let moved { moved } else {
-                    try await binding(
-                        for: Allocation(
-                            owner: owner, attachment: attachment, keepsCopy: keepsCopies(of: owner), nic: nic,
-                            annotations: metadata.annotations, network: network, invocation: invocation), by: deadline)
-                }
-            try guests?.attach(described, to: nic, network, invocation, identity)
-            let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
-            var facts: Logger.Metadata = [
-                "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
-                "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
-            ]
-            if let migration = identity.migration { facts["migration"] = "\(migration.uid)" }
-            log.info(identity.migration == nil ? "attached" : "migration target attached", metadata: facts)
-            cluster?.attached(identity, invocation.interface, described.binding)
-            var result = CNIResult(described, hasDefaultRoute: nic.hasDefaultRoute)
-            if let inline = try? InlinePool(network), inline.pool.name == described.binding.pool {
-                result.addGateways(of: inline)
-            }
-            let comesLater =
-                identity.migration?.standing == .fromElsewhere
-                || described.binding.target?.id.matches(attachment.id) == true
-            return RunningAdds.Answer(
-                answer: AddAnswer(
-                    result: result, mac: described.binding.mac, isSilent: nic.isBridged && comesLater),
-                owner: described.binding.owner)
-        } catch {
-            log.warning(
-                "ADD refused",
-                metadata: [
-                    "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
-                    "error": "\(Self.cniError(error).message)",
-                ])
-            let refusal = Self.cniError((error as? IPAMError)?.told(to: owner.namespace) ?? error)
-            cluster?.refused(identity, owner.network, refusal, (error as? IPAMError)?.reason)
-            throw refusal
+        var moved: DescribedBinding?
+        if let migration = identity.migration {
+            moved = try await attach(
+                attachment, asTargetOf: migration, of: owner, identity, nic: nic.name, by: deadline)
         }
+        let described =
+            if let moved { moved } else {
+                try await binding(
+                    for: Allocation(
+                        owner: owner, attachment: attachment, keepsCopy: keepsCopies(of: owner), nic: nic,
+                        annotations: metadata.annotations, network: network, invocation: invocation), by: deadline)
+            }
+        try guests?.attach(described, to: nic, network, invocation, identity)
+        let addresses = described.binding.assignments.map(\.address.description).joined(separator: ",")
+        var facts: Logger.Metadata = [
+            "owner": "\(owner.key)", "pod": "\(metadata.name)", "container": "\(invocation.containerID)",
+            "addresses": "\(addresses)", "mac": "\(described.binding.mac)",
+        ]
+        if let migration = identity.migration { facts["migration"] = "\(migration.uid)" }
+        log.info(identity.migration == nil ? "attached" : "migration target attached", metadata: facts)
+        cluster?.attached(identity, invocation.interface, described.binding)
+        var result = CNIResult(described, hasDefaultRoute: nic.hasDefaultRoute)
+        if let inline = try? InlinePool(network), inline.pool.name == described.binding.pool {
+            result.addGateways(of: inline)
+        }
+        let comesLater =
+            identity.migration?.standing == .fromElsewhere
+            || described.binding.target?.id.matches(attachment.id) == true
+        return RunningAdds.Answer(
+            answer: AddAnswer(
+                result: result, mac: described.binding.mac, isSilent: nic.isBridged && comesLater),
+            owner: described.binding.owner)
     }
 
     /// Does what no plugin waits for, once it has its answer.
@@ -366,8 +381,7 @@ package struct AttachmentHandler: Sendable {
         } catch  where error.code == .notFound {
             // Gone already: DEL must succeed (CNI 1.1, section 4, "DEL").
         } catch {
-            log.warning(
-                "DEL failed", metadata: ["container": "\(invocation.containerID)", "error": "\(error.message)"])
+            logFailure("DEL failed", invocation, error)
             throw error
         }
     }
@@ -393,6 +407,22 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
+    /// A call that failed; of the server's refusals all that it said, also of owners in other namespaces.
+    func logFailure(_ event: Logger.Message, _ invocation: Invocation, _ error: CNIError, _ owner: Owner? = nil) {
+        var facts: Logger.Metadata = [
+            "pod": "\(invocation.podNamespace)/\(invocation.arguments["K8S_POD_NAME"] ?? "")",
+            "container": "\(invocation.containerID)", "code": "\(error.code.rawValue)", "error": "\(error.message)",
+            "details": "\(error.details)",
+        ]
+        if let owner { facts["owner"] = "\(owner.key)" }
+        log.warning(event, metadata: facts)
+    }
+
+    /// As people of `namespace` may read it.
+    private static func told(_ error: any Error, to namespace: String) -> CNIError {
+        cniError((error as? IPAMError)?.told(to: namespace) ?? error)
+    }
+
     private static func cniError(_ error: any Error) -> CNIError {
         switch error {
         case let error as CNIError: error
@@ -409,6 +439,11 @@ extension PodInterface {
             name: invocation.interface, network: network.name, pod: identity.pod.metadata,
             machineNetworks: identity.networks)
     }
+}
+
+extension Invocation {
+    /// Empty where the runtime names none.
+    fileprivate var podNamespace: String { arguments["K8S_POD_NAMESPACE"] ?? "" }
 }
 
 extension NetworkConfiguration {

@@ -55,6 +55,10 @@ struct ClusterNotesTests {
             }
             #expect(shown().count == 1 && shown().first?.contains(#""count":3"#) == true, "\(shown())")
             await refuse(.quotaExceeded, "full until 10:00:46") { $0.count == 2 }
+            // Nor does the server need to be asked.
+            try node.cluster.put(Manifest.pod("web", node: "node-b"))
+            _ = try? await handler.add(node.request("web", uid: "uid-web"))
+            await node.wait { shown().contains { $0.contains("belongs to node node-b") } }
             writing.cancel()
             try await writing.value
             await client.shutDown()

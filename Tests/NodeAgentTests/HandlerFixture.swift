@@ -1,8 +1,8 @@
 import CNI
 import IPAMModel
 import KubeVirt
-import Logging
 import Synchronization
+import TestLog
 
 @testable import NodeAgent
 
@@ -12,6 +12,7 @@ struct HandlerFixture {
     let ipam: LedgerIPAM
     let source = StatedSource()
     let handler: AttachmentHandler
+    let log = RecordedLog()
     /// What the handler is told of its copies.
     let hasCopies = Flag()
 
@@ -25,7 +26,7 @@ struct HandlerFixture {
         let ipam = try ipam ?? LedgerIPAM()
         self.ipam = ipam
         handler = AttachmentHandler(
-            node: node, ipam: ipam, source: source, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            node: node, ipam: ipam, source: source, log: log.logger,
             servesKnownMachines: { [hasCopies] in hasCopies.isSet })
         var objects = ClusterObjects()
         objects.pods = [
