@@ -47,8 +47,9 @@ package struct AgentExposition: Sendable {
             "holdfast_agent_watch_synced", "1 where a whole list has been read and is being followed.",
             watches.map { ([("watch", $0.name)], UInt64($0.isSynced ? 1 : 0)) })
         exposition.gauge(
-            "holdfast_agent_watch_silence_seconds", "Since the API server said anything in this watch.",
-            watches.compactMap { watch in watch.silence.map { ([("watch", watch.name)], $0 / .seconds(1)) } })
+            "holdfast_agent_watch_silence_seconds",
+            "Since the API server said anything in this watch, or the agent's start.",
+            watches.map { ([("watch", $0.name)], $0.silence / .seconds(1)) })
     }
 }
 
@@ -56,6 +57,6 @@ package struct AgentExposition: Sendable {
 package struct WatchHealth: Hashable, Sendable {
     package var name: String
     package var isSynced: Bool
-    /// Since the last word; nil where there was none yet.
-    package var silence: Duration?
+    /// Since the last word; where there was none yet, since the agent's start.
+    package var silence: Duration
 }

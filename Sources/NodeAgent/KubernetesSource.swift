@@ -21,6 +21,7 @@ package final class KubernetesSource: ObjectSource, Service {
     private let migrations: MigrationLookups
     private let asked = Mutex<[String: Listed<Pod>]>([:])
     private let changed = ChangeSignal()
+    private let madeAt = ContinuousClock.now
 
     package init(node: String, client: KubernetesClient, log: Logger) {
         self.node = node
@@ -79,7 +80,7 @@ package final class KubernetesSource: ObjectSource, Service {
 
     private func health<Object>(_ name: String, _ watch: ObjectWatch<Object>) -> WatchHealth {
         let copy = watch.copy
-        return WatchHealth(name: name, isSynced: copy.isSynced, silence: copy.confirmedAt.map { .now - $0 })
+        return WatchHealth(name: name, isSynced: copy.isSynced, silence: .now - (copy.confirmedAt ?? madeAt))
     }
 
     /// How many objects are held, for those who watch over this process's memory.

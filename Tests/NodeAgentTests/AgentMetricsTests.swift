@@ -127,13 +127,14 @@ final class AgentMetricsTests {
     @Test func `a watch shows whether it is whole, and since when nothing was heard in it`() throws {
         let source = Watched(watches: [
             WatchHealth(name: "pods", isSynced: true, silence: .milliseconds(2_500)),
-            WatchHealth(name: "instances", isSynced: false, silence: nil),
+            WatchHealth(name: "instances", isSynced: false, silence: .milliseconds(400_500)),
         ])
         let shown = lines(try outage(), source)
         #expect(
             Set(shown.filter { $0.hasPrefix("holdfast_agent_watch") }) == [
                 #"holdfast_agent_watch_synced{watch="pods"} 1"#, #"holdfast_agent_watch_synced{watch="instances"} 0"#,
                 #"holdfast_agent_watch_silence_seconds{watch="pods"} 2.5"#,
+                #"holdfast_agent_watch_silence_seconds{watch="instances"} 400.5"#,
             ])
     }
 

@@ -333,6 +333,18 @@ struct KubernetesSourceTests {
         }
     }
 
+    @Test func `an API server that has said nothing yet is silent since the agent's start`() async throws {
+        let before = ContinuousClock.now
+        try await NodeOnCluster.run(watching: false) { node in
+            let made = ContinuousClock.now
+            try await Task.sleep(for: .milliseconds(1))
+            let asked = ContinuousClock.now
+            let silences = node.source.watches.map(\.silence)
+            #expect(silences.count == 3)
+            #expect(silences.allSatisfy { $0 >= asked - made && $0 <= .now - before }, "\(silences)")
+        }
+    }
+
     @Test func `while the API server is away, or forbids to look, an ADD is to be tried again, and says why`()
         async throws
     {

@@ -86,7 +86,8 @@ contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
             client.call("Pools.CreatePool", {"pool": {"name": "vm-net", "prefixes": [{"prefix": "10.16.0.0/24"}]}})
             wait_until("the lifecycle has compared", lambda: re.search(
                 r'^holdfast_lifecycle_passes_total\{pass="compare",result="complete"\} [1-9]', get(ports["server"]), re.M))
-            wait_until("the agent follows", lambda: get(ports["agent"]).count("\nholdfast_agent_watch_silence_seconds{") == 3)
+            wait_until("the agent follows", lambda: len(re.findall(
+                r"^holdfast_agent_watch_synced\{.*\} 1$", get(ports["agent"]), re.M)) == 3)
             yield {name: get(port) for name, port in ports.items()}
         finally:
             client.close()
