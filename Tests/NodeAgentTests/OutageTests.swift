@@ -236,6 +236,60 @@ final class OutageTests {
         #expect(log.lines.contains { $0.contains("does not give it") && $0.contains("node-of-before") }, "\(log.lines)")
     }
 
+    @Test(arguments: [
+        IPAMError(.unauthenticated, .tokenRefused, "the token has run out"),
+        IPAMError(.permissionDenied, .roleMissing, "node-a has no role here"),
+        IPAMError(.permissionDenied, .nodeUnknown, "nothing proves which node the agent is on"),
+    ])
+    func `a server that takes nothing from this agent is told one thing in a pass, which is in the log once`(
+        refusal: IPAMError
+    ) async throws {
+        let replay = replay
+        func complaints() -> Int { log.lines.count { $0.hasPrefix("the server did not take what it must be told") } }
+        for round in 1...2 {
+            goAway()
+            for number in 1...5 { try await delete("c\(number)") }
+            ipam.fail(with: refusal)
+            let calls = ipam.calls.count
+            for _ in 1...3 { #expect(await replay.pass() == false) }
+            #expect(outage.spool.items.count == 5 && ipam.calls.count == calls + 3)
+            // When all has been told it is news again.
+            #expect(complaints() == round, "\(log.lines)")
+            ipam.fail(with: nil)
+            #expect(await replay.pass())
+        }
+    }
+
+    @Test func `of what the server does not take each reason is in the log once`() async throws {
+        let replay = replay
+        goAway()
+        for number in 1...5 { try await delete("c\(number)") }
+        for reason in [IPAMError.Reason.otherNode, .namespaceNotAllowed] {
+            ipam.fail(with: IPAMError(.permissionDenied, reason, "no"))
+            let calls = ipam.calls.count
+            for _ in 1...3 { #expect(await replay.pass() == false) }
+            #expect(ipam.calls.count == calls + 15)
+        }
+        #expect(log.lines.count { $0.contains("error=no failed=1") } == 2 && log.lines.count == 2, "\(log.lines)")
+    }
+
+    @Test func `a DEL that stands in line does not say that a server is away which answers`() async throws {
+        let log = RecordedLog(.notice)
+        handler = AttachmentHandler(
+            node: "node-a", ipam: ObservedIPAM(ipam, reach: outage.reach), source: source, log: log.logger,
+            outage: outage)
+        goAway()
+        try await delete("c1")
+        ipam.fail(with: IPAMError(.unauthenticated, .tokenRefused, "the token has run out"))
+        _ = try? await outage.observe(ipam)
+        try await delete("c2")
+        #expect(outage.spool.items.count == 2)
+        #expect(
+            log.lines.filter { $0.contains(": it will be told of a detachment") }.map { $0.prefix { $0 != ":" } } == [
+                "the server is away", "the server has not been told of what came before",
+            ])
+    }
+
     // MARK: - ADD from a copy
 
     @Test func `ADD of a known VM is served from the node's copy, and the server learns of its carrier`() async throws {
@@ -560,9 +614,20 @@ final class OutageTests {
         // Nothing can be written beside it.
         try FileManager.default.createDirectory(atPath: scratch + "/copies.new", withIntermediateDirectories: true)
         try restart()
-        #expect(log.lines.contains { $0.hasPrefix("the copies' file is not up to date") }, "\(log.lines)")
+        func complaints() -> Int { log.lines.count { $0.hasPrefix("the copies' file is not up to date") } }
         #expect(outage.copies.all.count == 1)
-        try await renewal.pass()
+        func renew() async throws {
+            time.advance(seconds: 10)
+            try await renewal.pass()
+        }
+        // At most once a minute; once it went well it is news again.
+        for _ in 1...3 { try await renew() }
+        #expect(complaints() == 1, "\(log.lines)")
+        try FileManager.default.removeItem(atPath: scratch + "/copies.new")
+        try await renew()
+        try FileManager.default.createDirectory(atPath: scratch + "/copies.new", withIntermediateDirectories: true)
+        try await renew()
+        #expect(complaints() == 2, "\(log.lines)")
         goAway()
         try await add("c2")
         #expect(outage.spool.hasAttachment(of: Self.vm.key))

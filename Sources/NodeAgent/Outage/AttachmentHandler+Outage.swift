@@ -135,8 +135,9 @@ extension AttachmentHandler {
         } catch {
             throw CNIError(error)
         }
+        let cause = outage.reach.isAway ? "the server is away" : "the server has not been told of what came before"
         log.notice(
-            "the server is away: it will be told of a detachment",
+            "\(cause): it will be told of a detachment",
             metadata: ["network": "\(network)", "container": "\(id.containerID)"])
     }
 }

@@ -24,6 +24,8 @@ package final class CopyStore: Sendable {
         var untold: [OwnerKey: DroppedCopy] = [:]
         /// Whose copies were kept since the file was last written.
         var unsaved: Set<OwnerKey> = []
+        /// That the file cannot be written.
+        var complaint = Complaint()
     }
 
     /// No answer comes later than this: longer than any call's time-out, in nanoseconds.
@@ -78,7 +80,7 @@ package final class CopyStore: Sendable {
     /// Writes what was kept to the file. Apart from keeping, so that no plugin waits for it.
     package func save() {
         state.withLock { state in
-            for key in state.unsaved { if let copy = state.copies[key] { save(.kept(copy)) } }
+            for key in state.unsaved { if let copy = state.copies[key] { save(.kept(copy), &state) } }
             state.unsaved = []
         }
     }
@@ -114,7 +116,7 @@ package final class CopyStore: Sendable {
                     state.copies[key] = nil
                     state.dropped[key] = clock.now()
                     // Else it would be there again after a restart, and the server must not think that it is gone.
-                    if save(.dropped(asked.owner)), answer.ticket != 0 {
+                    if save(.dropped(asked.owner), &state), answer.ticket != 0 {
                         state.untold[key] = DroppedCopy(owner: asked.owner, ticket: answer.ticket)
                     }
                 }
@@ -127,21 +129,27 @@ package final class CopyStore: Sendable {
     private func writeAnew(_ state: inout State) {
         do throws(JournalError) {
             try file.replace(with: Self.lines(state.copies.values, clock), isDurable: false)
-            state.unsaved = []
+            (state.unsaved, state.complaint) = ([], Complaint())
         } catch {
-            log.warning("the copies' file is not up to date", metadata: ["error": "\(error)"])
+            complain(error, &state)
         }
     }
 
     @discardableResult
-    private func save(_ line: Line) -> Bool {
+    private func save(_ line: Line, _ state: inout State) -> Bool {
         do throws(JournalError) {
             try file.append(Self.encode(line), isDurable: false)
             return true
         } catch {
-            log.warning("the copies' file is not up to date", metadata: ["error": "\(error)"])
+            complain(error, &state)
             return false
         }
+    }
+
+    /// The log may be on the same disk.
+    private func complain(_ error: JournalError, _ state: inout State) {
+        guard let failed = state.complaint.count() else { return }
+        log.warning("the copies' file is not up to date", metadata: ["error": "\(error)", "failed": "\(failed)"])
     }
 
     private static func lines(_ copies: some Sequence<Copy>, _ clock: NodeClock) -> [[UInt8]] {

@@ -3,9 +3,10 @@ package import IPAMAPI
 import IPAMModel
 package import Logging
 import ServiceLifecycle
+import Synchronization
 
 /// Tells the server what is in the spool, as soon as it answers again.
-package struct SpoolReplay: Service {
+package final class SpoolReplay: Service {
     private static let timeout = Duration.seconds(5)
 
     private let node: String
@@ -14,6 +15,8 @@ package struct SpoolReplay: Service {
     private let copies: CopyStore
     private let clock: NodeClock
     private let log: Logger
+    /// What the server did not take since all was told last, by its reason.
+    private let complaints = Mutex<[IPAMError.Reason: Complaint]>([:])
 
     package init(
         node: String, ipam: any IPAMCalls, spool: Spool, copies: CopyStore, clock: NodeClock, log: Logger
@@ -27,7 +30,7 @@ package struct SpoolReplay: Service {
     }
 
     package func run() async throws {
-        await cancelWhenGracefulShutdown {
+        await cancelWhenGracefulShutdown { [self] in
             for await _ in spool.wakes {
                 var backOff = BackOff()
                 while !Task.isCancelled, !spool.settle() || !spool.isEmpty {
@@ -46,7 +49,8 @@ package struct SpoolReplay: Service {
 
     /// One try with everything that is in the spool, in order; true where nothing that was tried is left. What speaks of
     /// somebody of whom an earlier entry could not be told waits; so does everything once the server is silent, or has too
-    /// much to do: what it takes next may be what must come after.
+    /// much to do: what it takes next may be what must come after. And so it does where the server takes nothing from this
+    /// agent.
     package func pass() async -> Bool {
         var blocked: Set<String> = []
         for item in spool.items.inOrderOfTelling where item.entry.subjects.isDisjoint(with: blocked) {
@@ -54,12 +58,10 @@ package struct SpoolReplay: Service {
                 try await tell(item.entry)
                 spool.finish(item)
             } catch {
-                if Task.isCancelled { return false }
-                if error.isSilence { return false }
+                if Task.isCancelled || error.isSilence { return false }
                 if error.isWorthRepeating, !isAnotherNodes(item.entry, error) {
-                    log.warning(
-                        "the server did not take what it must be told; trying on", metadata: facts(of: item, error))
-                    if error.reason == .overloaded { return false }
+                    complain(of: item, error)
+                    if error.reason == .overloaded || error.isOfCaller { return false }
                     blocked.formUnion(item.entry.subjects)
                 } else {
                     logRefusal(of: item, error)
@@ -67,7 +69,16 @@ package struct SpoolReplay: Service {
                 }
             }
         }
+        if blocked.isEmpty { complaints.withLock { $0 = [:] } }
         return blocked.isEmpty
+    }
+
+    /// The kubelet goes on while nothing is taken, and each pass may meet thousands of entries.
+    private func complain(of item: Spool.Item, _ error: IPAMError) {
+        guard let failed = complaints.withLock({ $0[error.reason, default: Complaint()].count() }) else { return }
+        var facts = facts(of: item, error)
+        facts["failed"] = "\(failed)"
+        log.warning("the server did not take what it must be told; trying on", metadata: facts)
     }
 
     private func tell(_ entry: Spool.Entry) async throws(IPAMError) {
@@ -144,6 +155,11 @@ extension [Spool.Item] {
 }
 
 extension IPAMError {
+    /// Whether it refuses this agent as such, whatever it says.
+    fileprivate var isOfCaller: Bool {
+        code == .unauthenticated || reason == .roleMissing || reason == .nodeUnknown
+    }
+
     /// Whether the same words may be taken later, when somebody has mended the server or this agent's certificate.
     fileprivate var isWorthRepeating: Bool {
         switch code {
