@@ -27,13 +27,18 @@ package struct PolicyFile: Service {
         first = content
     }
 
-    /// Until graceful shutdown. A file that is wrong is logged, and the policy stays as it was.
+    /// Until graceful shutdown. A file that is wrong, or cannot be read, is logged, and the policy stays as it was.
     package func run() async {
         await cancelWhenGracefulShutdown {
-            var seen = first
+            var seen: Data? = first
             while (try? await Task.sleep(for: Self.interval)) != nil {
-                guard let content = FileManager.default.contents(atPath: path), content != seen else { continue }
-                seen = content
+                let found = FileManager.default.contents(atPath: path)
+                guard found != seen else { continue }
+                seen = found
+                guard let content = found else {
+                    logger.error("policy cannot be read", metadata: ["file": "\(path)"])
+                    continue
+                }
                 do throws(IPAMError) {
                     authenticator.set(try Policy(yaml: content, source: path))
                     logger.notice("policy applied", metadata: ["file": "\(path)"])

@@ -282,6 +282,9 @@ def test_a_changed_policy_holds_for_tokens_that_are_known(guarded, refused):
     wait_until("the new policy is applied", lambda: "policy applied" in guarded.log.read_text())
     with refused("PERMISSION_DENIED", "ROLE_MISSING"):
         call(guarded, token)
+    guarded.policy.unlink()
+    wait_until("that there is no policy is logged", lambda: "policy cannot be read" in guarded.log.read_text())
+    call(guarded, guarded.key.sign(claims("monitoring/other")))
 
 
 def test_rotated_keys(guarded, refused):
