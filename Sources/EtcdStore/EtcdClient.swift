@@ -144,10 +144,7 @@ import Synchronization
                     service, (), encode: { _, arena in unsafe request(arena) }, decode: response,
                     isStreaming: isStreaming, metadata: metadata, timeout: deadline - .now)
             } catch {
-                switch error.code {
-                case .unavailable, .deadlineExceeded, .cancelled, .unknown, .internalError: turnAway(from: index)
-                default: break
-                }
+                if error.isOfMember { turnAway(from: index) }
                 // Refused before anything happened. A token that was not used for some minutes is always old.
                 guard mayHaveOldToken, error.saysThatTheTokenIsOld else { throw error }
                 mayHaveOldToken = false
@@ -190,6 +187,14 @@ import Synchronization
 }
 
 extension RPCStatus {
+    /// Whether another member may answer otherwise, or this one soon.
+    var isOfMember: Bool {
+        switch code {
+        case .unavailable, .deadlineExceeded, .cancelled, .unknown, .internalError: true
+        default: false
+        }
+    }
+
     /// etcd gives its users tokens that end (--auth-token-ttl), and takes none from before a change of its users or roles
     /// (`ErrGRPCInvalidAuthToken`, `ErrGRPCAuthOldRevision` in its api/v3rpc/rpctypes/error.go).
     fileprivate var saysThatTheTokenIsOld: Bool {

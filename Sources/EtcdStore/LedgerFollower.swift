@@ -35,8 +35,8 @@ final class LedgerFollower: Sendable {
     /// What keeps it from following.
     struct Trouble {
         private static let shortestPause = Duration.milliseconds(200)
-        /// To ask who is silent costs nothing, and the ledger is wanted as soon as etcd is back.
-        private static let longestPauseOfSilence = Duration.seconds(1)
+        /// To ask a member that is away costs nothing, and the ledger is wanted as soon as etcd is back.
+        private static let longestPauseOfMember = Duration.seconds(1)
         /// Somebody must mend it, and each try may read the whole ledger.
         private static let longestPause = Duration.seconds(30)
 
@@ -47,10 +47,10 @@ final class LedgerFollower: Sendable {
 
         /// Whether it has begun, or is another one, and how long to wait until the next try.
         mutating func met(_ error: any Error) -> (isNews: Bool, pause: Duration) {
-            let isSilence = (error as? RPCStatus)?.isSilence ?? false
+            let status = error as? RPCStatus
             // Which member was asked, and how it is silent, is another each time.
-            let reason = isSilence ? "silence" : "\(error)"
-            let longest = isSilence ? Self.longestPauseOfSilence : Self.longestPause
+            let reason = status?.isSilence == true ? "silence" : "\(error)"
+            let longest = status?.isOfMember == true ? Self.longestPauseOfMember : Self.longestPause
             defer { (self.reason, pause) = (reason, pause * 2) }
             pause = min(pause, longest)
             return (reason != self.reason, pause)

@@ -37,8 +37,8 @@ package struct InlinePool: Hashable, Sendable {
         let prefixes = try Self.prefixes(ranges, routes: routes, reader)
         namedGateways = [:]
         for prefix in prefixes where prefix.gateway == nil {
-            let range = ranges.first { $0.prefix == prefix.prefix }
-            namedGateways[prefix.prefix] = range?.gateway ?? range?.usualGateway
+            let all = ranges.filter { $0.prefix == prefix.prefix }
+            namedGateways[prefix.prefix] = all.compactMap(\.gateway).first ?? all.first?.usualGateway
         }
         self.network = network.name
         pool = Pool(
@@ -85,14 +85,14 @@ package struct InlinePool: Hashable, Sendable {
             let all = ranges.filter { $0.prefix == range.prefix }
             let excluded = range.prefix.gaps(around: all.map(\.window)) + all.flatMap(\.excluded)
             let needsGateway = routes.contains { $0.destination.family == range.prefix.family && $0.gateway == nil }
-            let named = all.compactMap(\.gateway).first
+            let named = all.compactMap(\.gateway)
             let gateway =
-                named.flatMap { range.prefix.contains($0) ? $0 : nil }
+                named.first(where: range.prefix.contains)
                 ?? routes.first { $0.destination.length == 0 && $0.gateway.map(range.prefix.contains) == true }?.gateway
-                ?? (needsGateway && named == nil ? range.usualGateway : nil)
+                ?? (needsGateway && named.isEmpty ? range.usualGateway : nil)
             var reserved = excluded
             // host-local never gives it, whether or not anything is routed by it.
-            if let usual = range.usualGateway, usual != gateway, named == nil {
+            if let usual = range.usualGateway, usual != gateway, named.isEmpty {
                 reserved.append(AddressRange(from: usual, through: usual))
             }
             prefixes.append(

@@ -53,7 +53,7 @@ package struct AttachmentHandler: Sendable {
         do {
             return try await add(invocation, request.configuration, of: &owner, by: deadline)
         } catch {
-            logFailure("ADD refused", invocation, Self.cniError(error), owner)
+            logFailure("ADD refused", invocation, error, owner)
             throw Self.told(error, to: invocation.podNamespace)
         }
     }
@@ -359,7 +359,18 @@ package struct AttachmentHandler: Sendable {
         // Then there is time left to tell the server.
         let deadline = ContinuousClock.now + Self.patience - Self.shortTry
         let invocation = try Invocation(environment: request.environment)
-        let network = try NetworkConfiguration(request.configuration)
+        do throws(CNIError) {
+            try await delete(invocation, request.configuration, by: deadline)
+        } catch {
+            logFailure("DEL failed", invocation, error)
+            throw error
+        }
+    }
+
+    private func delete(
+        _ invocation: Invocation, _ configuration: JSONObject, by deadline: ContinuousClock.Instant
+    ) async throws(CNIError) {
+        let network = try NetworkConfiguration(configuration)
         let key = RunningAdds.Key(invocation, network)
         running.overtake(key)
         while running.isOvertaken(key) { try await pauseForOvertaken(key, by: deadline) }
@@ -380,9 +391,6 @@ package struct AttachmentHandler: Sendable {
                 ])
         } catch  where error.code == .notFound {
             // Gone already: DEL must succeed (CNI 1.1, section 4, "DEL").
-        } catch {
-            logFailure("DEL failed", invocation, error)
-            throw error
         }
     }
 
@@ -408,12 +416,14 @@ package struct AttachmentHandler: Sendable {
     }
 
     /// A call that failed; of the server's refusals all that it said, also of owners in other namespaces.
-    func logFailure(_ event: Logger.Message, _ invocation: Invocation, _ error: CNIError, _ owner: Owner? = nil) {
+    func logFailure(_ event: Logger.Message, _ invocation: Invocation, _ error: any Error, _ owner: Owner? = nil) {
+        let failure = Self.cniError(error)
         var facts: Logger.Metadata = [
-            "pod": "\(invocation.podNamespace)/\(invocation.arguments["K8S_POD_NAME"] ?? "")",
-            "container": "\(invocation.containerID)", "code": "\(error.code.rawValue)", "error": "\(error.message)",
-            "details": "\(error.details)",
+            "pod": "\(invocation.arguments["K8S_POD_NAME"] ?? "")", "namespace": "\(invocation.podNamespace)",
+            "container": "\(invocation.containerID)", "code": "\(failure.code.rawValue)",
+            "error": "\(failure.message)", "details": "\(failure.details)",
         ]
+        if let error = error as? IPAMError { facts["reason"] = "\(error.reason.rawValue)" }
         if let owner { facts["owner"] = "\(owner.key)" }
         log.warning(event, metadata: facts)
     }

@@ -36,7 +36,7 @@ import Testing
         #expect(await eventually { await has(quota: 3) }, "\(servers.logs)")
 
         servers.kill(new, SIGTERM)
-        #expect(eventually { servers.logs.contains("pool kept") }, "\(servers.logs)")
+        #expect(eventually { servers.log(of: old).contains("pool kept") }, "\(servers.logs)")
         #expect(await eventually { await has(quota: 3) }, "\(servers.logs)")
         try write(quota: 4, for: old)
         #expect(await eventually { await has(quota: 4) }, "\(servers.logs)")

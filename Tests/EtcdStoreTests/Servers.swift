@@ -127,10 +127,11 @@ final class Servers: @unchecked Sendable {
         await client.close()
     }
 
+    func log(of index: Int) -> String {
+        (try? String(contentsOf: folder.appending(path: "\(index).log"), encoding: .utf8)) ?? ""
+    }
+
     var logs: String {
-        (0..<count).map { index in
-            let text = (try? String(contentsOf: folder.appending(path: "\(index).log"), encoding: .utf8)) ?? ""
-            return "server \(index):\n\(text.suffix(3000))"
-        }.joined(separator: "\n")
+        (0..<count).map { "server \($0):\n\(log(of: $0).suffix(3000))" }.joined(separator: "\n")
     }
 }

@@ -84,6 +84,10 @@ struct InlinePoolTests {
         (#"{"subnet": "10.1.0.0/24", "gateway": "10.1.0.9"}"#, ["10.1.0.0/24 via 10.1.0.9"]),
         (#"{"subnet": "10.1.0.0/24", "gateway": "169.254.1.1"}"#, ["10.1.0.0/24 without 10.1.0.1"]),
         (#"{"subnet": "fd00::/64", "gateway": "fe80::1"}"#, ["fd00::/64"]),
+        (
+            #"{"ranges": [[{"subnet": "fd00::/64", "gateway": "fe80::1"}, {"subnet": "fd00::/64", "gateway": "fd00::9"}]]}"#,
+            ["fd00::/64 via fd00::9"]
+        ),
         (#"{"subnet": "10.1.0.0/31", "rangeStart": "10.1.0.1"}"#, ["10.1.0.0/31 without 10.1.0.0"]),
         (#"{"subnet": "fd00::/127", "rangeEnd": "fd00::"}"#, ["fd00::/127 without fd00::1"]),
         (

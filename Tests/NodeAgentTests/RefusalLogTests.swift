@@ -19,7 +19,7 @@ struct RefusalLogTests {
 
     private func line(_ event: String, _ error: CNIError, _ owner: String? = nil, pod: String) -> String {
         "\(event) code=\(error.code.rawValue) container=c1 details=\(error.details) error=\(error.message)"
-            + (owner.map { " owner=\($0)" } ?? "") + " pod=\(pod)"
+            + " namespace=default" + (owner.map { " owner=\($0)" } ?? "") + " pod=\(pod)"
     }
 
     @Test(arguments: [nil, "node-b"])
@@ -29,13 +29,13 @@ struct RefusalLogTests {
         fixture.source.state(objects)
         let error = try await refusal(fixture.request("ADD"))
         #expect(error.code == (node == nil ? .tryAgainLater : .conflict))
-        #expect(fixture.log.lines == [line("ADD refused", error, "pod default/web (vm-net/eth0)", pod: "default/web")])
+        #expect(fixture.log.lines == [line("ADD refused", error, "pod default/web (vm-net/eth0)", pod: "web")])
     }
 
     @Test func `an ADD is told of where nobody knows whose the pod is`() async throws {
         let error = try await refusal(fixture.request("ADD", pod: "gone"))
         #expect(error.code == .tryAgainLater)
-        #expect(fixture.log.lines == [line("ADD refused", error, pod: "default/gone")])
+        #expect(fixture.log.lines == [line("ADD refused", error, pod: "gone")])
     }
 
     @Test func `an ADD is told of where its arguments, its network or its delegate's time are wrong`() async throws {
@@ -46,13 +46,13 @@ struct RefusalLogTests {
             fixture.request("ADD", ("ipam", ["type": "holdfast-cni", "attached": true])),
         ]
         var lines: [String] = []
-        for (request, pod) in zip(requests, ["default/", "default/web", "default/web"]) {
+        for (request, pod) in zip(requests, ["", "web", "web"]) {
             lines.append(line("ADD refused", try await refusal(request), pod: pod))
         }
         #expect(fixture.log.lines == lines)
     }
 
-    /// Promise 8's people read no log: there it is said who has the address.
+    /// The pod's people are not told who has the address; the log is the operator's.
     @Test func `an ADD that the server refuses is told of once, with all that the server said`() async throws {
         let holder = "vm other/secret"
         fixture.ipam.fail(
@@ -63,7 +63,7 @@ struct RefusalLogTests {
         #expect(
             fixture.log.lines == [
                 "ADD refused code=103 container=c1 details=ADDRESS_TAKEN holder=\(holder) error=taken by \(holder) "
-                    + "(vm-net/eth0) owner=pod default/web (vm-net/eth0) pod=default/web"
+                    + "(vm-net/eth0) namespace=default owner=pod default/web (vm-net/eth0) pod=web reason=ADDRESS_TAKEN"
             ])
     }
 
@@ -72,6 +72,13 @@ struct RefusalLogTests {
         let error = try #require(
             await fixture.refusal { () throws(CNIError) in try await fixture.handler.check(request) })
         #expect(error.code == .notFound)
-        #expect(fixture.log.lines == [line("CHECK failed", error, pod: "default/web")])
+        #expect(fixture.log.lines == [line("CHECK failed", error, pod: "web")])
+    }
+
+    @Test func `a DEL that fails is told of, also before it comes to the server`() async throws {
+        let request = fixture.request("DEL", ("cniVersion", 1))
+        let error = try #require(
+            await fixture.refusal { () throws(CNIError) in try await fixture.handler.delete(request) })
+        #expect(fixture.log.lines == [line("DEL failed", error, pod: "web")])
     }
 }
