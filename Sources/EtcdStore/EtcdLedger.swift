@@ -82,13 +82,16 @@ package final class EtcdLedger: SharedLedger {
         var told: LedgerFollower.Leader?
         /// Whether the watch has said nothing for a while: then etcd is asked.
         var isQuiet = false
+        var silence: Silence?
         /// Why this server was not elected though nobody leads.
         var obstacle: StoreError?
         role.yield(.following(leader: nil))
         while !isClosed {
             let leader = follower.leader
             if case .somebody = leader { obstacle = nil }
-            if let failure = follower.isWhole ? obstacle : follower.failure {
+            let isLeaderless = leader == .nobody || isQuiet && !hasLeader(&silence)
+            if !isQuiet { silence = nil }
+            if let failure = silence?.failure(after: lease * 2) ?? (follower.isWhole ? obstacle : follower.failure) {
                 role.yield(.failing("\(failure)"))
                 told = nil
             } else if leader != told, leader != .unknown {
@@ -96,7 +99,7 @@ package final class EtcdLedger: SharedLedger {
                 role.yield(.following(leader: leader.address))
                 logger.info("following", metadata: ["leader": "\(leader.address ?? "nobody yet")"])
             }
-            if follower.isWhole, nextCampaign <= .now, leader == .nobody || isQuiet && !hasLeader {
+            if follower.isWhole, nextCampaign <= .now, isLeaderless {
                 do throws(StoreError) {
                     if let tenure = try campaign(address, follower) { return serve(tenure) }
                     obstacle = nil
@@ -112,10 +115,27 @@ package final class EtcdLedger: SharedLedger {
         }
     }
 
+    /// That etcd's majority does not answer.
+    private struct Silence {
+        var since: ContinuousClock.Instant
+        var status: RPCStatus
+
+        /// Who knows no more than what was long ago cannot say who leads.
+        func failure(after patience: Duration) -> StoreError? {
+            .now - since > patience ? StoreError(etcd: status) : nil
+        }
+    }
+
     /// What etcd's majority says; true where it says nothing.
-    private var hasLeader: Bool {
-        guard let found = try? client.range(from: keys.leader, timeout: lease / 4) else { return true }
-        return !found.entries.isEmpty
+    private func hasLeader(_ silence: inout Silence?) -> Bool {
+        do throws(RPCStatus) {
+            let found = try client.range(from: keys.leader, timeout: lease / 4)
+            silence = nil
+            return !found.entries.isEmpty
+        } catch {
+            silence = Silence(since: silence?.since ?? .now, status: error)
+            return true
+        }
     }
 
     /// In the log once, and then rarely.

@@ -61,14 +61,22 @@ final class ServerChannels: Sendable {
 
     /// After a call to `address` has failed: the next goes to the leader that it names, or to the next server. False where
     /// it is not known who leads.
+    ///
+    /// An address that was given may stand for several servers, and a connection goes on with one of them also when that is no
+    /// longer ready. So where it cannot say who leads, or what it named is no leader, another connection is made.
     func turn(from address: String, because failure: IPAMError) -> Bool {
         guard mayHelp(with: failure) else { return false }
         let leader = failure.reason == .notLeader ? failure.metadata["leader"].flatMap { $0 == "" ? nil : $0 } : nil
+        var stale: RotatingChannel?
         let (knows, old) = state.withLock { state -> (Bool, RotatingChannel?) in
             // Another call has turned already.
             guard !state.isClosed, state.addresses[state.current] == address else { return (true, nil) }
             guard let leader, leader != address else {
+                let wasNamed = state.current >= given
                 state.current = (state.current + 1) % state.addresses.count
+                if failure.reason == .notLeader || wasNamed, state.current < given {
+                    stale = state.channels[state.addresses[state.current]]
+                }
                 return (false, nil)
             }
             if let index = state.addresses.firstIndex(of: leader) {
@@ -87,6 +95,7 @@ final class ServerChannels: Sendable {
             state.current = state.addresses.count - 1
             return (true, old)
         }
+        stale?.reconnect()
         if let old { Task { await old.close() } }
         return knows
     }

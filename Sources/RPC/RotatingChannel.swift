@@ -1,6 +1,7 @@
 import Synchronization
 
-/// A client's connection to one target, whose credentials others replace.
+/// A client's connection to one target, whose credentials others replace, and which may lead to another server when it is made
+/// anew.
 ///
 /// New calls go over a new channel as soon as the credentials are others; those that are open end on the old one, and none
 /// fails for it. It must be closed, as a channel must.
@@ -9,10 +10,22 @@ package final class RotatingChannel: Sendable {
         var channel: RPCChannel
         /// What it was made with, or could not be made with.
         var credentials: ChannelCredentials
-        /// Of credentials before: their calls go on.
+        /// Those before: their calls go on.
         var retiring: [RPCChannel] = []
+        var reconnected: ContinuousClock.Instant?
         var isClosed = false
+
+        /// The one before, which is to be retired.
+        mutating func replaceChannel(by new: RPCChannel) -> RPCChannel {
+            let old = channel
+            channel = new
+            retiring.append(old)
+            return old
+        }
     }
+
+    /// Between two connections, however many calls ask for another one.
+    private static let reconnectInterval = Duration.seconds(1)
 
     /// For a call that has taken a channel, and not begun yet, when another took its place.
     private let handover: Duration
@@ -59,13 +72,24 @@ package final class RotatingChannel: Sendable {
                 return (state.channel, nil)
             }
             state.credentials = credentials
-            let old = state.channel
-            state.channel = new
-            state.retiring.append(old)
-            return (new, old)
+            return (new, state.replaceChannel(by: new))
         }
         if let old { Task { await retire(old) } }
         return channel
+    }
+
+    /// New calls go over a new connection, once a second at most: where one address stands for several servers, as a Service's
+    /// in Kubernetes does, it may be with another.
+    package func reconnect() {
+        let old = state.withLock { state -> RPCChannel? in
+            let now = ContinuousClock.now
+            if state.isClosed { return nil }
+            if let last = state.reconnected, now - last < Self.reconnectInterval { return nil }
+            guard let new = try? make(state.credentials) else { return nil }
+            state.reconnected = now
+            return state.replaceChannel(by: new)
+        }
+        if let old { Task { await retire(old) } }
     }
 
     private func retire(_ channel: RPCChannel) async {

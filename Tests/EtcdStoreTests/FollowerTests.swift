@@ -235,6 +235,22 @@ import Testing
         again.close()
     }
 
+    @Test func `that etcd has not answered for long says so, and no more who led, until it answers`() async throws {
+        let cluster = try EtcdCluster()
+        let configuration = cluster.configuration(lease: .seconds(2))
+        let tenure = try EtcdTenure.open(configuration, as: "test")
+        let ledger = try EtcdLedger(configuration, logger: quiet)
+        ledger.start(advertising: "127.0.0.1:1")
+        let roles = Roles(of: ledger)
+        #expect(eventually { roles.last == "following test" }, "\(roles.last)")
+        cluster.kill(0)
+        #expect(eventually { roles.last.hasPrefix("failing") }, "\(roles.last)")
+        try cluster.start(0)
+        #expect(eventually { ["following test", "leading"].contains(roles.last) }, "\(roles.last)")
+        tenure.close()
+        ledger.close()
+    }
+
     @Test func `that a full etcd lets nobody elect says why, to all who ask, and rarely in the log`() async throws {
         let small = try EtcdCluster(flags: ["--quota-backend-bytes", "\(4 << 20)"])
         let configuration = small.configuration(lease: .seconds(2))

@@ -1,3 +1,4 @@
+import Foundation
 import IPAMAPI
 import IPAMModel
 import Ledger
@@ -52,6 +53,52 @@ import Testing
         #expect(isNamed(), "\(String(describing: error))")
         await client.close()
         await follower.shutdown(grace: .seconds(1))
+    }
+
+    /// As a Service in Kubernetes does: who is connected stays with that server.
+    @Test(arguments: [nil, "unix:/nonexistent/leader.sock"])
+    func `of several servers behind one name another is asked, where the first does not know who leads`(leader: String?)
+        async throws
+    {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "hf-\(UUID().uuidString.prefix(8))").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let servers = try ["first", "second"].map { name in
+            try RPCServer(
+                configuration: .init(listeners: [.init("unix:\(folder)/\(name)")]),
+                services: writer(leader: leader).services(.open))
+        }
+        for server in servers { _ = try server.start() }
+        func isAsked(_ server: RPCServer) -> Bool {
+            server.statistics.contains { $0.method == "GetBinding" && $0.ended.contains { $0.count > 0 } }
+        }
+        func point(to server: String) throws {
+            try? FileManager.default.removeItem(atPath: folder + "/name")
+            try FileManager.default.createSymbolicLink(
+                atPath: folder + "/name", withDestinationPath: "\(folder)/\(server)")
+        }
+        try point(to: "first")
+        let client = try IPAMClient(server: "unix:\(folder)/name")
+        let call = Task {
+            let owner = Owner(kind: .pod, namespace: "a", name: "b", uid: "c", network: "n")
+            _ = try? await client.binding(of: owner, timeout: .seconds(40))
+        }
+        #expect(await eventually { isAsked(servers[0]) })
+        #expect(!isAsked(servers[1]))
+        try point(to: "second")
+        #expect(await eventually { isAsked(servers[1]) })
+        call.cancel()
+        await client.close()
+        for server in servers { await server.shutdown(grace: .seconds(1)) }
+    }
+
+    private func eventually(_ condition: () -> Bool) async -> Bool {
+        let deadline = ContinuousClock.now + .seconds(20)
+        while !condition() {
+            if .now > deadline { return false }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return true
     }
 
     @Test func `also for a backup, and not for ever`() async throws {
