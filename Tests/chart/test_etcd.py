@@ -64,14 +64,14 @@ def test_followers_are_ready_so_that_rollouts_and_budgets_go_on():
 def test_a_server_that_follows_may_call_the_one_that_leads():
     policy = one(render({**ETCD, "networkPolicy": {"clients": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}}), "NetworkPolicy")["spec"]
     assert {"podSelector": policy["podSelector"]} in policy["ingress"][0]["from"]
-    assert policy["egress"][-1] == {"ports": [{"port": "grpc"}], "to": [{"podSelector": policy["podSelector"]}]}
+    assert policy["egress"][-1] == {"ports": [{"port": 7440}], "to": [{"podSelector": policy["podSelector"]}]}
 
 
 def test_the_network_policy_lets_the_server_out_to_etcd():
     def ports(values):
         return [[port["port"] for port in rule["ports"]] for rule in one(render(values), "NetworkPolicy")["spec"]["egress"]]
-    assert ports(ETCD) == [[443, 6443], [2379, *DNS], ["grpc"]]
-    assert ports(VARIANTS["etcd without anything"]) == [[2379, *DNS], ["grpc"]]
+    assert ports(ETCD) == [[443, 6443], [2379, *DNS], [7440]]
+    assert ports(VARIANTS["etcd without anything"]) == [[2379, *DNS], [7440]]
     dns = [port for port in one(render(ETCD), "NetworkPolicy")["spec"]["egress"][1]["ports"] if port["port"] in DNS]
     assert [port["protocol"] for port in dns] == ["UDP", "TCP"] * 2
 

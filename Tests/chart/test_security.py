@@ -100,7 +100,7 @@ def test_the_network_policy_names_the_server_s_ports_only():
     policy = one(render(VARIANTS["everything"]), "NetworkPolicy")["spec"]
     server = one(render(VARIANTS["everything"]), "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
     ports = [port["port"] for rule in policy["ingress"] for port in rule["ports"]]
-    assert ports == ["grpc", "http"] == [port["name"] for port in server["ports"]]
+    assert ports == [7440, 9440] == [port["containerPort"] for port in server["ports"]]
     assert policy["egress"] == [{"ports": [{"port": 443}, {"port": 6443}]}] and policy["policyTypes"] == ["Ingress", "Egress"]
     alone = one(render({"server": {"kubernetes": {"enabled": False}}, "auth": {"enabled": False}}), "NetworkPolicy")["spec"]
     assert alone["egress"] == [] and alone["policyTypes"] == ["Ingress", "Egress"]
