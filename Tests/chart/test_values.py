@@ -2,11 +2,12 @@
 
 import copy
 import json
+import shutil
 
 import pytest
 import values_table
 import yaml
-from chart import CHART, IMAGE, SCHEMA, VALUES, VARIANTS, merged, template
+from chart import CHART, IMAGE, SCHEMA, VALUES, VARIANTS, helm, helms, merged, template
 
 
 def nodes(schema, path=()):
@@ -25,6 +26,8 @@ def nodes(schema, path=()):
 # What is Kubernetes' or another program's, and handed on.
 OPEN = {("global",), ("networks", "[]", "delegate")}
 OPEN_NAMES = {"nodeAffinity", "podAffinity", "podAntiAffinity", "namespaceSelector", "podSelector"}
+# What only a chart that this one is part of sets.
+OF_A_PARENT = {"global", "enabled"}
 
 
 def test_the_schema_leaves_no_object_open():
@@ -44,7 +47,7 @@ def test_values_and_schema_have_the_same_names():
         known = schema.get("properties")
         if known is None or not values:
             return
-        assert set(known) - {"global"} == set(values), path
+        assert set(known) - (set() if path else OF_A_PARENT) == set(values), path
         for name, value in values.items():
             if isinstance(value, dict):
                 walk(value, known[name], f"{path}.{name}")
@@ -80,6 +83,18 @@ def test_a_misspelt_value_is_refused(path):
 
 def test_the_same_values_without_the_typo_are_taken():
     template(FULL)
+
+
+@pytest.mark.parametrize("program", helms(), ids=lambda path: path.rsplit("/", 1)[-1])
+def test_a_chart_that_this_one_is_part_of_may_turn_it_off(program, tmp_path):
+    shutil.copytree(CHART, tmp_path / "charts/holdfast")
+    (tmp_path / "Chart.yaml").write_text(json.dumps({
+        "apiVersion": "v2", "name": "platform", "version": "1.0.0",
+        "dependencies": [{"name": "holdfast", "version": "*", "condition": "holdfast.enabled"}]}))
+    for enabled in (True, False):
+        values = {"global": {"a": "b"}, "holdfast": merged(IMAGE, {"enabled": enabled})}
+        result = helm("template", "platform", str(tmp_path), "--values", "-", program=program, values=values)
+        assert ("kind: DaemonSet" in result.stdout) == enabled
 
 
 @pytest.mark.parametrize("values", [
