@@ -69,6 +69,10 @@ VARIANTS = {
         "server": {
             "store": "etcd", "listenAddress": "::", "kubernetes": {"enabled": False},
             "etcd": {"endpoints": ["http://[2001:db8::1]:2379"]}, "affinity": {"nodeAffinity": {}}}},
+    "labels that are there already": {
+        "commonLabels": {"team": "a", "app.kubernetes.io/part-of": "platform", "app.kubernetes.io/version": "1"},
+        "server": {"podLabels": {"team": "b"}}, "agent": {"podLabels": {"app.kubernetes.io/part-of": "agents"}},
+        "monitoring": {name: {"enabled": True, "labels": {"team": "c"}} for name in MONITORING["monitoring"]}},
     "other names": {"fullnameOverride": "ipam", "nameOverride": "addresses"},
 }
 
@@ -107,15 +111,25 @@ def template(values, *arguments, **options):
                 **options)
 
 
+class OneKeyLoader(yaml.SafeLoader):
+    """A key that is given twice is refused, as Flux does it, where YAML's readers mostly take the last one."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError("in an object", node.start_mark, f"{twice} given twice")
+        return super().construct_mapping(node, deep)
+
+
 @functools.cache
 def _rendered(text, program):
     return template(json.loads(text), program=program).stdout
 
 
 def render(values=None, program=None):
-    """The objects, in Helm's order; fresh ones at each call."""
+    """The objects, in Helm's order; fresh ones at each call. No key is given twice."""
     text = _rendered(json.dumps(merged(IMAGE, values or {}), sort_keys=True), program)
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, OneKeyLoader) if document]
 
 
 def one(objects, kind, name=None):

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from api_server import APIServer
-from chart import CHART, IMAGE, NETWORKS, POOLS, REPOSITORY, VARIANTS, helm, helms, merged, one, pods, render, template
+from chart import CHART, IMAGE, NETWORKS, POOLS, REPOSITORY, VARIANTS, OneKeyLoader, helm, helms, merged, one, pods, render, template
 from referencing import Registry, Resource
 
 # Of the versions that the chart admits: the oldest, some between, the newest that there is.
@@ -86,6 +86,24 @@ def test_names_are_not_given_twice_and_all_is_in_the_release_s_namespace(variant
     for kind, namespace, name in names:
         expected = {"ClusterRole": None, "ClusterRoleBinding": None, "NetworkAttachmentDefinition": "default"}
         assert namespace == expected.get(kind, "holdfast-system"), (kind, name)
+
+
+def test_of_labels_that_are_given_twice_the_narrower_wins():
+    part, version = "app.kubernetes.io/part-of", "app.kubernetes.io/version"
+    objects = render(VARIANTS["labels that are there already"])
+    pod_labels = {owner["kind"]: labels for owner, _, labels in pods(objects)}
+    assert (pod_labels["StatefulSet"]["team"], pod_labels["StatefulSet"][part]) == ("b", "platform")
+    assert (pod_labels["DaemonSet"]["team"], pod_labels["DaemonSet"][part]) == ("a", "agents")
+    for it in objects:
+        labels = it["metadata"]["labels"]
+        asked = it["kind"] in ("ServiceMonitor", "PodMonitor", "PrometheusRule") or it["metadata"]["name"] == "holdfast-dashboard"
+        assert (labels["team"], labels[part], labels[version]) == ("c" if asked else "a", "platform", "1")
+        assert labels["app.kubernetes.io/name"] == "holdfast" == labels["app.kubernetes.io/instance"]
+
+
+def test_a_key_that_is_given_twice_is_found_out():
+    with pytest.raises(yaml.YAMLError):
+        yaml.load("{a: 1, b: {c: 1, c: 2}}", OneKeyLoader)
 
 
 def selects(selector, labels):

@@ -104,6 +104,9 @@ def test_a_chart_that_this_one_is_part_of_may_turn_it_off(program, tmp_path):
     {"server": {"persistence": {"accessModes": ["ReadWriteMany"]}}}, {"pools": [{"name": "a"}]},
     {"pools": [{"name": "a", "prefixes": []}]}, {"networks": [{"name": "a", "delegate": {}}]},
     {"networks": [{"name": "a", "delegate": {"type": "bridge", "ipam": {}}}]}, {"commonLabels": {"a": 1}},
+    *({place: {"podLabels": {name: "a"}}} for place in ("server", "agent")
+      for name in ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component")),
+    {"commonLabels": {"app.kubernetes.io/component": "a"}}, {"commonLabels": {"holdfast.dev/metrics": "server"}},
     {"monitoring": {"prometheusRule": {"poolFreeRatio": 10}}}, {"server": {"maxConnections": 0}},
     {"server": {"kubernetes": {"grace": "1.5m"}}}, {"pools": [{"name": "a", "prefixes": [{"prefix": "10.0.0.0/24"}], "reuse_delay": "1.5h"}]},
     {"pools": [{"name": "a", "prefixes": [{"prefix": "10.0.0.0/24"}], "history_retention": "1.2.3h"}]},

@@ -15,17 +15,15 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- /* Without the chart's version: a pod is replaced when it changes, not when the chart does. */ -}}
 {{- define "holdfast.podLabels" -}}
 {{ include "holdfast.selectorLabels" . }}
-app.kubernetes.io/part-of: holdfast
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{ merge dict (default dict .Values.commonLabels) (dict "app.kubernetes.io/part-of" "holdfast") | toYaml }}
 {{- end -}}
 
+{{- /* With the user's, which win: a key that is there twice is no YAML to all who read it. */ -}}
 {{- define "holdfast.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{ include "holdfast.podLabels" . }}
+{{- merge (include "holdfast.podLabels" . | fromYaml) (dict
+    "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")
+    "app.kubernetes.io/version" .Chart.AppVersion
+    "app.kubernetes.io/managed-by" .Release.Service) | toYaml -}}
 {{- end -}}
 
 {{- define "holdfast.image" -}}
