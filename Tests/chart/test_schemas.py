@@ -88,6 +88,14 @@ def test_names_are_not_given_twice_and_all_is_in_the_release_s_namespace(variant
         assert namespace == expected.get(kind, "holdfast-system"), (kind, name)
 
 
+def test_defaults_that_gitops_tools_would_see_as_a_difference_are_written_out():
+    objects = render(VARIANTS["everything"])
+    (claim,) = one(objects, "StatefulSet")["spec"]["volumeClaimTemplates"]
+    assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")
+    (endpoint,) = one(objects, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert [it["action"] for it in endpoint["relabelings"]] == ["replace"]
+
+
 def test_of_labels_that_are_given_twice_the_narrower_wins():
     part, version = "app.kubernetes.io/part-of", "app.kubernetes.io/version"
     objects = render(VARIANTS["labels that are there already"])
