@@ -50,8 +50,8 @@ class APIServer:
         return ["--kube-apiserver", f"http://127.0.0.1:{self.server.server_port}", "--kube-token", "any"]
 
     def put(self, objects):
-        """Holds the Secrets and the server's workload among them, marked by Helm as the release's."""
-        folders = {"Secret": "/api/v1", "StatefulSet": "/apis/apps/v1", "Deployment": "/apis/apps/v1"}
+        """Holds the Secrets and the workloads among them, marked by Helm as the release's."""
+        folders = {"Secret": "/api/v1", **dict.fromkeys(RESOURCES["apps/v1"].values(), "/apis/apps/v1")}
         for it in objects:
             if folder := folders.get(it["kind"]):
                 metadata = it["metadata"]
@@ -78,4 +78,7 @@ class APIServer:
                  "namespaced": not kind.startswith("Cluster")} for name, kind in RESOURCES[version].items()]}
         if path.endswith("/secrets"):  # Helm's own, of its releases
             return {"kind": "SecretList", "apiVersion": "v1", "metadata": {}, "items": []}
+        if path == "/apis/apps/v1/daemonsets":  # of all namespaces
+            return {"kind": "DaemonSetList", "apiVersion": "apps/v1", "metadata": {}, "items": [
+                it for it in self.objects.values() if it["kind"] == "DaemonSet"]}
         return self.objects.get(path)

@@ -1,5 +1,6 @@
 """What the chart renders, against the schemas of Kubernetes itself."""
 
+import copy
 import functools
 import json
 import re
@@ -197,6 +198,40 @@ def test_a_network_s_annotations_and_capabilities_are_where_multus_looks_for_the
 def test_networks_that_can_serve_nobody_are_refused(values, said, program):
     result = template(merged(IMAGE, values), program=program, check=False)
     assert result.returncode != 0 and said in result.stderr
+
+
+def install(release, namespace, server, program):
+    return helm(
+        "template", release, str(CHART), "--namespace", namespace, "--dry-run=server", "--disable-openapi-validation", "--values", "-",
+        *server.arguments, values=IMAGE, program=program, check=False)
+
+
+@programs
+def test_a_second_installation_in_the_cluster_is_refused_whatever_it_is_named(program):
+    for variant in ("least", "other names", "labels that are there already"):
+        daemon_set = one(render(VARIANTS[variant]), "DaemonSet")
+        with APIServer() as server:
+            server.put([daemon_set])
+            for place in (("second", "holdfast-system"), ("holdfast", "elsewhere")):
+                result = install(*place, server, program)
+                assert result.returncode != 0, (variant, place)
+                assert f"{daemon_set['metadata']['name']} in holdfast-system" in result.stderr and "docs/install.md" in result.stderr
+            # Its own upgrade.
+            result = install("holdfast", "holdfast-system", server, program)
+            assert result.returncode == 0, result.stderr
+
+
+@programs
+def test_other_people_s_daemon_sets_refuse_no_installation(program):
+    daemon_set = one(render(), "DaemonSet")
+    del daemon_set["metadata"]["labels"], daemon_set["spec"]["template"]["spec"]["volumes"]
+    other = copy.deepcopy(daemon_set)
+    other["metadata"]["name"] = "other"
+    other["spec"]["template"]["spec"]["volumes"] = [{"name": "run", "hostPath": {"path": "/run/other"}}, {"name": "tmp", "emptyDir": {}}]
+    with APIServer() as server:
+        server.put([daemon_set, other])
+        result = install("second", "elsewhere", server, program)
+        assert result.returncode == 0, result.stderr
 
 
 @programs
