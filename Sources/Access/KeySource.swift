@@ -13,6 +13,9 @@ package enum KeySource: Sendable {
         var json: String
     }
 
+    /// Whether the issuer may be another at the next fetch.
+    var discoversIssuer: Bool { if case .kubernetes = self { true } else { false } }
+
     /// As they are now. Throws where they cannot be had.
     func fetch() async throws -> Keys {
         switch self {

@@ -6,13 +6,18 @@ package import Logging
 import ServiceLifecycle
 import Synchronization
 
-/// Verifies tokens with their issuer's keys, which it fetches ahead of the first token, again for a key that it does not
-/// know, and now and then, because keys are withdrawn as well.
+/// Verifies tokens with their issuer's keys, which it fetches ahead of the first token, again for a key or an issuer that
+/// it does not know, and now and then, because keys are withdrawn as well.
 package actor TokenVerifier: Service {
     /// Between two fetches, whoever asks with whatever key.
     private static let pause = Duration.seconds(5)
     /// After this long the keys are fetched anew, while those at hand serve.
     private static let interval = Duration.seconds(600)
+    /// After a change of the API server's issuer, how long tokens of the one before are taken, if they do not expire
+    /// earlier. Of several `--service-account-issuer` the API server trusts all, but shows the first alone. The kubelet
+    /// replaces each token that is a day old (kubernetes pkg/kubelet/token/token_manager.go, maxTTL), so by then no pod
+    /// has one of the old issuer's; OpenShift trusts that one for a day as well.
+    private static let formerIssuerHolds = 86_400.0
     private static let complaintInterval = Duration.seconds(60)
     /// Clocks differ; as much as the API server allows.
     private static let leeway = 60.0
@@ -30,6 +35,8 @@ package actor TokenVerifier: Service {
     private let log: Logger
     private let now: @Sendable () -> Date
     private var keys: Keys?
+    /// Issuers that the API server has shown before its present one, and until when their tokens are taken.
+    private var formerIssuers: [String: Date] = [:]
     private var fetchedAt: ContinuousClock.Instant?
     private var fetching: Task<Void, Never>?
     private var waiting = 0
@@ -71,7 +78,7 @@ package actor TokenVerifier: Service {
             throw .tokenRefused("it is no JSON Web Token with issuer, subject, audience and expiry")
         }
         guard let id = parsed.header.kid else { throw .tokenRefused("it does not name its key (kid)") }
-        let keys = try await keys(with: id)
+        let keys = try await keys(with: id, of: parsed.payload.issuer)
         let claims: TokenClaims
         do {
             claims = try await keys.collection.verify(token, as: TokenClaims.self)
@@ -85,7 +92,7 @@ package actor TokenVerifier: Service {
     }
 
     private func check(_ claims: TokenClaims, issuer: String) throws(IPAMError) {
-        guard claims.issuer == issuer else {
+        guard trusts(claims.issuer) else {
             throw .tokenRefused("its issuer is \(claims.issuer), not \(issuer)")
         }
         guard claims.audience.names.contains(audience) else {
@@ -117,14 +124,19 @@ package actor TokenVerifier: Service {
 
     // MARK: Keys
 
-    private func keys(with id: String) async throws(IPAMError) -> Keys {
-        if let keys, keys.ids.contains(id) { return keys }
+    private func trusts(_ issuer: String) -> Bool {
+        issuer == keys?.issuer || formerIssuers[issuer].map { now() < $0 } ?? false
+    }
+
+    /// Those at hand, unless a fetch may bring the key `id`, or `issuer`.
+    private func keys(with id: String, of issuer: String) async throws(IPAMError) -> Keys {
+        if let keys, keys.ids.contains(id), trusts(issuer) || !source.discoversIssuer { return keys }
         if fetching != nil || fetchedAt.map({ .now - $0 >= Self.pause }) ?? true {
             try beginToWait()
             await fetch()
             waiting -= 1
         }
-        // A key that is not among older ones may be among those that cannot be had.
+        // A key that is not among older ones may be among those that cannot be had, and so may an issuer.
         guard failure == nil, let keys else {
             throw .keysUnavailable("the keys of tokens cannot be had: \(failure ?? "")")
         }
@@ -154,7 +166,10 @@ package actor TokenVerifier: Service {
     }
 
     private func take(_ new: Keys) {
-        if new.ids != keys?.ids {
+        if let issuer = keys?.issuer, issuer != new.issuer {
+            formerIssuers[issuer] = now() + Self.formerIssuerHolds
+        }
+        if new.ids != keys?.ids || new.issuer != keys?.issuer {
             log.info(
                 "keys of tokens",
                 metadata: ["issuer": "\(new.issuer)", "keys": "\(new.ids.sorted().joined(separator: " "))"])

@@ -34,6 +34,12 @@ struct Claims: JWTPayload {
         return claims
     }
 
+    static func of(_ issuer: String) -> Claims {
+        var claims = Claims.on("node-a")
+        claims.iss = issuer
+        return claims
+    }
+
     func verify(using algorithm: some JWTAlgorithm) throws {}
 }
 

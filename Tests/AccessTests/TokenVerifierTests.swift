@@ -83,22 +83,59 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         }
     }
 
-    @Test func `a new key is fetched, and strangers' keys do not make the server fetch each time`() async throws {
+    @Test func `a new key is fetched, and strangers' keys and issuers do not make the server fetch each time`()
+        async throws
+    {
         try await withVerifier { cluster, issuer, verifier in
             let stranger = try await Issuer("other")
+            let elsewhere = try await issuer.sign(.of("https://elsewhere"))
             for _ in 0..<50 {
                 await expectRefused(verifier, try await stranger.sign(.on("n"), with: "other"), "none of")
+                await expectRefused(verifier, elsewhere, "its issuer is https://elsewhere")
             }
             #expect(cluster.keyReads <= 2)
             await expectRefused(verifier, try await Issuer("first").sign(.on("n")), "signature")
             cluster.setTokenKeys(issuer: Issuer.name, issuer.json())
-            let token = try await issuer.sign(.on("node-a"), with: "second")
-            let deadline = ContinuousClock.now + .seconds(30)
-            while (try? await verifier.identity(of: token)) == nil {
-                try #require(ContinuousClock.now < deadline)
-                try await Task.sleep(for: .milliseconds(50))
-            }
+            try await expectTaken(verifier, try await issuer.sign(.on("node-a"), with: "second"))
         }
+    }
+
+    @Test func `a new issuer is fetched, and for a day tokens of the one before hold, by keys that are still there`()
+        async throws
+    {
+        let clock = Synchronization.Mutex(Date(timeIntervalSince1970: 1_000_000))
+        try await withVerifier(now: { clock.withLock { $0 } }) { cluster, issuer, verifier in
+            let (old, new) = (try await issuer.sign(.on("node-a")), try await issuer.sign(.of("https://new")))
+            _ = try await verifier.identity(of: old)
+            cluster.setTokenKeys(issuer: "https://new", issuer.json(1))
+            try await expectTaken(verifier, new)
+            clock.withLock { $0 += 86_399 }
+            _ = try await verifier.identity(of: old)
+            clock.withLock { $0 += 1 }
+            await expectRefused(verifier, old, "its issuer is \(Issuer.name), not https://new")
+
+            // The issuer before is back: now the other one is the former.
+            cluster.setTokenKeys(issuer: Issuer.name, issuer.json(1))
+            try await expectTaken(verifier, old)
+            _ = try await verifier.identity(of: new)
+            let other = try await Issuer("other")
+            cluster.setTokenKeys(issuer: Issuer.name, other.json())
+            try await expectTaken(verifier, try await other.sign(.on("node-a"), with: "other"))
+            await expectRefused(verifier, new, "none of")
+        }
+    }
+
+    @Test func `where an option names the issuer, another one is refused without a look at the file`() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "keys-\(UUID()).json")
+        defer { try? FileManager.default.removeItem(at: file) }
+        let issuer = try await Issuer("first")
+        try issuer.json().write(to: file, atomically: true, encoding: .utf8)
+        let verifier = TokenVerifier(.file(file.path, issuer: Issuer.name), audience: "holdfast", log: quiet)
+        _ = try await verifier.identity(of: try await issuer.sign(.on("node-a")))
+        try FileManager.default.removeItem(at: file)
+        // From now on it would be read.
+        try await Task.sleep(for: .seconds(5.1))
+        await expectRefused(verifier, try await issuer.sign(.of("https://elsewhere")), "its issuer is")
     }
 
     @Test func `an API server that gives no keys is no verdict on the token`() async throws {
@@ -137,16 +174,20 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         }
     }
 
-    @Test func `a key that is not known is no verdict either, while newer keys cannot be had`() async throws {
+    @Test func `a key or an issuer that is not known is no verdict either, while newer keys cannot be had`()
+        async throws
+    {
         try await withVerifier { cluster, issuer, verifier in
             let known = try await issuer.sign(.on("node-a"))
             _ = try await verifier.identity(of: known)
             await cluster.stop()
             let token = try await issuer.sign(.on("node-a"), with: "second")
+            let elsewhere = try await issuer.sign(.of("https://elsewhere"))
             // Until it may be asked again, the keys at hand are the newest.
             await expectRefused(verifier, token, "none of")
+            await expectRefused(verifier, elsewhere, "its issuer is")
             try await Task.sleep(for: .seconds(5.1))
-            for _ in 0..<2 {
+            for token in [elsewhere, token, elsewhere] {
                 await #expect {
                     try await verifier.identity(of: token)
                 } throws: { ($0 as? IPAMError)?.reason == .tokenKeysUnavailable }
@@ -204,6 +245,15 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         #expect(identity(claims) == ["ops"])
         claims.kubernetes = .init(namespace: "kube-system")
         #expect(identity(claims) == ["ops"], "the subject is no service account of that namespace")
+    }
+
+    /// Once keys may be fetched again.
+    private func expectTaken(_ verifier: TokenVerifier, _ token: String) async throws {
+        let deadline = ContinuousClock.now + .seconds(30)
+        while (try? await verifier.identity(of: token)) == nil {
+            try #require(ContinuousClock.now < deadline)
+            try await Task.sleep(for: .milliseconds(50))
+        }
     }
 
     private func expectRefused(_ verifier: TokenVerifier, _ token: String, _ why: String) async {
