@@ -71,7 +71,8 @@ VARIANTS = {
             "etcd": {"endpoints": ["http://[2001:db8::1]:2379"]}, "affinity": {"nodeAffinity": {}}}},
     "labels that are there already": {
         "commonLabels": {"team": "a", "app.kubernetes.io/part-of": "platform", "app.kubernetes.io/version": "1"},
-        "server": {"podLabels": {"team": "b"}}, "agent": {"podLabels": {"app.kubernetes.io/part-of": "agents"}},
+        "server": {"podLabels": {"team": "b"}, "podAnnotations": {"kubectl.kubernetes.io/default-container": "mesh"}},
+        "agent": {"podLabels": {"app.kubernetes.io/part-of": "agents"}},
         "monitoring": {name: {"enabled": True, "labels": {"team": "c"}} for name in MONITORING["monitoring"]}},
     "other names": {"fullnameOverride": "ipam", "nameOverride": "addresses"},
 }

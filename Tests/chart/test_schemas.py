@@ -103,6 +103,9 @@ def test_of_labels_that_are_given_twice_the_narrower_wins():
     pod_labels = {owner["kind"]: labels for owner, _, labels in pods(objects)}
     assert (pod_labels["StatefulSet"]["team"], pod_labels["StatefulSet"][part]) == ("b", "platform")
     assert (pod_labels["DaemonSet"]["team"], pod_labels["DaemonSet"][part]) == ("a", "agents")
+    annotations = {it["kind"]: it["spec"]["template"]["metadata"]["annotations"] for it in objects if "template" in it.get("spec", {})}
+    key = "kubectl.kubernetes.io/default-container"
+    assert (annotations["StatefulSet"][key], annotations["DaemonSet"][key]) == ("mesh", "agent")
     for it in objects:
         labels = it["metadata"]["labels"]
         asked = it["kind"] in ("ServiceMonitor", "PodMonitor", "PrometheusRule") or it["metadata"]["name"] == "holdfast-dashboard"
