@@ -299,7 +299,7 @@ let package = Package(
         .testTarget(
             name: "AccessTests",
             dependencies: [
-                "Access", "IPAMModel", "KubernetesAPI", "RPC", "TestCluster",
+                "Access", "IPAMModel", "KubernetesAPI", "RPC", "TestCluster", "TestLog",
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: testSettings),

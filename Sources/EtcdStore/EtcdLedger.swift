@@ -80,7 +80,7 @@ package final class EtcdLedger: SharedLedger {
         follower.start()
         defer { follower.stop() }
         var told: LedgerFollower.Leader?
-        /// Whether the watch has said nothing for a while: then etcd is asked.
+        /// Whether the watch has said nothing for a while.
         var isQuiet = false
         var silence: Silence?
         /// Why this server was not elected though nobody leads.
@@ -89,8 +89,10 @@ package final class EtcdLedger: SharedLedger {
         while !isClosed {
             let leader = follower.leader
             if case .somebody = leader { obstacle = nil }
-            let isLeaderless = leader == .nobody || isQuiet && !hasLeader(&silence)
-            if !isQuiet { silence = nil }
+            // Then etcd is asked: a follower that tries again and again wakes this, and has heard nothing.
+            let isUnsure = isQuiet || follower.failure != nil
+            let isLeaderless = leader == .nobody || isUnsure && !hasLeader(&silence)
+            if !isUnsure { silence = nil }
             if let failure = silence?.failure(after: lease * 2) ?? (follower.isWhole ? obstacle : follower.failure) {
                 role.yield(.failing("\(failure)"))
                 told = nil

@@ -33,8 +33,6 @@ package struct ObjectList<Object: Decodable & Sendable>: Sendable {
 
     /// Those that could be decoded.
     package var objects: [Object] { items.compactMap(\.object) }
-    /// Whether nothing that is there is missing in `objects`.
-    package var isComplete: Bool { items.allSatisfy { $0.object != nil } }
 }
 
 /// What a watch tells.

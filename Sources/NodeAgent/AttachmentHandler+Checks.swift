@@ -12,19 +12,14 @@ extension AttachmentHandler {
     /// binding's addresses, and its MAC where this plugin sets it. What else is in the result, other plugins made.
     package func check(_ request: AgentRequest) async throws(CNIError) {
         let deadline = ContinuousClock.now + Self.patience
-        let invocation = try Invocation(environment: request.environment)
-        do throws(CNIError) {
-            try await check(invocation, request.configuration, by: deadline)
-        } catch {
-            logFailure("CHECK failed", invocation, error)
-            throw error
+        try await logging("CHECK failed", request) { (invocation, network) throws(CNIError) in
+            try await check(invocation, network, by: deadline)
         }
     }
 
     private func check(
-        _ invocation: Invocation, _ configuration: JSONObject, by deadline: ContinuousClock.Instant
+        _ invocation: Invocation, _ network: NetworkConfiguration, by deadline: ContinuousClock.Instant
     ) async throws(CNIError) {
-        let network = try NetworkConfiguration(configuration)
         guard let previous = network.json["prevResult"], let ips = previous["ips"]?.array else {
             throw CNIError(
                 .invalidConfiguration, "CHECK has no \"prevResult\" with \"ips\"",

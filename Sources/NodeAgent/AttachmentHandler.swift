@@ -358,23 +358,12 @@ package struct AttachmentHandler: Sendable {
     package func delete(_ request: AgentRequest) async throws(CNIError) {
         // Then there is time left to tell the server.
         let deadline = ContinuousClock.now + Self.patience - Self.shortTry
-        let invocation = try Invocation(environment: request.environment)
-        do throws(CNIError) {
-            try await delete(invocation, request.configuration, by: deadline)
-        } catch {
-            logFailure("DEL failed", invocation, error)
-            throw error
+        try await logging("DEL failed", request) { (invocation, network) throws(CNIError) in
+            let key = RunningAdds.Key(invocation, network)
+            running.overtake(key)
+            while running.isOvertaken(key) { try await pauseForOvertaken(key, by: deadline) }
+            try await detach(invocation, network)
         }
-    }
-
-    private func delete(
-        _ invocation: Invocation, _ configuration: JSONObject, by deadline: ContinuousClock.Instant
-    ) async throws(CNIError) {
-        let network = try NetworkConfiguration(configuration)
-        let key = RunningAdds.Key(invocation, network)
-        running.overtake(key)
-        while running.isOvertaken(key) { try await pauseForOvertaken(key, by: deadline) }
-        try await detach(invocation, network)
     }
 
     private func detach(_ invocation: Invocation, _ network: NetworkConfiguration) async throws(CNIError) {
@@ -415,8 +404,24 @@ package struct AttachmentHandler: Sendable {
         }
     }
 
+    /// Does what a request asks for; why it fails is in the log, as `failure`.
+    func logging(
+        _ failure: Logger.Message, _ request: AgentRequest,
+        _ body: (Invocation, NetworkConfiguration) async throws(CNIError) -> Void
+    ) async throws(CNIError) {
+        let invocation = try Invocation(environment: request.environment)
+        do throws(CNIError) {
+            try await body(invocation, NetworkConfiguration(request.configuration))
+        } catch {
+            logFailure(failure, invocation, error)
+            throw error
+        }
+    }
+
     /// A call that failed; of the server's refusals all that it said, also of owners in other namespaces.
-    func logFailure(_ event: Logger.Message, _ invocation: Invocation, _ error: any Error, _ owner: Owner? = nil) {
+    private func logFailure(
+        _ event: Logger.Message, _ invocation: Invocation, _ error: any Error, _ owner: Owner? = nil
+    ) {
         let failure = Self.cniError(error)
         var facts: Logger.Metadata = [
             "pod": "\(invocation.arguments["K8S_POD_NAME"] ?? "")", "namespace": "\(invocation.podNamespace)",

@@ -4,6 +4,7 @@ import KubernetesAPI
 import Logging
 import Synchronization
 import TestCluster
+import TestLog
 import Testing
 
 @testable import Access
@@ -153,7 +154,7 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         try await TestCluster.run { cluster in
             cluster.setTokenKeys(issuer: Issuer.name, "[]")
             let client = KubernetesClient(cluster.configuration, log: quiet)
-            let log = CountedLog()
+            let log = RecordedLog(.info)
             let verifier = TokenVerifier(.kubernetes(client), audience: "holdfast", log: log.logger)
             let token = try await Issuer("first").sign(.on("node-a"))
             let running = Task { await verifier.run() }
@@ -165,7 +166,7 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             }
             // After that fetch has come to its end.
             await #expect(throws: IPAMError.self) { try await verifier.identity(of: token) }
-            #expect(log.count == 1 && !verifier.hasKeys)
+            #expect(log.lines.count == 1 && !verifier.hasKeys)
             cluster.setTokenKeys(issuer: Issuer.name, try await Issuer("first").json())
             while !verifier.hasKeys {
                 try #require(ContinuousClock.now < deadline)
@@ -264,25 +265,4 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             return error?.reason == .tokenRefused && (why.isEmpty || error?.message.contains(why) == true)
         }
     }
-}
-
-/// How many lines were logged.
-private final class CountedLog: Sendable {
-    private struct Handler: LogHandler {
-        let log: CountedLog
-        var logLevel = Logger.Level.info
-        var metadata = Logger.Metadata()
-
-        subscript(metadataKey key: String) -> Logger.MetadataValue? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) { log.lines.add(1, ordering: .relaxed) }
-    }
-
-    private let lines = Atomic(0)
-
-    var count: Int { lines.load(ordering: .relaxed) }
-    var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
 }

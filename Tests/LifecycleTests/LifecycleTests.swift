@@ -129,18 +129,23 @@ struct LifecycleTests {
         #expect(cluster.looks == 2)
     }
 
-    @Test func `of many that are not mended the log has one, and how many more there are`() async throws {
-        let ledger = try await makeLedger()
-        for owner in ["a", "b", "c"] { try await ledger.bind(vm(owner)) }
-        try await ledger.bind(vm("other"))
-        cluster.state { $0.lookFailure = KubernetesError(.unreachable, "away") }
+    /// A minute apart.
+    private func linesOfTwoComparisons(of ledger: Writer) async -> [String] {
         let log = RecordedLog()
         let lifecycle = Lifecycle(
             ipam: ledger, cluster: cluster, events: mended, pace: Lifecycle.Pace(), log: log.logger)
         var memory = lifecycle.comparing
         for minute in 0..<2 { _ = await lifecycle.compare(&memory, at: start + .seconds(60 * minute)) }
+        return log.lines
+    }
+
+    @Test func `of many that are not mended the log has one, and how many more there are`() async throws {
+        let ledger = try await makeLedger()
+        for owner in ["a", "b", "c"] { try await ledger.bind(vm(owner)) }
+        try await ledger.bind(vm("other"))
+        cluster.state { $0.lookFailure = KubernetesError(.unreachable, "away") }
         #expect(
-            log.lines == [
+            await linesOfTwoComparisons(of: ledger) == [
                 "a disagreement was not mended, trying on error=away owner=\(vm("a").key)",
                 "further disagreements were not mended, trying on count=2",
             ])
@@ -150,13 +155,8 @@ struct LifecycleTests {
         let ledger = try await makeLedger()
         try await ledger.bind(vm("other"))
         cluster.state { $0.unreadable = "pods default/odd: it has no name" }
-        let log = RecordedLog()
-        let lifecycle = Lifecycle(
-            ipam: ledger, cluster: cluster, events: mended, pace: Lifecycle.Pace(), log: log.logger)
-        var memory = lifecycle.comparing
-        for minute in 0..<2 { _ = await lifecycle.compare(&memory, at: start + .seconds(60 * minute)) }
         #expect(
-            log.lines == [
+            await linesOfTwoComparisons(of: ledger) == [
                 """
                 nothing is freed: the cluster's state is in doubt \
                 why=not everything in the cluster could be read: pods default/odd: it has no name
