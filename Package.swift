@@ -116,8 +116,7 @@ let package = Package(
             name: "NodeAgent",
             dependencies: [
                 "IPAMAPI", "KubeVirt", "KubernetesAPI", "NetworkPools", "CNI", "DHCP", "Syscalls", "IPAMModel",
-                "Addresses",
-                "Telemetry",
+                "Addresses", "Telemetry",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: settings),
@@ -131,7 +130,7 @@ let package = Package(
         .target(
             name: "Access",
             dependencies: [
-                "IPAMAPI", "KubernetesAPI", "RPC", "IPAMModel",
+                "IPAMAPI", "KubernetesAPI", "RPC", "IPAMModel", "Telemetry",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
@@ -152,7 +151,7 @@ let package = Package(
         .target(
             name: "EtcdStore",
             dependencies: [
-                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses", "Syscalls",
+                "LedgerStore", "Ledger", "RPC", "CMessages", "IPAMModel", "Addresses", "Syscalls", "Telemetry",
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: settings),
 

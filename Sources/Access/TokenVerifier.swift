@@ -5,6 +5,7 @@ import KubernetesAPI
 package import Logging
 import ServiceLifecycle
 import Synchronization
+import Telemetry
 
 /// Verifies tokens with their issuer's keys, which it fetches ahead of the first token, again for a key or an issuer that
 /// it does not know, and now and then, because keys are withdrawn as well.
@@ -18,7 +19,6 @@ package actor TokenVerifier: Service {
     /// replaces each token that is a day old (kubernetes pkg/kubelet/token/token_manager.go, maxTTL), so by then no pod
     /// has one of the old issuer's; OpenShift trusts that one for a day as well.
     private static let formerIssuerHolds = 86_400.0
-    private static let complaintInterval = Duration.seconds(60)
     /// Clocks differ; as much as the API server allows.
     private static let leeway = 60.0
     /// Calls that wait for the API server at a time: nobody knows whose they are, and it may hang.
@@ -42,8 +42,8 @@ package actor TokenVerifier: Service {
     private var waiting = 0
     /// Why the last fetch brought none; nil where it did.
     private var failure: String? = "they were not fetched yet"
-    /// When it was last told that they cannot be had; nil where they can.
-    private var complainedAt: ContinuousClock.Instant?
+    /// That they cannot be had.
+    private var complaint = Complaint()
     private let hasSome = Atomic(false)
     /// Whether there are keys to tell by, be they old: without, every token is answered with TOKEN_KEYS_UNAVAILABLE.
     package nonisolated var hasKeys: Bool { hasSome.load(ordering: .relaxed) }
@@ -176,15 +176,13 @@ package actor TokenVerifier: Service {
         }
         keys = new
         hasSome.store(true, ordering: .relaxed)
-        (failure, complainedAt) = (nil, nil)
+        (failure, complaint) = (nil, Complaint())
     }
 
-    /// The first of failures one after the other is told, and then one a minute.
     private func complain(_ reason: String) {
         failure = reason
-        if let complainedAt, .now - complainedAt < Self.complaintInterval { return }
-        complainedAt = .now
-        log.error("keys of tokens cannot be had", metadata: ["error": "\(reason)"])
+        guard let failed = complaint.count() else { return }
+        log.error("keys of tokens cannot be had", metadata: ["error": "\(reason)", "failed": "\(failed)"])
     }
 
     private static func read(_ source: KeySource) async throws -> Keys {

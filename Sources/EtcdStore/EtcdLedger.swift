@@ -7,6 +7,7 @@ package import Logging
 import RPC
 import Synchronization
 import Syscalls
+import Telemetry
 
 /// A ledger in etcd that several servers share. They are elected by a key on a lease, `EtcdKeys.leader`: whoever makes it
 /// leads until it is gone; the others follow by watch and are warm.
@@ -15,11 +16,9 @@ package final class EtcdLedger: SharedLedger {
         var isStarted = false
         var isClosed = false
         var tenure: EtcdTenure?
-        /// When it was last said in the log that this server cannot be elected.
-        var complained: ContinuousClock.Instant?
+        /// That this server cannot be elected.
+        var complaint = Complaint()
     }
-
-    private static let complaintInterval = Duration.seconds(60)
 
     package let roles: AsyncStream<Role>
     private let role: AsyncStream<Role>.Continuation
@@ -140,14 +139,9 @@ package final class EtcdLedger: SharedLedger {
         }
     }
 
-    /// In the log once, and then rarely.
     private func complain(_ error: StoreError) {
-        let isNews = state.withLock { state in
-            if let last = state.complained, ContinuousClock.now - last < Self.complaintInterval { return false }
-            state.complained = .now
-            return true
-        }
-        if isNews { logger.warning("no election", metadata: ["error": "\(error)"]) }
+        guard let failed = state.withLock({ $0.complaint.count() }) else { return }
+        logger.warning("no election", metadata: ["error": "\(error)", "failed": "\(failed)"])
     }
 
     /// Nil where another was elected.
@@ -194,7 +188,7 @@ package final class EtcdLedger: SharedLedger {
     private func serve(_ elected: (tenure: EtcdTenure, ledger: LedgerInHand)) {
         let isClosed = state.withLock { state in
             state.tenure = elected.tenure
-            state.complained = nil
+            state.complaint = Complaint()
             return state.isClosed
         }
         if isClosed { elected.tenure.close() }

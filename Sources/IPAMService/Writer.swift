@@ -73,8 +73,8 @@ package final class Writer: Sendable {
     private let storeState: AsyncStream<String?>.Continuation
     /// Changed by the thread that leads only.
     private let isFailing = Atomic(false)
-    /// When it was last told that commits fail, and how many have since the first.
-    private let complaint = Mutex((at: ContinuousClock.now, failed: 0))
+    /// That commits fail.
+    private let complaint = Mutex(Complaint())
     /// Whether an empty ledger waits for a backup: what it would give may be in use.
     private let awaitsRestore: Bool
     private let awaitsRestoreNow = Atomic(false)
@@ -140,7 +140,7 @@ package final class Writer: Sendable {
             begin(handed.take())
             self.store.withLock { $0 = store }
             ledgers.add(1, ordering: .releasing)
-            if isFailing.exchange(false, ordering: .relaxed) { storeState.yield(nil) }
+            failureEnded()
         }
         watches.endAll()
     }
@@ -346,7 +346,6 @@ package final class Writer: Sendable {
 
 extension Writer {
     private static let probeInterval = DispatchTimeInterval.seconds(1)
-    private static let complaintInterval = Duration.seconds(60)
 
     private func commit(_ changes: [Change], _ revision: UInt64) throws(StoreError) {
         let started = ContinuousClock.now
@@ -359,29 +358,29 @@ extension Writer {
             if error.code == .notLeader { throw error }
             metrics.failedCommits.add(1, ordering: .relaxed)
             let isFirst = !isFailing.exchange(true, ordering: .relaxed)
-            complain(error, isFirst: isFirst)
+            complain(error)
             if isFirst {
                 storeState.yield("\(error)")
                 DispatchQueue.global().asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
             }
             throw error
         }
-        if isFailing.exchange(false, ordering: .relaxed) {
-            logger.notice("the store takes changes again")
-            storeState.yield(nil)
-        }
+        if failureEnded() { logger.notice("the store takes changes again") }
     }
 
-    /// Of commits that fail one after the other the first is told, and then once a minute how many they are: the log may be on
-    /// the same disk.
-    private func complain(_ error: StoreError, isFirst: Bool) {
-        let failed = complaint.withLock { complaint -> Int? in
-            complaint.failed = isFirst ? 1 : complaint.failed + 1
-            if !isFirst, ContinuousClock.now - complaint.at < Self.complaintInterval { return nil }
-            complaint.at = .now
-            return complaint.failed
-        }
-        if let failed { logger.error("commit failed", metadata: ["error": "\(error)", "failed": "\(failed)"]) }
+    /// Whether there was one.
+    @discardableResult
+    private func failureEnded() -> Bool {
+        guard isFailing.exchange(false, ordering: .relaxed) else { return false }
+        complaint.withLock { $0 = Complaint() }
+        storeState.yield(nil)
+        return true
+    }
+
+    /// The log may be on the same disk.
+    private func complain(_ error: StoreError) {
+        guard let failed = complaint.withLock({ $0.count() }) else { return }
+        logger.error("commit failed", metadata: ["error": "\(error)", "failed": "\(failed)"])
     }
 
     /// Makes the store forget what is too old, in one commit of its own. Blocks.

@@ -3,6 +3,7 @@ package import IPAMAPI
 package import IPAMModel
 package import Logging
 import Synchronization
+import Telemetry
 
 /// The copies of this node, in memory and in a file that outlives the agent. It need not outlive a power cut: after that
 /// every copy is too old, and the next renewal brings it up to date. Nor need it hold what was kept a moment before the

@@ -4,6 +4,7 @@ import IPAMModel
 package import Logging
 import ServiceLifecycle
 import Synchronization
+import Telemetry
 
 /// Tells the server what is in the spool, as soon as it answers again.
 package final class SpoolReplay: Service {

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import NodeAgent
+@testable import Telemetry
 
 struct ComplaintTests {
     @Test func `a failure that comes again is told at once, and then once a minute with how many there were`() {
