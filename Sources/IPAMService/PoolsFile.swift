@@ -99,9 +99,11 @@ package final class PoolsFile: Service {
         do {
             return try Data(contentsOf: URL(filePath: path))
         } catch {
+            // Of a directory Foundation says by itself no more than a number.
+            let cause = ((error as? CocoaError)?.underlying as NSError?)?.localizedFailureReason
             throw IPAMError(
                 .invalidArgument, .invalidField,
-                "\(path) cannot be read: \(error.localizedDescription) --pools needs a YAML list of pools",
+                "\(path) cannot be read: \(cause ?? error.localizedDescription): --pools needs a file, a YAML list of pools",
                 metadata: ["field": "--pools"])
         }
     }

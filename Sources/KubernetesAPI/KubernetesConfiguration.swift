@@ -73,7 +73,10 @@ extension KubernetesConfiguration.Material {
             do {
                 return try Array(Data(contentsOf: URL(filePath: path)))
             } catch {
-                throw KubernetesError(.configuration, "\(path) cannot be read: \(error.localizedDescription)")
+                // Of a directory Foundation says by itself no more than a number.
+                let cause = ((error as? CocoaError)?.underlying as NSError?)?.localizedFailureReason
+                throw KubernetesError(
+                    .configuration, "\(path) cannot be read: \(cause ?? error.localizedDescription)")
             }
         }
     }

@@ -18,6 +18,12 @@ struct Backup: ClientCommand {
     @Flag(help: "Leave out who had which address before.") var withoutHistory = false
     @OptionGroup var options: ClientOptions
 
+    func validate() throws {
+        if file == "-" {
+            throw ValidationError("name a file: a backup appears whole or not at all, which standard output cannot do")
+        }
+    }
+
     func run(_ session: Session) async throws {
         if !force, FileManager.default.fileExists(atPath: file) {
             throw Failure("\(file) is there already", hint: "name another file, or repeat with --force")

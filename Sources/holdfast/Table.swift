@@ -7,11 +7,12 @@ struct Table {
     mutating func append(_ row: [String]) { rows.append(row.map { $0.isEmpty ? "-" : $0 }) }
 
     var text: String {
-        let widths = rows.reduce(into: [Int](repeating: 0, count: rows[0].count)) { widths, row in
-            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
-        }
+        let widths = rows.reduce([Int](repeating: 0, count: rows[0].count), Self.widths)
         return rows.map { Self.line($0, widths: widths) }.joined(separator: "\n")
     }
+
+    /// As wide as the cells of one more row need it.
+    static func widths(_ widths: [Int], with row: [String]) -> [Int] { zip(widths, row).map { max($0, $1.count) } }
 
     static func line(_ cells: [String], widths: [Int]) -> String {
         var line = ""

@@ -17,14 +17,15 @@ struct Watch: ClientCommand {
 
     private func follow(_ calls: some ServiceCalls, in session: Session) async throws {
         var (shown, isBroken) = (ShownBindings(), false)
+        var widths = Self.widths
         let deadline = ContinuousClock.now + session.timeout
         while true {
             do {
                 // Not before the server has answered.
                 for try await event in calls.watch(filter.filter) {
-                    if shown.isEmpty { try showHead(session) }
+                    if shown.isEmpty { try showHead(session, widths) }
                     isBroken = false
-                    for event in shown.take(event) { try show(event, session) }
+                    for event in shown.take(event) { try show(event, session, &widths) }
                 }
                 return
             } catch let error as IPAMError where error.isRetryable {
@@ -40,17 +41,19 @@ struct Watch: ClientCommand {
     }
 
     private static let columns = ["EVENT", "NAMESPACE", "NAME", "NETWORK", "ADDRESSES", "MAC", "STATE", "NODE", "POD"]
+    /// At first; wider from the first cell on that is.
     private static let widths = [8, 12, 20, 14, 16, 17, 10, 20, 0]
 
-    private func showHead(_ session: Session) throws {
-        if session.format == .table { try session.write(Table.line(Self.columns, widths: Self.widths)) }
+    private func showHead(_ session: Session, _ widths: [Int]) throws {
+        if session.format == .table { try session.write(Table.line(Self.columns, widths: widths)) }
     }
 
-    private func show(_ event: BindingEvent, _ session: Session) throws {
+    private func show(_ event: BindingEvent, _ session: Session, _ widths: inout [Int]) throws {
         switch session.format {
         case .table:
-            let cells = event.binding?.binding.cells ?? ["(what follows are changes)"]
-            try session.write(Table.line([event.word] + cells.map { $0.isEmpty ? "-" : $0 }, widths: Self.widths))
+            let cells = event.binding?.binding.cells.map { $0.isEmpty ? "-" : $0 }
+            if let cells { widths = Table.widths(widths, with: [event.word] + cells) }
+            try session.write(Table.line([event.word] + (cells ?? ["(what follows are changes)"]), widths: widths))
         case .json: try session.write(event.document.jsonLine)
         case .yaml: try session.write("---\n" + event.document.yaml)
         }

@@ -48,6 +48,7 @@ import Testing
 
     @Test(arguments: [
         ["restore", "/"], ["import", "/"], ["pool", "update", "-f", "/"], ["pool", "list", "--tls-ca", "/"],
+        ["check", "--kubeconfig", "/"],
     ])
     func `is 1 for a directory that is named as a file`(line: [String]) throws {
         let result = try Command.run(line)
@@ -91,7 +92,7 @@ import Testing
         (["history", "10.16.0.15", "--at", "yesterday"], "2026-11-17T15:00:00Z"),
         (["history", "10.16.0.15", "--since", "7"], "90m, 24h, 7d"), (["pol", "list"], "no command 'pol'"),
         (["history", "10.16.0.15", "--kind", "pod"], "--kind is for"), (["release", "a/b", "--kind", "node"], "'pod'"),
-        (["pool", "lst", "-o", "json"], "no command 'lst'"),
+        (["pool", "lst", "-o", "json"], "no command 'lst'"), (["backup", "-"], "name a file"),
         (["--server", "a:1", "pool", "list"], "options come after the command: --server"),
         (["pool", "-o", "json", "list"], "options come after the command: -o"),
     ])

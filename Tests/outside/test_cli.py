@@ -112,6 +112,13 @@ def test_a_watch_outlives_a_restart_of_the_server_and_shows_nothing_twice(tmp_pa
     assert events == [["EVENT", "NAME"], ["CREATED", "before"], ["SYNCED", "follows"], ["CREATED", "after"]]
 
 
+def test_a_directory_as_the_pools_file_is_named(tmp_path):
+    store = ["--store", f"sqlite:{tmp_path}/ledger.sqlite", "--listen", f"unix:{tmp_path}/server.sock", "--http", "off"]
+    done = run("holdfast-server", *store, "--pools", str(tmp_path))
+    assert done.returncode == 1
+    assert f"error: {tmp_path} cannot be read: Is a directory: --pools needs a file" in done.stderr
+
+
 def test_a_value_that_is_wrong_is_named_by_its_variable():
     variables = {**environment(), "HOLDFAST_LOG_LEVEL": "loud"}
     done = subprocess.run(
