@@ -10,9 +10,10 @@ extension Ledger {
         {
             return done
         }
-        guard let slot = slot(of: request.owner.key), let old = slots[slot],
-            !old.owner.isAnotherObject(than: request.owner.uid)
-        else { throw .noBindingToTransfer(request.owner.key) }
+        guard let slot = slot(of: request.owner.key), let old = slots[slot] else {
+            throw .noBindingToTransfer(request.owner.key)
+        }
+        if old.owner.isAnotherObject(than: request.owner.uid) { throw .anotherObjects(old, than: request.owner) }
         var binding = old
         switch request.phase {
         case .prepare(let target, let targetOwner):
@@ -49,7 +50,9 @@ extension Ledger {
             binding.target?.learn(from: target)
             return
         }
-        if binding.isLate(target) { throw .superseded(target, binding, field: "target") }
+        // Of two migrations the one to the older pod was told of late.
+        let isEarlier = binding.migrationUID != uid && binding.target.map(target.isOlder) == true
+        if isEarlier || binding.isLate(target) { throw .superseded(target, binding, field: "target") }
         // KubeVirt makes a migration's target anew where it has vanished before it ran (pkg/virt-controller/watch/migration).
         if let open = binding.target, binding.migrationUID == uid, !open.isSamePod(as: target),
             !open.isOlder(than: target)

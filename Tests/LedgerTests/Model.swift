@@ -466,6 +466,9 @@ struct Model {
             }
             if isOpen, old.binding.target?.id == target.id { return old.binding }
             if Self.isLate(target, entry) { throw refuse(.attachmentSuperseded) }
+            if !isOpen, let other = old.binding.target?.createdAt, let made = target.createdAt, made < other {
+                throw refuse(.attachmentSuperseded)
+            }
             if isOpen, let open = old.binding.target, open.podUID != target.podUID {
                 guard let older = open.createdAt, let newer = target.createdAt, older < newer else {
                     throw refuse(.migrationTarget)

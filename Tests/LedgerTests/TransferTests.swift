@@ -42,6 +42,24 @@ import Testing
         #expect(own?.reason == .migrationTarget, "a pod is not source and target at once")
     }
 
+    @Test func `who asks for another object than the one that has the name is told so`() throws {
+        var bench = try bench()
+        let owner = vm("a", uid: "old")
+        let refusal = bench.refusal { try $0.transfer(owner, "m", .prepare(target: sandbox("a-2", at: 11))) }
+        #expect(refusal?.code == .notFound && refusal?.reason == .bindingNotFound && refusal?.metadata["uid"] == "u")
+        #expect(refusal?.message.contains("is of uid u, another object") == true)
+    }
+
+    @Test func `a migration that was cancelled does not end the one after it, when its PREPARE comes late`() throws {
+        var bench = try bench()
+        let open = try bench.transfer(vm("a"), "m2", .prepare(target: sandbox("a-3", at: 30)))
+        let late = bench.refusal { try $0.transfer(vm("a"), "m1", .prepare(target: sandbox("a-2", at: 20))) }
+        #expect(late?.reason == .attachmentSuperseded && late?.metadata["field"] == "target")
+        #expect(late?.message.contains("one made at 1970-01-01T00:00:30Z has its addresses") == true)
+        #expect(bench.ledger.revision == open.revision)
+        #expect(try bench.transfer(vm("a"), "m2", .commit(targetOwner: nil)).active == sandbox("a-3", at: 30))
+    }
+
     /// KubeVirt makes a migration's target anew where it has vanished before it ran.
     @Test func `a migration's newer target takes the older one's place, whose messages come too late then`() throws {
         var bench = try bench()
