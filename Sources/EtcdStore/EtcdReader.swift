@@ -160,21 +160,22 @@ extension StoreError {
 extension EtcdReader {
     /// Newest first.
     func history(of subject: HistorySubject, before revision: UInt64, limit: Int) throws -> [HistoryEntry] {
-        let newest = try client.range(
-            from: keys.historyIndex(subject), to: keys.historyIndex(subject, revision), limit: limit,
-            isNewestFirst: true, timeout: Self.timeout)
-        var operations = newest.entries.compactMap { entry in
-            keys.historyRevision(of: entry.key).map { EtcdOperation.get(keys.history($0)) }
-        }[...]
-        var entries: [HistoryEntry] = []
-        while !operations.isEmpty {
+        var (entries, before): ([HistoryEntry], UInt64) = ([], revision)
+        while entries.count < limit {
+            let count = min(limit - entries.count, Self.mostGets)
+            let index = try client.range(
+                from: keys.historyIndex(subject), to: keys.historyIndex(subject, before), limit: count,
+                isNewestFirst: true, timeout: Self.timeout)
+            let revisions = index.entries.compactMap { keys.historyRevision(of: $0.key) }
+            guard let oldest = revisions.last else { break }
             let answer = try client.commit(
-                EtcdTransaction(success: Array(operations.prefix(Self.mostGets))), timeout: Self.timeout)
-            operations = operations.dropFirst(Self.mostGets)
-            // One that is not there was trimmed meanwhile.
+                EtcdTransaction(success: revisions.map { .get(keys.history($0)) }), timeout: Self.timeout)
+            // One that is not there was trimmed meanwhile, and is not the last one for it.
             for found in answer.found.compactMap(\.self) {
                 entries.append(try StoredRecord.entry(found.value, at: found.key))
             }
+            if index.entries.count < count { break }
+            before = oldest
         }
         return entries
     }

@@ -82,9 +82,16 @@ final class Maintenance: Sendable {
                 upload = current
                 return RestoreOutcome()
             }
-            let outcome = try writer.restore(try current.snapshot, by: caller)
-            upload = Upload(id: piece.uploadID, outcome: outcome)
-            return outcome
+            let snapshot = try current.snapshot
+            do throws(IPAMError) {
+                let outcome = try writer.restore(snapshot, by: caller)
+                upload = Upload(id: piece.uploadID, outcome: outcome)
+                return outcome
+            } catch {
+                // Nothing is wrong with the pieces, and the last one may be sent again.
+                if error.code == .unavailable { upload = current }
+                throw error
+            }
         }
     }
 }

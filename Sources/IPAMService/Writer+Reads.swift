@@ -35,10 +35,13 @@ extension Writer {
         try readCurrent(of: currentStore) { ledger, now throws(IPAMError) in
             switch query {
             case .owner(let owner):
-                if let binding = ledger.binding(of: owner.key), !binding.owner.isAnotherObject(than: owner.uid) {
-                    return ledger.described(binding)
+                guard let binding = ledger.binding(of: owner.key) else {
+                    throw IPAMError(.notFound, .bindingNotFound, "\(owner.key) has no binding")
                 }
-                throw IPAMError(.notFound, .bindingNotFound, "\(owner.key) has no binding")
+                if binding.owner.isAnotherObject(than: owner.uid) {
+                    throw IPAMError.anotherObjects(binding, than: owner)
+                }
+                return ledger.described(binding)
             case .address(let address):
                 if let binding = ledger.binding(holding: address) { return ledger.described(binding) }
                 let freed = ledger.freed(address)
@@ -82,7 +85,7 @@ extension IPAMError {
             .notFound, .addressQuarantined,
             "\(freed.address) is in no binding; \(freed.lastOwner.key) had it, others may have it from \(available)",
             metadata: [
-                "address": "\(freed.address)", "pool": freed.pool, "lastOwner": "\(freed.lastOwner.key)",
+                "address": "\(freed.address)", "pool": freed.pool, "lastOwner": freed.lastOwner.key.object,
                 "freedAt": "\(freed.freedAt)", "availableAt": "\(available)",
             ])
     }
@@ -90,7 +93,7 @@ extension IPAMError {
     /// `freed`: where somebody had it.
     fileprivate static func unheld(_ address: IPAddress, _ freed: FreedAddress?) -> IPAMError {
         var metadata = ["address": "\(address)"]
-        metadata["lastOwner"] = freed.map { "\($0.lastOwner.key)" }
+        metadata["lastOwner"] = freed?.lastOwner.key.object
         metadata["freedAt"] = freed.map { "\($0.freedAt)" }
         let had = freed.map { "; \($0.lastOwner.key) had it until \($0.freedAt)" } ?? ""
         return IPAMError(.notFound, .bindingNotFound, "\(address) is in no binding\(had)", metadata: metadata)

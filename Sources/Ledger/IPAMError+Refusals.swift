@@ -1,5 +1,5 @@
 import Addresses
-import IPAMModel
+package import IPAMModel
 
 // What the ledger refuses, each with what a person can do about it.
 extension IPAMError {
@@ -65,7 +65,7 @@ extension IPAMError {
             .unavailable, .copiesOutstanding,
             "the binding of \(binding.owner.key) cannot move to another owner or address yet: \(whom) for "
                 + "\(seconds) s more at most; ask again in a second",
-            metadata: ["owner": "\(binding.owner.key)", "nodes": nodes, "retryAfter": "1s", "availableAt": "\(last)"])
+            metadata: ["owner": binding.owner.key.object, "nodes": nodes, "retryAfter": "1s", "availableAt": "\(last)"])
     }
 
     static func poolExhausted(_ pool: String, _ family: AddressFamily, nextReady: Timestamp?) -> IPAMError {
@@ -145,7 +145,8 @@ extension IPAMError {
     static func superseded(_ attachment: Attachment, _ binding: Binding, field: String = "attachment") -> IPAMError {
         let podGoesOn = [binding.active, binding.target].contains { $0?.isSamePod(as: attachment) == true }
         var (made, newer) = ("", "a newer one")
-        if let own = attachment.createdAt, let newest = binding.newestAttachment, own < newest {
+        let newest = [binding.newestAttachment, binding.target?.createdAt].compactMap(\.self).max()
+        if let own = attachment.createdAt, let newest, own < newest {
             (made, newer) = (", made at \(own),", "one made at \(newest)")
         }
         let why =
@@ -180,11 +181,20 @@ extension IPAMError {
             metadata: ["field": "owner", "owner": owner.object])
     }
 
+    /// What has the owner's name is another object than the owner.
+    package static func anotherObjects(_ binding: Binding, than owner: Owner) -> IPAMError {
+        IPAMError(
+            .notFound, .bindingNotFound,
+            "\(owner.key) with uid \(owner.uid) has no binding: the one of this name is of uid \(binding.owner.uid), another "
+                + "object",
+            metadata: ["field": "owner.uid", "owner": owner.key.object, "uid": binding.owner.uid])
+    }
+
     static func migrationEnded(_ binding: Binding, uid: String) -> IPAMError {
         let outcome = binding.endedMigration?.outcome == .committed ? "committed" : "aborted"
         return IPAMError(
             .failedPrecondition, .migrationEnded,
-            "migration \(uid) of \(binding.owner.key) has ended already: \(outcome); start a new one",
+            "migration \(uid) of \(binding.owner.key) has been \(outcome) already, and is over; another one has another uid",
             metadata: [
                 "field": "migration_uid", "owner": binding.owner.key.object, "migrationUid": uid, "outcome": outcome,
             ])

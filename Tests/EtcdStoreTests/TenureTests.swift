@@ -41,6 +41,23 @@ import Testing
         new.close()
     }
 
+    @Test func `a history of which much is forgotten while it is read does not end there`() throws {
+        let tenure = try open()
+        defer { tenure.close() }
+        let entries = (1...5).map { (number: UInt64) in
+            var entry = HistoryEntry(Example.binding(owner: 1, address: 1))
+            entry.revision = number
+            return entry
+        }
+        try tenure.commit(entries.map(Change.putHistory), revision: 10)
+        // As who has read the index finds it, when the entries are trimmed before they are read.
+        let gone = (UInt64(3)...5).map { EtcdOperation.delete(tenure.keys.history($0)) }
+        _ = try tenure.client.commit(EtcdTransaction(success: gone), timeout: .seconds(10))
+        let subject = HistorySubject.object(namespace: entries[0].owner.namespace, name: entries[0].owner.name)
+        #expect(try tenure.history(of: subject, before: .max, limit: 2).map(\.revision) == [2, 1])
+        #expect(try tenure.history(of: subject, before: 2, limit: 2).map(\.revision) == [1])
+    }
+
     @Test func `is refused while another lasts`() throws {
         let first = try open()
         #expect { try open() } throws: { ($0 as? StoreError)?.code == .inUse }

@@ -173,6 +173,28 @@ private final class Replies: Sendable {
         }
     }
 
+    @Test("a restore that the store did not take is asked for again by its last piece")
+    func restoreAgain() async throws {
+        try await withServer { client, store, _ in
+            var file: [UInt8] = []
+            try await client.backup(withoutHistory: false) { file += $0 }
+            let half = file.count / 2
+            func send(_ data: ArraySlice<UInt8>) async throws -> RestoreOutcome {
+                try await client.restore(
+                    RestorePiece(
+                        uploadID: "one", offset: UInt64(data.startIndex), data: Array(data),
+                        finishes: data.endIndex == file.count),
+                    timeout: Self.timeout)
+            }
+            _ = try await send(file[..<half])
+            store.mood.withLock { $0.fails = true }
+            let refusal = await #expect(throws: IPAMError.self) { try await send(file[half...]) }
+            #expect(refusal?.reason == .storeUnavailable)
+            store.mood.withLock { $0.fails = false }
+            #expect(try await send(file[half...]).pools == 1)
+        }
+    }
+
     @Test("a binding moves on once the nodes that have copies have dropped them, and nobody else's move waits")
     func copies() async throws {
         try await withServer { client, _, _ in

@@ -112,6 +112,11 @@ private struct Nothing: Error {}
             _ = try await writer.submit(.release(.binding(request.owner)))
             return try #require(binding.binding.assignments.first?.address)
         }
+        let held = Owner(kind: .virtualMachine, namespace: "default", name: "held", uid: "new", network: "n/eth0")
+        let other = Owner(kind: .virtualMachine, namespace: "default", name: "held", uid: "old", network: "n/eth0")
+        _ = try await writer.submit(.allocate(AllocateRequest(owner: held)))
+        let another = #expect(throws: IPAMError.self) { try writer.binding(.owner(other)) }
+        #expect(another?.reason == .bindingNotFound && another?.metadata["uid"] == "new")
         let never = try #require(IPAddress("10.16.0.99"))
         #expect(refusal(never)?.reason == .bindingNotFound && refusal(never)?.metadata["lastOwner"] == nil)
         var waiting = Pool(name: "waiting", prefixes: [PoolPrefix(prefix: try #require(IPPrefix("10.1.0.0/24")))])
@@ -128,7 +133,7 @@ private struct Nothing: Error {}
         for (address, name) in [(ready, "ready"), (address, "waiting")] {
             let error = refusal(address)
             #expect(error?.reason == .bindingNotFound && error?.code == .notFound && error?.isRetryable == false)
-            #expect(error?.metadata["lastOwner"] == "\(Self.owner(name).key)" && error?.metadata["freedAt"] != nil)
+            #expect(error?.metadata["lastOwner"] == Self.owner(name).key.object && error?.metadata["freedAt"] != nil)
             #expect(error?.metadata["availableAt"] == nil)
         }
     }

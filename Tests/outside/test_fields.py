@@ -44,6 +44,7 @@ INVALID = [
     ("IPAM.Allocate", {"owner": owner(), "addresses": ["127.0.0.1"]}, "addresses[0]"),
     ("IPAM.Allocate", {"owner": owner(), "addresses": ["0.0.0.0"]}, "addresses[0]"),
     ("IPAM.Allocate", {"owner": owner(), "addresses": ["10.16.0.15", "10.16.0.16"]}, "addresses[1]"),
+    ("IPAM.Allocate", {"owner": owner(), "pool_revision": 7}, "pool_revision"),
     ("IPAM.Allocate", {"owner": owner(), "mac": "01:00:5e:00:00:01"}, "mac"),
     ("IPAM.Allocate", {"owner": owner(), "mac": "00:00:00:00:00:00"}, "mac"),
     ("IPAM.Allocate", {"owner": owner(), "mac": "ff:ff:ff:ff:ff:ff"}, "mac"),

@@ -6,6 +6,9 @@ package import RPC
 extension AllocateRequest {
     package init(_ message: Wire.AllocateRequest) throws(IPAMError) {
         let (pool, mac) = unsafe (string(message.pool), string(message.mac))
+        if unsafe message.pool_revision != 0, pool.isEmpty {
+            throw Rules.invalid("pool_revision", "it is of the pool that `pool` names, and that is empty")
+        }
         self.init(
             owner: try unsafe Owner(message.owner, "owner"),
             attachment: try unsafe Attachment.read(message.attachment, "attachment"),

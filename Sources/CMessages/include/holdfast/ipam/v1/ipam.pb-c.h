@@ -163,7 +163,7 @@ struct  Holdfast__Ipam__V1__Owner
 
 
 /*
- * The pod that carries a binding.
+ * The pod that carries a binding: its node, and pod_uid or container_id, or better both. Of one that is gone what is known.
  */
 struct  Holdfast__Ipam__V1__Attachment
 {
@@ -293,7 +293,8 @@ struct  Holdfast__Ipam__V1__AllocateRequest
    */
   protobuf_c_boolean keeps_copy;
   /*
-   * Unless 0: a binding gets addresses of `pool` only while that is at this revision; else it is refused (POOL_CHANGED).
+   * Unless 0: a binding gets addresses of `pool`, which is named then, only while that is at this revision; else it is refused
+   * (POOL_CHANGED).
    */
   uint64_t pool_revision;
 };
@@ -320,7 +321,9 @@ struct  Holdfast__Ipam__V1__ReleaseRequest
 {
   ProtobufCMessage base;
   /*
-   * For RELEASE_SCOPE_ATTACHMENT its network is enough: the binding is found by attachment.container_id.
+   * For RELEASE_SCOPE_ATTACHMENT its network is enough: the binding is found by attachment.container_id. For
+   * RELEASE_SCOPE_BINDING with uid: only that object's is freed, however late or often it is said; without, whatever has the
+   * name. Nothing to free is no error.
    */
   Holdfast__Ipam__V1__Owner *owner;
   Holdfast__Ipam__V1__ReleaseScope scope;
@@ -466,7 +469,7 @@ struct  Holdfast__Ipam__V1__BindingEvent
   Holdfast__Ipam__V1__BindingEvent__Type type;
   Holdfast__Ipam__V1__Binding *binding;
   /*
-   * The ledger's revision after this event.
+   * The ledger's revision after this event. Before SYNCED: the binding's.
    */
   uint64_t revision;
 };
@@ -506,7 +509,7 @@ struct  Holdfast__Ipam__V1__RenewCopiesRequest
   size_t n_copies;
   Holdfast__Ipam__V1__BindingCopy **copies;
   /*
-   * Copies that the node has dropped because an answer told it to: what waits for that goes on at once.
+   * Copies that the node has dropped because an answer told it to: what waits for that goes on at once. At most 1000.
    */
   size_t n_dropped;
   Holdfast__Ipam__V1__BindingCopy **dropped;
@@ -845,6 +848,9 @@ struct  Holdfast__Ipam__V1__RestoreRequest
    * Where in the file `data` stands. A piece that was sent before is taken once.
    */
   uint64_t offset;
+  /*
+   * The whole request may have 1 MiB: half of that is a good size.
+   */
   ProtobufCBinaryData data;
   /*
    * This is the last piece: restore.
