@@ -3,7 +3,7 @@ import RPC
 import Synchronization
 
 #if THREAD_SANITIZED
-    private typealias Mutex = RPC.VisibleMutex
+    typealias Mutex = RPC.VisibleMutex
 #endif
 
 /// What handlers report, and tests wait for.
