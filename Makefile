@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up all they need themselves: see scripts/setup.
-.PHONY: build build-release release plugin install demo vm-demo test test-swift test-outside test-chart chaos fuzz bench format lint generate clean setup
+.PHONY: build build-release release plugin install demo vm-demo test build-tests test-swift test-outside test-chart chaos fuzz bench format lint generate clean setup
 
 sources := Package.swift Sources Tests Benchmarks Fuzz
 
@@ -49,13 +49,14 @@ vm-demo: build plugin
 test: setup
 	@scripts/test
 
-test-swift: setup
+build-tests: setup
 	swift build --build-tests
+
+test-swift: build-tests
 	swift test --skip-build --no-parallel
 
 # The faults of several servers, the long form: half an hour.
-chaos: setup
-	swift build --build-tests
+chaos: build-tests
 	HOLDFAST_CHAOS_KILLS=200 HOLDFAST_CHAOS_CUTS=10 swift test --skip-build --no-parallel \
 		--filter 'FaultTests|CutTests|ClockTests'
 
