@@ -409,6 +409,9 @@ import Testing
         #expect(refusal?.reason == .poolExhausted && refusal?.metadata["availableAt"] == "\(until)")
         #expect(refusal?.metadata["cause"] == "restore" && refusal?.message.contains("restored from a backup") == true)
         bench.seconds += 59
+        // A wider pool is held as it was.
+        try bench.run(.updatePool(pool("net", poolPrefix("10.0.0.0/28"), reuseDelay: .seconds(60))))
+        #expect(bench.refusal { try $0.allocate(vm("b"), pool: "net") }?.metadata["cause"] == "restore")
         // Also one that the backup has not, and pods may have addresses of.
         try bench.run(.createPool(pool("later", poolPrefix("10.1.0.0/29"), reuseDelay: .seconds(60))))
         #expect(bench.refusal { try $0.allocate(vm("b"), pool: "later") }?.reason == .poolExhausted)

@@ -95,6 +95,19 @@ struct CopyTests {
         #expect(bench.refusal { try $0.allocate(owner, nil, addresses: ["10.0.0.77"]) }?.metadata["nodes"] == "node-a")
     }
 
+    @Test mutating func `a migration's target node has a copy from PREPARE on, and keeps it over COMMIT`() throws {
+        let owner = vm("web", uid: "u1")
+        try bench.allocate(owner, here)
+        let there = sandbox("web-2", at: 200, node: "node-b")
+        let prepare = TransferRequest(owner: owner, migrationUID: "m", phase: .prepare(target: there), keepsCopy: true)
+        guard case .transferred(let open) = try bench.run(.transfer(prepare)) else { throw WrongOutcome() }
+        #expect(bench.ledger.grantedCopy(of: open, to: "node-b", at: bench.now) == .seconds(60))
+        #expect(try renew("node-b", owner).first?.validFor == .seconds(60))
+        try bench.transfer(owner, "m", .commit(targetOwner: nil))
+        #expect(try renew("node-b", owner).first?.validFor == .seconds(60))
+        #expect(try renew("node-a", owner).first?.validFor == nil)
+    }
+
     @Test mutating func `a binding of which nobody keeps copies moves at once`() throws {
         let owner = vm("web", uid: "u1")
         try bench.allocate(owner, here)
@@ -236,8 +249,8 @@ struct CopyTests {
         bench.ledger = try Ledger(bench.ledger.snapshot, startedAt: bench.now)
     }
 
-    private mutating func setReuseDelay(_ seconds: Int64) throws {
-        let changed = pool("net", poolPrefix("10.0.0.0/24"), isDefault: true, reuseDelay: .seconds(seconds))
+    private mutating func setReuseDelay(_ seconds: Int64, prefix: String = "10.0.0.0/24") throws {
+        let changed = pool("net", poolPrefix(prefix), isDefault: true, reuseDelay: .seconds(seconds))
         try bench.run(.updatePool(changed))
     }
 
@@ -290,11 +303,14 @@ struct CopyTests {
         try expectItPasses(again, with: addresses)
     }
 
-    @Test mutating func `a reuse delay shortened after a restart takes nothing back that was granted before`() throws {
+    @Test(arguments: ["10.0.0.0/24", "10.0.0.0/23"])
+    mutating func `a reuse delay shortened after a restart takes nothing back that was granted before`(
+        prefix: String
+    ) throws {
         let freed = try #require(try copy(vm("web", uid: "u1"), here).addresses.first)
         let addresses = try copy(vm("passed", uid: "u1"), sandbox("passed-1", at: 100, node: "node-a")).addresses
         try restart()
-        try setReuseDelay(0)
+        try setReuseDelay(0, prefix: prefix)
         try bench.release(vm("web", uid: "u1"))
         #expect(try refusalToPass(vm("passed", uid: "u1"))?.reason == .copiesOutstanding)
         try expectNobodyElse(has: freed, for: 60)
