@@ -303,6 +303,41 @@ private final class Replies: Sendable {
         }
     }
 
+    /// What refuses the second, and has the third change nothing, is the first one's change: and that is undone.
+    @Test(
+        "a commit that fails fails its whole batch, also what was refused and what had nothing to change",
+        .timeLimit(.minutes(1)))
+    func failedBatch() async throws {
+        try await withServer { _, store, writer in
+            let commits = store.mood.withLock(\.begun)
+            func waitForCommit(_ number: Int) async {
+                while store.mood.withLock({ $0.begun < commits + number }), !Task.isCancelled { await Task.yield() }
+            }
+            store.isGated.store(true, ordering: .releasing)
+            let first = Command.allocate(AllocateRequest(owner: owner("first")))
+            Thread.detachNewThread { writer.submit(first, by: .server) { _ in } }
+            await waitForCommit(1)
+            let address = try #require(IPAddress("10.16.0.15"))
+            let (errors, error) = AsyncStream.makeStream(of: IPAMError?.self)
+            for name in ["vm", "other", "vm"] {
+                let command = Command.allocate(AllocateRequest(owner: owner(name), addresses: [address]))
+                // Does not block: another thread leads.
+                writer.submit(command, by: .server) { result in
+                    if case .failure(let failure) = result { error.yield(failure) } else { error.yield(nil) }
+                }
+            }
+            store.gate.signal()
+            await waitForCommit(2)
+            store.mood.withLock { $0.fails = true }
+            store.isGated.store(false, ordering: .releasing)
+            store.gate.signal()
+            var reasons: [IPAMError.Reason?] = []
+            for await error in errors.prefix(3) { reasons.append(error?.reason) }
+            #expect(reasons == [.storeUnavailable, .storeUnavailable, .storeUnavailable])
+            store.mood.withLock { $0.fails = false }
+        }
+    }
+
     @Test("no reply before the commit, reads see the committed state, and waiting calls share the next commit")
     func groupCommit() async throws {
         try await withServer { client, store, _ in
