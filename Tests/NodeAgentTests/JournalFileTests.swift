@@ -1,5 +1,6 @@
 import Foundation
 import NodeAgent
+import Synchronization
 import TestLog
 import Testing
 
@@ -77,6 +78,61 @@ final class JournalFileTests {
         try FileManager.default.removeItem(atPath: scratch)
         #expect(throws: JournalError.self) { try file.append(Array("a".utf8), isDurable: true) }
         try file.append(Array("b".utf8), isDurable: false)
+    }
+
+    /// Notes what is put on disk, until it breaks.
+    private final class Disk: Sendable {
+        private let state = Mutex<(synced: [String], isBroken: Bool)>(([], false))
+        /// What was put on it since it was asked for last.
+        var synced: [String] {
+            state.withLock { state in
+                defer { state.synced = [] }
+                return state.synced
+            }
+        }
+        func setBroken(_ isBroken: Bool) { state.withLock { $0.isBroken = isBroken } }
+
+        func sync(_ descriptor: CInt) -> CInt {
+            let path = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(descriptor)")
+            return state.withLock { state in
+                state.synced.append(path ?? "")
+                errno = EIO
+                return state.isBroken ? -1 : 0
+            }
+        }
+    }
+
+    @Test func `what is to be on disk was put there before it is said, and what a power cut may undo is not`() throws {
+        let disk = Disk()
+        var lines: [[UInt8]] = []
+        let file = try JournalFile(path: path, log: log.logger, lines: &lines, sync: disk.sync)
+        func append(_ line: String, isDurable: Bool = true) throws {
+            try file.append(Array(line.utf8), isDurable: isDurable)
+        }
+        func replace(with line: String, isDurable: Bool = true) throws {
+            try file.replace(with: [Array(line.utf8)], isDurable: isDurable)
+        }
+        try append("a", isDurable: false)
+        #expect(disk.synced.isEmpty)
+        try append("b")
+        #expect(disk.synced == [path, scratch])
+        try append("c")
+        #expect(disk.synced == [path])
+        try replace(with: "d", isDurable: false)
+        #expect(disk.synced.isEmpty)
+        try replace(with: "e")
+        #expect(disk.synced == [path + ".new", scratch])
+
+        disk.setBroken(true)
+        let error = #expect(throws: JournalError.self) { try append("f") }
+        #expect("\(try #require(error))" == "\(path) cannot be made durable: Input/output error")
+        #expect(throws: JournalError.self) { try replace(with: "g") }
+        #expect(try open().lines == ["e"])
+        #expect(throws: JournalError.self) { try file.empty() }
+        disk.setBroken(false)
+        _ = disk.synced
+        try file.empty()
+        #expect(disk.synced == [path])
     }
 
     @Test func `an error names the file and the reason`() throws {

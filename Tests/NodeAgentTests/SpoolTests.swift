@@ -36,6 +36,18 @@ final class SpoolTests {
         #expect(try open().items.map(\.entry) == [entry(2), entry(3)])
     }
 
+    @Test func `what the disk has not confirmed is not taken`() throws {
+        let spool = try Spool(
+            path: path, log: log.logger,
+            sync: { _ in
+                errno = EIO
+                return -1
+            })
+        let error = #expect(throws: JournalError.self) { try spool.add(entry(1)) }
+        #expect("\(try #require(error))" == "\(path) cannot be made durable: Input/output error")
+        #expect(try spool.isEmpty && open().isEmpty)
+    }
+
     @Test func `the file is written anew where most of it says nothing any more, and not for every few lines`() throws {
         let spool = try open()
         for number in 0..<3_000 { try spool.add(entry(number)) }

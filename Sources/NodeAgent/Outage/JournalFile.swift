@@ -20,6 +20,7 @@ package struct JournalError: Error, Hashable, Sendable, CustomStringConvertible 
 /// at the next opening, and damaged ones in between go into a file beside it (`NAME.damaged`) and into the log.
 package final class JournalFile: Sendable {
     package let path: String
+    private let sync: @Sendable (CInt) -> CInt
     private let state: Mutex<State>
 
     private struct State: ~Copyable {
@@ -35,9 +36,12 @@ package final class JournalFile: Sendable {
     }
 
     /// Opens the file, or makes it for its owner alone; `lines` is what is in it. On a disk that is full or read-only it has what
-    /// can be read, and each `append` tries anew.
-    package init(path: String, log: Logger, lines: inout [[UInt8]]) throws(JournalError) {
+    /// can be read, and each `append` tries anew. `sync`: puts a descriptor's file, or folder, on disk, as fsync(2) does.
+    package init(
+        path: String, log: Logger, lines: inout [[UInt8]], sync: @escaping @Sendable (CInt) -> CInt = { fsync($0) }
+    ) throws(JournalError) {
         self.path = path
+        self.sync = sync
         var descriptor = Self.open(path)
         let isWritable = descriptor >= 0
         if !isWritable {
@@ -68,7 +72,7 @@ package final class JournalFile: Sendable {
         }
         guard content.isCutShort || !damaged.isEmpty else { return }
         do throws(JournalError) {
-            if !damaged.isEmpty { try Self.keep(damaged, at: path + ".damaged") }
+            if !damaged.isEmpty { try keep(damaged, at: path + ".damaged") }
             try replace(with: lines, isDurable: true)
         } catch {
             // The next agent finds them again.
@@ -90,8 +94,8 @@ package final class JournalFile: Sendable {
             do throws(JournalError) {
                 try Self.write(line, to: state.descriptor, path)
                 if isDurable {
-                    guard fdatasync(state.descriptor) == 0 else { throw JournalError("cannot be made durable", path) }
-                    try Self.synchronizeFolder(&state, path)
+                    try synchronize(state.descriptor, path)
+                    try synchronizeFolder(&state)
                 }
                 state.length += Int64(line.count)
             } catch {
@@ -112,7 +116,7 @@ package final class JournalFile: Sendable {
             guard descriptor >= 0 else { throw JournalError("cannot be made", temporary) }
             do throws(JournalError) {
                 try Self.write(content, to: descriptor, temporary)
-                if isDurable, fsync(descriptor) != 0 { throw JournalError("cannot be made durable", temporary) }
+                if isDurable { try synchronize(descriptor, temporary) }
                 guard unsafe rename(temporary, path) == 0 else { throw JournalError("cannot be renamed", temporary) }
             } catch {
                 close(descriptor)
@@ -122,7 +126,7 @@ package final class JournalFile: Sendable {
             close(state.descriptor)
             (state.descriptor, state.length, state.isWritable) = (descriptor, Int64(content.count), true)
             state.isInFolder = false
-            if isDurable { try Self.synchronizeFolder(&state, path) }
+            if isDurable { try synchronizeFolder(&state) }
         }
     }
 
@@ -132,7 +136,7 @@ package final class JournalFile: Sendable {
             if !state.isWritable { try Self.reopen(&state, path) }
             guard ftruncate(state.descriptor, 0) == 0 else { throw JournalError("cannot be emptied", path) }
             state.length = 0
-            guard fsync(state.descriptor) == 0 else { throw JournalError("cannot be made durable", path) }
+            try synchronize(state.descriptor, path)
         }
     }
 
@@ -165,12 +169,12 @@ package final class JournalFile: Sendable {
         return (content[..<end], end < content.count)
     }
 
-    private static func keep(_ bytes: [UInt8], at path: String) throws(JournalError) {
+    private func keep(_ bytes: [UInt8], at path: String) throws(JournalError) {
         let descriptor = unsafe Glibc.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw JournalError("cannot be made", path) }
         defer { close(descriptor) }
-        try write(bytes, to: descriptor, path)
-        guard fsync(descriptor) == 0 else { throw JournalError("cannot be made durable", path) }
+        try Self.write(bytes, to: descriptor, path)
+        try synchronize(descriptor, path)
     }
 
     private static func write(_ bytes: [UInt8], to descriptor: CInt, _ path: String) throws(JournalError) {
@@ -183,13 +187,17 @@ package final class JournalFile: Sendable {
         }
     }
 
-    private static func synchronizeFolder(_ state: inout State, _ path: String) throws(JournalError) {
+    private func synchronize(_ descriptor: CInt, _ path: String) throws(JournalError) {
+        guard sync(descriptor) == 0 else { throw JournalError("cannot be made durable", path) }
+    }
+
+    private func synchronizeFolder(_ state: inout State) throws(JournalError) {
         if state.isInFolder { return }
         let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
         let descriptor = unsafe Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw JournalError("cannot be opened", folder) }
         defer { close(descriptor) }
-        guard fsync(descriptor) == 0 else { throw JournalError("cannot be made durable", folder) }
+        try synchronize(descriptor, folder)
         state.isInFolder = true
     }
 

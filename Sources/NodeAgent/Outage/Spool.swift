@@ -108,17 +108,18 @@ package final class Spool: Sendable {
     private let wallClock: @Sendable () -> Int64
 
     /// `limit`: how many entries it takes: pods that cannot start without the server make and lose sandbox after sandbox.
-    /// `wallClock`: seconds since 1970, for the entries' ages only.
+    /// `wallClock`: seconds since 1970, for the entries' ages only. `sync`: the file's, see there.
     package init(
         path: String, limit: Int = 50_000, log: Logger,
-        wallClock: @escaping @Sendable () -> Int64 = { Int64(time(nil)) }
+        wallClock: @escaping @Sendable () -> Int64 = { Int64(time(nil)) },
+        sync: @escaping @Sendable (CInt) -> CInt = { fsync($0) }
     ) throws(JournalError) {
         self.limit = limit
         self.log = log
         self.wallClock = wallClock
         (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         var lines: [[UInt8]] = []
-        file = try JournalFile(path: path, log: log, lines: &lines)
+        file = try JournalFile(path: path, log: log, lines: &lines, sync: sync)
         var state = State()
         for line in lines {
             switch try? JSONDecoder().decode(Line.self, from: Data(line)) {
