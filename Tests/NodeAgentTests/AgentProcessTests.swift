@@ -34,8 +34,7 @@ struct AgentProcessTests {
 
     @Test func `it replaces a stale socket, says that it listens, answers, and ends with 0 on SIGTERM`() async throws {
         try await run { scratch, agent, lines in
-            let first = String(decoding: lines.availableData, as: UTF8.self)
-            #expect(first == "listening on unix:\(scratch)/agent.sock\n")
+            #expect(try lines.firstWords() == "listening on unix:\(scratch)/agent.sock\n")
             let attributes = try FileManager.default.attributesOfItem(atPath: "\(scratch)/agent.sock")
             #expect((attributes[.posixPermissions] as? Int ?? 0) & 0o077 == 0)
             #expect(FileManager.default.fileExists(atPath: "\(scratch)/state"))
@@ -53,7 +52,7 @@ struct AgentProcessTests {
             #expect(try added.json["msg"] == "pod default/web is not known")
 
             let second = try Executable.run([
-                "timeout", "20", Executable.products + "/holdfast-agent", "--node", "node-a", "--server",
+                Executable.products + "/holdfast-agent", "--node", "node-a", "--server",
                 "unix:\(scratch)/server.sock",
                 "--socket", "\(scratch)/agent.sock", "--state-dir", "\(scratch)/state", "--pods",
                 "directory:\(scratch)/manifests",
@@ -62,7 +61,7 @@ struct AgentProcessTests {
             #expect(second.errors.contains("another agent runs here"), "\(second.errors)")
             #expect(FileManager.default.fileExists(atPath: "\(scratch)/agent.sock"))
             let third = try Executable.run([
-                "timeout", "20", Executable.products + "/holdfast-agent", "--node", "node-b", "--server",
+                Executable.products + "/holdfast-agent", "--node", "node-b", "--server",
                 "unix:\(scratch)/server.sock",
                 "--socket", "\(scratch)/other.sock", "--state-dir", "\(scratch)/state", "--pods",
                 "directory:\(scratch)/manifests",

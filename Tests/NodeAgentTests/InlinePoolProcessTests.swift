@@ -27,7 +27,7 @@ struct InlinePoolProcessTests {
             process.waitUntilExit()
             try? FileManager.default.removeItem(atPath: scratch)
         }
-        let line = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+        let line = try output.fileHandleForReading.firstWords()
         try #require(line == "listening on unix:\(scratch)/server.sock\n", "\(line)")
         try await body("unix:\(scratch)/server.sock")
     }

@@ -106,7 +106,7 @@ final class NodeFixture: Sendable {
     }
 }
 
-/// A program, run to its end.
+/// A program, run to its end; one that takes a minute is killed, with what it has started.
 enum Executable {
     struct Outcome {
         var status: Int32
@@ -134,8 +134,8 @@ enum Executable {
         _ arguments: [String], environment: [String: String]? = nil, input: String = ""
     ) throws -> Outcome {
         let process = Process()
-        process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = arguments
+        process.executableURL = URL(filePath: "/usr/bin/timeout")
+        process.arguments = ["--signal=KILL", "60"] + arguments
         if let environment { process.environment = environment }
         let (stdout, stderr) = try spawning.withLock { _ in
             let (stdin, stdout, stderr) = (Pipe(), Pipe(), Pipe())
@@ -149,5 +149,14 @@ enum Executable {
         let errors = String(decoding: stderr.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
         return Outcome(status: process.terminationStatus, output: output, errors: errors)
+    }
+}
+
+extension FileHandle {
+    /// What a program says first; empty where it has ended. Throws where it is silent for 30 s.
+    func firstWords(sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
+        var ready = pollfd(fd: fileDescriptor, events: Int16(POLLIN), revents: 0)
+        try #require(poll(&ready, 1, 30_000) == 1, "it says nothing", sourceLocation: sourceLocation)
+        return String(decoding: availableData, as: UTF8.self)
     }
 }

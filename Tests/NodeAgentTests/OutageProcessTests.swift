@@ -54,8 +54,13 @@ struct OutageProcessTests {
                 try process.run()
                 return output
             }
-            let line = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
-            try #require(line.hasPrefix("listening on "), "\(command[0]): \(line)")
+            do {
+                let line = try output.fileHandleForReading.firstWords()
+                try #require(line.hasPrefix("listening on "), "\(command[0]): \(line)")
+            } catch {
+                end(process)
+                throw error
+            }
             return process
         }
 

@@ -58,7 +58,11 @@ struct OvertakenAddTests {
                 })
             answer.finish()
         }
-        while !handler.running.isOvertaken(key) { usleep(1_000) }
+        let deadline = ContinuousClock.now + .seconds(30)
+        while !handler.running.isOvertaken(key) {
+            try #require(.now < deadline, "no DEL has come")
+            usleep(1_000)
+        }
         return answers
     }
 
