@@ -136,16 +136,17 @@ import Testing
     /// etcd counts from when the renewal comes. Counted from the answer, the lease would seem longer here than it is there.
     @Test func `makes no lease longer: it counts from when its renewal was sent`() throws {
         defer { wire.close() }
-        let tenure = try open()
+        let lease = Duration.seconds(12)
+        let tenure = try open(lease: lease)
         let before = wire.count(.requests)
         wire.hold(.answers)
         #expect(eventually { wire.has(varint(tenure.lease.id), in: .requests, after: before) })
-        let end = ContinuousClock.now + Self.lease
-        // Nearly as long as an answer may take.
-        usleep(800_000)
+        let end = ContinuousClock.now + lease
+        // An answer may take three times as long.
+        usleep(1_000_000)
         let renewed = wire.count(.requests)
         wire.release(.answers)
-        // It looks for its key, and that is answered; no other renewal after this one, a second later.
+        // It looks for its key, and that is answered; no other renewal after this one, three seconds later.
         #expect(eventually { wire.has(keys.leader, in: .requests, after: renewed) })
         wire.hold(.requests)
         #expect(eventually { ContinuousClock.now >= end })
