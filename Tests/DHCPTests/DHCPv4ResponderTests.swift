@@ -147,6 +147,7 @@ struct DHCPv4ResponderTests {
         let reply = try #require(answer(inform).ipv4)
         #expect(reply.message.kind == .ack && reply.message.yourAddress.isUnspecified)
         #expect(option(51, reply.message) == nil && option(6, reply.message) != nil)
+        #expect(try reply.datagram.destination == address("10.16.0.15") && reply.frame.destination == client.mac)
         let own = DHCPv4Option(.requestedAddress, [10, 16, 0, 15])
         #expect(try answer(client.ipv4(.decline, options: [own])).events == [.declined(address("10.16.0.15"))])
     }

@@ -141,6 +141,14 @@ struct DHCPv6ResponderTests {
             (.advertise, [Client.id]), (.reply, [Client.id]), (.reconfigure, [Client.id]),
         ]
         for (kind, options) in cases { #expect(try answer(kind, options) == Responder.Answer(), "\(kind) \(options)") }
+        let options = [Client.id, Client.association]
+        for frame in [
+            try client.ipv6(.solicit, from: own, options: options),
+            try client.ipv6(.solicit, to: "\(DHCPServerIdentity.mac.linkLocalAddress)", options: options),
+        ] {
+            var responder = Responder(client.configuration)
+            #expect(responder.answer(to: frame, at: now) == Responder.Answer())
+        }
     }
 
     @Test func `a router solicitation is answered: addresses by DHCP, none made up, the prefix on the link`() throws {

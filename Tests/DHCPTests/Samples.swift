@@ -53,10 +53,13 @@ struct Client {
         ).frame(from: mac, to: try DHCPTests.mac("ff:ff:ff:ff:ff:ff")).bytes
     }
 
-    func ipv6(_ kind: DHCPv6Message.Kind, options: [DHCPv6Option]) throws -> [UInt8] {
+    func ipv6(
+        _ kind: DHCPv6Message.Kind, from source: IPAddress? = nil, to destination: String = "ff02::1:2",
+        options: [DHCPv6Option]
+    ) throws -> [UInt8] {
         UDPDatagram(
-            source: mac.linkLocalAddress, destination: try address("ff02::1:2"), sourcePort: 546, destinationPort: 547,
-            payload: DHCPv6Message(kind: kind, transactionID: 0xabcdef, options: options).bytes
+            source: source ?? mac.linkLocalAddress, destination: try address(destination), sourcePort: 546,
+            destinationPort: 547, payload: DHCPv6Message(kind: kind, transactionID: 0xabcdef, options: options).bytes
         ).frame(from: mac, to: try DHCPTests.mac("33:33:00:01:00:02")).bytes
     }
 
