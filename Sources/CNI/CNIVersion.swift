@@ -1,5 +1,6 @@
 /// A version of the CNI specification that the plugin speaks.
 package enum CNIVersion: String, Hashable, Sendable, CaseIterable, Comparable {
+    case v0_3_0 = "0.3.0"
     case v0_3_1 = "0.3.1"
     case v0_4_0 = "0.4.0"
     case v1_0_0 = "1.0.0"

@@ -119,7 +119,7 @@ struct PluginTests {
         #expect(host.events.suffix(2) == ["run /opt/cni/bin/bridge DEL", "post /cni/del"])
     }
 
-    @Test(arguments: [("0.3.1", "4"), ("0.4.0", "4"), ("1.0.0", nil), ("1.1.0", nil)])
+    @Test(arguments: [("0.3.0", "4"), ("0.3.1", "4"), ("0.4.0", "4"), ("1.0.0", nil), ("1.1.0", nil)])
     func `a delegate with a version of its own answers in the network's`(version: String, family: String?) throws {
         host.outcome.output = Array(#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.16.0.15/16"}]}"#.utf8)
         let input = main.with(version: version).replacing("\"bridge\":\"br0\"", with: "\"cniVersion\":\"0.4.0\"")

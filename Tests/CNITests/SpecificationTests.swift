@@ -33,7 +33,7 @@ struct SpecificationTests {
     }
 
     @Test(arguments: CNIVersion.allCases)
-    func `section 1, version considerations: each version from 0.3.1 on is spoken, and said in the answer`(
+    func `section 1, version considerations: each version from 0.3.0 on is spoken, and said in the answer`(
         version: CNIVersion
     ) {
         fixture.succeed()
@@ -171,7 +171,7 @@ struct SpecificationTests {
             #expect(status == 0)
             #expect(
                 output == [
-                    "cniVersion": .string(version), "supportedVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+                    "cniVersion": .string(version), "supportedVersions": ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"],
                 ])
         }
     }
@@ -219,7 +219,10 @@ struct SpecificationTests {
         #expect(try network.validAttachments() == [ValidAttachment(containerID: "c1", interface: "eth0")])
     }
 
-    @Test(arguments: [("CHECK", "0.3.1"), ("GC", "1.0.0"), ("STATUS", "1.0.0"), ("GC", "0.3.1"), ("STATUS", "0.4.0")])
+    @Test(arguments: [
+        ("CHECK", "0.3.0"), ("CHECK", "0.3.1"), ("GC", "1.0.0"), ("STATUS", "1.0.0"), ("GC", "0.3.1"),
+        ("STATUS", "0.4.0"),
+    ])
     func `section 2, CNI operations: a verb that the version does not have is code 1`(verb: String, version: String) {
         #expect(code(verb, Self.ipam.with(version: version, Self.empty)) == 1)
         #expect(host.events.isEmpty)

@@ -15,7 +15,7 @@ final class InstallationTests {
     /// One that answers VERSION as the plugin does.
     private let program = """
         #!/bin/sh
-        echo '{"cniVersion":"1.1.0","supportedVersions":["0.3.1","0.4.0","1.0.0","1.1.0"]}'
+        echo '{"cniVersion":"1.1.0","supportedVersions":["0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"]}'
 
         """
 

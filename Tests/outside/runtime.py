@@ -11,7 +11,7 @@ from processes import DEADLINE, binaries
 PLUGINS = "/usr/lib/cni"
 # Where our own plugin is.
 OURS = str(binaries())
-VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+VERSIONS = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 
 def ip(*arguments, check=True):
@@ -107,7 +107,7 @@ class Runtime:
 
     @property
     def version(self):
-        return VERSIONS.index(self.network["cniVersion"])
+        return self.network["cniVersion"]
 
     def _find(self, name):
         found = [f"{folder}/{name}" for folder in self.path if os.access(f"{folder}/{name}", os.X_OK)]
@@ -157,14 +157,14 @@ class Runtime:
         return result
 
     def check(self, attachment):
-        assert self.version >= 1, "CHECK exists since 0.4.0"
+        assert self.version >= "0.4.0", "CHECK exists since 0.4.0"
         result = self.results[(attachment.container, attachment.interface)]
         for plugin in self.network["plugins"]:
             assert self._run("CHECK", plugin, attachment, prevResult=result) is None
 
     def delete(self, attachment):
         result = self.results.get((attachment.container, attachment.interface))
-        more = {"prevResult": result} if result and self.version >= 1 else {}
+        more = {"prevResult": result} if result and self.version >= "0.4.0" else {}
         for plugin in reversed(self.network["plugins"]):
             assert self._run("DEL", plugin, attachment, **more) is None
         self.results.pop((attachment.container, attachment.interface), None)
@@ -172,10 +172,10 @@ class Runtime:
     def collect(self, valid):
         """GC, where the version has it."""
         more = {"cni.dev/valid-attachments": valid, "cni.dev/attachments": valid}
-        for plugin in self.network["plugins"] if self.version >= 3 else []:
+        for plugin in self.network["plugins"] if self.version >= "1.1.0" else []:
             assert self._run("GC", plugin, **more) is None
 
     def status(self):
         """STATUS, where the version has it."""
-        for plugin in self.network["plugins"] if self.version >= 3 else []:
+        for plugin in self.network["plugins"] if self.version >= "1.1.0" else []:
             assert self._run("STATUS", plugin) is None

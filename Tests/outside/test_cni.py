@@ -162,11 +162,11 @@ def test_section_3_status_add_check_gc_del_in_cnitools_order(node, way, kind, ve
     if way == "main":
         assert attachment.namespace.link()["address"] == binding["mac"] == result["interfaces"][index]["mac"]
         assert result["dns"]["nameservers"] == ["10.16.0.2"]
-    if version != "0.3.1":
+    if version >= "0.4.0":
         network.check(attachment)
     network.collect([attachment.valid])
     assert node.bindings[0]["state"] == "BINDING_STATE_BOUND"
-    if version != "0.3.1":
+    if version >= "0.4.0":
         network.check(attachment)
     network.delete(attachment)
     network.delete(attachment)
