@@ -14,18 +14,20 @@ package struct NetworkConfiguration: Hashable, Sendable {
     /// The pool named in the configuration.
     package var pool: String?
     /// The agent's socket.
-    package var socket: String
+    package var socket = NetworkConfiguration.defaultSocket
+    /// Whether and how its guests are answered by DHCP, as it is written.
+    package var dhcp: JSON?
     /// Whether a delegate asks for what its pod was given just before, by the ADD that runs the delegate. `"attached": true`
     /// in `ipam` says so, which is this plugin's own word: no user writes it.
     package var isDelegates = false
-    /// The main plugin that this one runs; nil where this one is the IPAM plugin.
+    /// The main plugin that this one runs; nil where this one is the IPAM plugin, and at a DEL that names none.
     package var delegate: JSONObject?
     /// The version in which the delegate is spoken to: its own, where it names one.
     package var delegateVersion: CNIVersion
 
     /// Throws code 6 where `input` is no JSON object, 1 where its version is none that this plugin speaks, 7 where a key
     /// is missing or of the wrong type.
-    package init(parsing input: [UInt8]) throws(CNIError) {
+    package init(parsing input: [UInt8], for verb: Invocation.Verb = .add) throws(CNIError) {
         let json: JSON
         do {
             json = try JSON(parsing: input)
@@ -35,10 +37,10 @@ package struct NetworkConfiguration: Hashable, Sendable {
         guard let object = json.object else {
             throw CNIError(.decodingFailure, "the network configuration is JSON, but no object")
         }
-        try self.init(object)
+        try self.init(object, for: verb)
     }
 
-    package init(_ json: JSONObject) throws(CNIError) {
+    package init(_ json: JSONObject, for verb: Invocation.Verb = .add) throws(CNIError) {
         self.json = json
         // Without one it is one of the first versions (section 1 of CNI 0.2.0).
         version = try Self.known(Self.string("cniVersion", in: json) ?? "0.2.0")
@@ -54,21 +56,32 @@ package struct NetworkConfiguration: Hashable, Sendable {
             throw CNIError(.invalidConfiguration, "\"prevResult\" is not an object")
         }
         if json["type"]?.string == Self.pluginType {
-            pool = try Self.string("pool", in: json)
-            socket = try Self.socket(in: json)
-            let delegate = try Self.delegate(in: json, of: name)
-            self.delegate = delegate
-            if let own = try Self.string("cniVersion", in: delegate, at: "delegate.") {
-                delegateVersion = try Self.known(own)
+            // Multus 4.2 and 4.3 keep of the cluster's network what libcni knows, and no more, for its DEL.
+            if verb != .del || json["delegate"] ?? .null != .null {
+                let delegate = try Self.delegate(in: json, of: name)
+                self.delegate = delegate
+                if let own = try Self.string("cniVersion", in: delegate, at: "delegate.") {
+                    delegateVersion = try Self.known(own)
+                }
             }
-        } else if let ipam = json["ipam"], ipam["type"]?.string == Self.pluginType, let own = ipam.object {
-            pool = try Self.string("pool", in: own, at: "ipam.")
-            socket = try Self.socket(in: own, at: "ipam.")
-            isDelegates = own["attached"] == true
+        } else if let ipam = json["ipam"]?.object, ipam["type"]?.string == Self.pluginType {
+            isDelegates = ipam["attached"] == true
         } else {
             throw CNIError(
                 .invalidConfiguration, "network \"\(name)\" names holdfast-cni neither as \"type\" nor in \"ipam\"")
         }
+        for (path, own) in places.reversed() {
+            if let pool = try Self.string("pool", in: own, at: path) { self.pool = pool }
+            if let socket = try Self.socket(in: own, at: path) { self.socket = socket }
+            if let dhcp = own["dhcp"] { self.dhcp = dhcp }
+        }
+    }
+
+    /// Where this plugin's own keys are, with what stands before them in a message; the first goes before the second. A
+    /// delegate that was wrapped as it was has them in its `ipam`.
+    package var places: [(path: String, object: JSONObject)] {
+        guard json["type"]?.string == Self.pluginType else { return [("ipam.", json["ipam"]?.object ?? [:])] }
+        return [("", json), ("delegate.ipam.", delegate?["ipam"]?.object ?? [:])]
     }
 
     /// Throws code 7 where the main plugin has an `ipam` beside its `delegate`: nobody would read it.
@@ -88,8 +101,8 @@ package struct NetworkConfiguration: Hashable, Sendable {
     }
 
     /// What sockaddr_un holds is 108 bytes with the closing zero (unix(7)).
-    private static func socket(in object: JSONObject, at path: String = "") throws(CNIError) -> String {
-        let socket = try string("socket", in: object, at: path) ?? defaultSocket
+    private static func socket(in object: JSONObject, at path: String) throws(CNIError) -> String? {
+        guard let socket = try string("socket", in: object, at: path) else { return nil }
         guard socket.hasPrefix("/"), socket.utf8.count < 108, !socket.utf8.contains(0) else {
             throw CNIError(
                 .invalidConfiguration, "\"\(path)socket\" is no path of a socket: \(JSON.string(socket))",
@@ -133,7 +146,7 @@ extension NetworkConfiguration {
         var ipam: JSONObject = ["type": .string(Self.pluginType), "attached": true]
         if let pool { ipam["pool"] = .string(pool) }
         ipam["socket"] = .string(socket)
-        ipam["dhcp"] = json["dhcp"]
+        ipam["dhcp"] = dhcp
         delegate["ipam"] = .object(ipam)
         // What the runtime adds for a verb, as the list of attachments for GC.
         for member in json.members where member.key.hasPrefix("cni.dev/") { delegate[member.key] = member.value }

@@ -24,7 +24,7 @@ package struct Plugin<Host: PluginHost> {
         let invocation = try Invocation(environment: environment)
         if invocation.verb == .version { return Self.versions(for: input) }
         guard let input else { throw CNIError(.ioFailure, "the network configuration on stdin cannot be read") }
-        let network = try NetworkConfiguration(parsing: input)
+        let network = try NetworkConfiguration(parsing: input, for: invocation.verb)
         guard network.version.has(invocation.verb) else {
             throw CNIError(
                 .incompatibleVersion, "cniVersion \(network.version.rawValue) has no \(invocation.verb.rawValue)")

@@ -46,19 +46,11 @@ package struct InlinePool: Hashable, Sendable {
             prefixes: prefixes, routes: routes, dns: try reader.dns(ipam["dns"], at: "\(path)dns"))
     }
 
-    /// Where the ranges are: in `ipam`, or as main plugin beside `delegate` or in the delegate's `ipam`.
+    /// The first place that has ranges.
     private static func ranges(in network: NetworkConfiguration) -> (path: String, object: JSONObject)? {
-        let places: [(String, JSONObject?)] =
-            network.delegate == nil
-            ? [("ipam.", network.json["ipam"]?.object)]
-            : [("", network.json), ("delegate.ipam.", network.delegate?["ipam"]?.object)]
-        for (path, object) in places {
-            guard let object else { continue }
-            if ["range", "ipRanges", "subnet", "ranges"].contains(where: { object[$0] != nil }) {
-                return (path, object)
-            }
+        network.places.first { place in
+            ["range", "ipRanges", "subnet", "ranges"].contains { place.object[$0] != nil }
         }
-        return nil
     }
 
     /// Ranges of one prefix are one prefix of the pool: all of it is excluded but them.

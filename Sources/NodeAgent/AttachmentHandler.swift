@@ -411,7 +411,7 @@ package struct AttachmentHandler: Sendable {
     ) async throws(CNIError) {
         let invocation = try Invocation(environment: request.environment)
         do throws(CNIError) {
-            try await body(invocation, NetworkConfiguration(request.configuration))
+            try await body(invocation, NetworkConfiguration(request.configuration, for: invocation.verb))
         } catch {
             logFailure(failure, invocation, error)
             throw error

@@ -221,6 +221,41 @@ struct PluginTests {
         #expect(run("ADD", main.with("\"ipam\":{}")).status == 0)
     }
 
+    /// As Multus 4.2 and 4.3 call it for the cluster's network: of its keys they keep those that libcni knows.
+    @Test(arguments: ["", #","delegate":null"#])
+    func `a DEL that names no delegate is the agent's alone, and no other verb does without`(member: String) {
+        let input = #"{"cniVersion":"1.1.0","name":"vm-net","type":"holdfast-cni"\#(member)}"#
+        for verb in ["ADD", "CHECK", "GC", "STATUS"] { #expect(run(verb, input).output?["code"] == 7) }
+        #expect(host.events.isEmpty)
+        #expect(run("DEL", input).status == 0)
+        #expect(host.events == ["post /cni/del"])
+    }
+
+    @Test func `a delegate that was wrapped, ipam and all, says there what goes for its addresses`() {
+        fixture.succeed()
+        let input = #"""
+            {"cniVersion":"1.0.0","name":"vm-net","type":"holdfast-cni","delegate":{"type":"bridge",
+             "ipam":{"type":"whereabouts","pool":"vms","socket":"/run/y.sock","dhcp":{"mtu":1400}}}}
+            """#
+        func told(_ input: String) -> JSON? {
+            #expect(run("ADD", input).status == 0)
+            return host.runs.last?.input["ipam"]
+        }
+        #expect(
+            told(input) == [
+                "type": "holdfast-cni", "attached": true, "pool": "vms", "socket": "/run/y.sock", "dhcp": ["mtu": 1400],
+            ])
+        // What stands beside it goes before that.
+        #expect(
+            told(input.with(#""pool":"others","socket":"/run/x.sock","dhcp":false"#)) == [
+                "type": "holdfast-cni", "attached": true, "pool": "others", "socket": "/run/x.sock", "dhcp": false,
+            ])
+        #expect(host.sockets == ["/run/y.sock", "/run/x.sock"])
+        #expect(
+            run("ADD", input.replacing(#""pool":"vms""#, with: #""pool":1"#)).output?["msg"]
+                == #""delegate.ipam.pool" is not a string: 1"#)
+    }
+
     @Test(arguments: [
         ("\"delegate\":{\"type\":\"holdfast-cni\"}", 7), ("\"delegate\":{\"type\":\"../bridge\"}", 7),
         ("\"delegate\":{\"type\":\"bridge\",\"cniVersion\":\"0.2.0\"}", 1),

@@ -307,7 +307,6 @@ struct SpecificationTests {
         ("{\"cniVersion\":\"0.2.0\",\"name\":\"n\"}", 1), ("{\"name\":\"n\"}", 1),
         ("{\"cniVersion\":\"2.0.0\",\"name\":\"n\"}", 1), ("{\"cniVersion\":7,\"name\":\"n\"}", 7),
         ("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"type\":\"bridge\"}", 7),
-        ("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"type\":\"holdfast-cni\"}", 7),
         ("{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"ipam\":{\"type\":\"holdfast-cni\",\"pool\":1}}", 7),
     ])
     func `section 5, Error: 1 for the version, 5 for the input, 6 for decoding, 7 for the configuration`(

@@ -42,6 +42,14 @@ struct DelegateAddTests {
         #expect(await refusal(try delegates("ADD", pod: pod))?.code == .tryAgainLater)
     }
 
+    @Test func `a DEL that names no delegate detaches all the same`() async throws {
+        _ = try await fixture.handler.add(main("ADD", pod: "launcher"))
+        var del = main("DEL", pod: "launcher")
+        (del.configuration["delegate"], del.configuration["pool"]) = (nil, nil)
+        try await fixture.handler.delete(del)
+        #expect(fixture.ipam.bindings.map(\.active) == [nil])
+    }
+
     /// Its plugin was killed, or a DEL came, and it goes on.
     @Test(arguments: [true, false], ["web", "launcher"])
     func `a delegate that asks when another sandbox of its pod is there takes nothing from it`(

@@ -42,8 +42,7 @@ struct GuestOptions: Hashable, Sendable {
         isOn = isDefault
         (hasDefaultRoute, guestMAC) = (nic.hasDefaultRoute, nic.guestMAC)
         self.hostName = hostName
-        let isIPAM = network.json["ipam"]?["type"]?.string == NetworkConfiguration.pluginType
-        try read(isIPAM ? network.json["ipam"]?["dhcp"] : network.json["dhcp"])
+        try read(network.dhcp)
         // What speaks for this NIC alone goes before what speaks for all of its network.
         for (prefix, suffix) in nic.ownForms.reversed() {
             let annotation = "\(prefix)\(Self.annotation)\(suffix)"

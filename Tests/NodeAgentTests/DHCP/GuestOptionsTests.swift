@@ -89,16 +89,24 @@ struct GuestOptionsTests {
     }
 
     @Test func `a delegate's own call to its IPAM plugin says the same as the network`() throws {
-        let network: JSONObject = [
-            "cniVersion": "1.0.0", "name": "n", "type": "holdfast-cni", "dhcp": ["leaseTime": 77],
-            "delegate": ["type": "bridge"],
+        let dhcp: JSON = ["leaseTime": 77]
+        let beside: JSONObject = [
+            "cniVersion": "1.0.0", "name": "n", "type": "holdfast-cni", "dhcp": dhcp, "delegate": ["type": "bridge"],
         ]
-        let delegate = try #require(try NetworkConfiguration(network).delegateConfiguration(mac: nil))
-        let options = try GuestOptions(
-            isDefault: false, network: NetworkConfiguration(delegate), annotations: [:],
-            nic: nic("eth0", network: "n", [:]), hostName: "")
-        #expect(options.isOn)
-        #expect(try options.configuration(of: described()).ipv4?.leaseTime == 77)
+        let wrapped: JSONObject = [
+            "cniVersion": "1.0.0", "name": "n", "type": "holdfast-cni",
+            "delegate": ["type": "bridge", "ipam": ["type": "holdfast-cni", "dhcp": dhcp]],
+        ]
+        for network in [beside, wrapped] {
+            let delegate = try #require(try NetworkConfiguration(network).delegateConfiguration(mac: nil))
+            for network in [network, delegate] {
+                let options = try GuestOptions(
+                    isDefault: false, network: NetworkConfiguration(network), annotations: [:],
+                    nic: nic("eth0", network: "n", [:]), hostName: "")
+                #expect(options.isOn)
+                #expect(try options.configuration(of: described()).ipv4?.leaseTime == 77)
+            }
+        }
     }
 
     @Test func `pool and binding say what there is to say`() throws {
