@@ -239,6 +239,60 @@ import Testing
         #expect(new.owner.network == "storage/net2" && new.note == nil)
     }
 
+    /// Pod prod/web's record by whereabouts, and the definition prod/storage with this configuration.
+    private func plan(_ configuration: String, besides given: String = "", isShown: Bool = false) throws -> ImportPlan {
+        let status = #"[{"name":"prod/storage","interface":"net1"}]"#
+        var objects = ForeignObjects()
+        try objects.read(
+            """
+            {apiVersion: whereabouts.cni.cncf.io/v1alpha1, kind: IPPool, metadata: {name: 10.20.0.0-24}, \
+            spec: {range: 10.20.0.0/24, allocations: {"5": {podref: prod/web, ifname: net1}}}}
+            ---
+            {apiVersion: v1, kind: Pod, metadata: {name: web, namespace: prod, uid: p, \
+            annotations: {k8s.v1.cni.cncf.io/network-status: '\(isShown ? status : "[]")'}}}
+            ---
+            {apiVersion: k8s.cni.cncf.io/v1, kind: NetworkAttachmentDefinition, \
+            metadata: {name: storage, namespace: prod}, spec: {config: '\(configuration)'}}
+            ---
+            \(given)
+            """, from: "x")
+        return ImportPlan(ImportReader(objects: objects, hostLocal: [], networks: [:]), known: [], bindings: [])
+    }
+
+    private func configuration(_ ranges: String, version: String = "1.0.0", name: String = "storage") -> String {
+        #"{"cniVersion":"\#(version)","name":"\#(name)","type":"macvlan","ipam":{"type":"whereabouts",\#(ranges)}}"#
+    }
+
+    @Test(arguments: [
+        (#""range":"10.20.0.0/24""#, "0.2.0", #"cniVersion "0.2.0" is not supported"#, false),
+        (#""range":"10.20.0.10-10.20.0.99/24","exclude":["x"]"#, "1.0.0", #""ipam.exclude[0]""#, false),
+        (#""ipRanges":[{"range":"10.20.0.0/24"},{"range":"10.21.0.0/24"}]"#, "1.0.0", "is a second range", false),
+        (#""range":"10.20.0.0""#, "1.0.0", "is no range like", true),
+    ])
+    func `a network that the agent would refuse is a conflict, and no other pool is made in its place`(
+        ranges: String, version: String, problem: String, isShown: Bool
+    ) throws {
+        let plan = try plan(configuration(ranges, version: version), isShown: isShown)
+        let actions = plan.rows.map(\.action)
+        #expect(plan.conflicts == 1 && plan.pools.isEmpty, "\(actions)")
+        #expect(actions.first?.contains("would refuse its network storage: ") == true, "\(actions)")
+        #expect(actions.first?.contains(problem) == true, "\(actions)")
+    }
+
+    @Test func `the pool of a range is as its networks describe it, be they one or two`() throws {
+        let ranges = #""range":"10.20.0.0/24","gateway":"10.20.0.1""#
+        let other =
+            "{apiVersion: k8s.cni.cncf.io/v1, kind: NetworkAttachmentDefinition, metadata: {name: other, namespace: prod}, "
+            + "spec: {config: '\(configuration(ranges, name: "other"))'}}"
+        for besides in ["", other] {
+            let plan = try plan(configuration(ranges), besides: besides, isShown: true)
+            #expect(plan.conflicts == 0 && plan.rows.first?.owner?.network == "storage/net1")
+            #expect(plan.pools.map { $0.prefixes.first?.gateway?.description } == ["10.20.0.1"])
+        }
+        // What has no configuration of its own, the node's file has.
+        #expect(try plan("", isShown: true).conflicts == 0)
+    }
+
     @Test func `a network for a pool that is not there is refused, naming those that are`() async throws {
         let failure = await #expect(throws: Failure.self) {
             try await dryRun(["cluster.yaml", "kube-ovn.yaml"], ["--network", "ovn=vm-net"])

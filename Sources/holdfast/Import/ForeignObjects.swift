@@ -1,3 +1,4 @@
+import Addresses
 import CNI
 import Foundation
 import IPAMModel
@@ -53,11 +54,12 @@ struct ForeignObjects {
         var name: String
         /// The pool that the agent will make of its ranges.
         var pool: IPAMModel.Pool?
-        /// Why that cannot be told.
+        /// The pool's; where that cannot be told, those of the ranges as they are written.
+        var prefixes: [IPPrefix] = []
+        /// Why the agent would refuse it.
         var problem: String?
         /// whereabouts' `network_name`.
         var whereaboutsName = ""
-
     }
 
     var machines: [Name: Machine] = [:]
@@ -179,6 +181,11 @@ extension ForeignObjects.Pod {
 extension ForeignObjects.Network {
     /// As the agent will see it once its address plugin is holdfast-cni. `name`: where the configuration has none.
     fileprivate init(configuration: String, name: String) throws {
+        // Then Multus takes the node's file of that name.
+        if configuration.isEmpty {
+            self.init(name: name)
+            return
+        }
         guard let json = try? JSON(parsing: Array(configuration.utf8)), var network = json.object else {
             self.init(name: name, problem: "its configuration is not JSON")
             return
@@ -198,8 +205,26 @@ extension ForeignObjects.Network {
         self.init(name: own, whereaboutsName: ipam?["network_name"]?.string ?? "")
         do throws(CNIError) {
             pool = try InlinePool(NetworkConfiguration(network))?.pool
+            prefixes = pool?.prefixes.map(\.prefix) ?? []
         } catch {
             problem = error.message
+            prefixes = JSON.object(network).ranges
+        }
+    }
+}
+
+extension JSON {
+    /// The prefixes of whereabouts' and host-local's ranges, wherever they stand in it.
+    fileprivate var ranges: [IPPrefix] {
+        if let array { return array.flatMap(\.ranges) }
+        return (object?.members ?? []).flatMap { member in
+            guard ["range", "subnet"].contains(member.key), let text = member.value.string else {
+                return member.value.ranges
+            }
+            guard let (address, length) = IPPrefix.split(text.split(separator: "-").last.map(String.init) ?? "") else {
+                return []
+            }
+            return [IPPrefix(containing: address, length: length)].compactMap { $0 }
         }
     }
 }

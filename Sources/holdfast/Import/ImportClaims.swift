@@ -54,7 +54,7 @@ struct ImportReader {
     var pools: [String: Pool] {
         var pools = kubeOVN.pools
         for pool in objects.networks.compactMap(\.pool) { pools[pool.name] = pool }
-        for pool in objects.whereaboutsPools where definition(of: pool) == nil {
+        for pool in objects.whereaboutsPools where definitions(of: pool).isEmpty {
             pools[pool.name] = Pool(name: pool.name, prefixes: [PoolPrefix(prefix: pool.prefix)])
         }
         return pools
@@ -161,7 +161,8 @@ struct ImportReader {
     // MARK: - whereabouts
 
     private func findings(_ pool: Whereabouts.Pool) -> [ImportFinding] {
-        let definition = definition(of: pool)
+        let definitions = definitions(of: pool)
+        let definition = Set(definitions.map(\.name)).count == 1 ? definitions.first : nil
         return pool.allocations.map { record in
             let source = "IPPool \(pool.name)"
             return finding(source, [record.address]) { () throws(Obstacle) in
@@ -173,7 +174,9 @@ struct ImportReader {
                     $0.interface == record.interface && !record.interface.isEmpty || $0.has(record.address)
                 }
                 let interface = record.interface.isEmpty ? shown?.interface ?? "" : record.interface
-                let network = networks[pool.name] ?? network(of: shown) ?? definition?.name
+                let attached = self.definition(of: shown)
+                try refuse(definitions + [attached].compactMap(\.self))
+                let network = networks[pool.name] ?? attached?.name ?? definition?.name
                 guard let network else {
                     throw Obstacle(
                         why: "its network is not known: give the network definition with that range, or --network "
@@ -208,18 +211,27 @@ struct ImportReader {
         )
     }
 
-    /// The network whose ranges have this one.
-    private func definition(of pool: Whereabouts.Pool) -> ForeignObjects.Network? {
-        let all = objects.networks.filter { network in
-            network.pool?.prefixes.contains { $0.prefix == pool.prefix } == true
+    /// The networks whose ranges have this one.
+    private func definitions(of pool: Whereabouts.Pool) -> [ForeignObjects.Network] {
+        objects.networks.filter { network in
+            network.prefixes.contains(pool.prefix)
                 && (network.whereaboutsName.isEmpty || pool.name.hasPrefix(network.whereaboutsName + "-"))
         }
-        return Set(all.map(\.name)).count == 1 ? all.first : nil
     }
 
-    private func network(of interface: ForeignObjects.Pod.Interface?) -> String? {
+    private func definition(of interface: ForeignObjects.Pod.Interface?) -> ForeignObjects.Network? {
         guard let interface, let name = ForeignObjects.Name(interface.name) else { return nil }
-        return objects.definitions[name]?.name
+        return objects.definitions[name]
+    }
+
+    /// Throws where the agent would refuse one of them: which pool is its own cannot be told, and a pool without what it says
+    /// of gateway and exclusions would give them away.
+    private func refuse(_ networks: [ForeignObjects.Network]) throws(Obstacle) {
+        for network in networks {
+            if let problem = network.problem {
+                throw Obstacle(why: "holdfast-cni would refuse its network \(network.name): \(problem)")
+            }
+        }
     }
 
     /// What whereabouts holds in all ranges, and in none of those that are given.
@@ -253,8 +265,11 @@ struct ImportReader {
                 of: named.isEmpty ? MachineNetwork.primaryInterface : named, owner, pod)
             let network = networks[record.network] ?? record.network
             owner.network = network.contains("/") ? network : "\(network)/\(interface)"
-            let described = objects.networks.first { $0.name == record.network }?.pool
-            guard let pool = described, pool.prefixes.contains(where: { $0.prefix.contains(record.address) }) else {
+            let described = objects.networks.filter { $0.name == record.network }
+            try refuse(described)
+            guard let pool = described.compactMap(\.pool).first,
+                pool.prefixes.contains(where: { $0.prefix.contains(record.address) })
+            else {
                 throw Obstacle(
                     why: "its network's configuration, which tells the pool, is not given: add /etc/cni/net.d's file "
                         + "with the name \(record.network), or its network definition")
