@@ -83,14 +83,16 @@ package final class ClusterNotes: Service {
                 "\(binding.eventText) moved to pod \(binding.target?.pod ?? "") on node \(binding.target?.node ?? "")"))
     }
 
-    /// `holdfast.dev/addresses.eth0` and `holdfast.dev/mac.eth0`, with the interface's name.
+    /// `holdfast.dev/assigned-addresses.eth0` and `holdfast.dev/assigned-mac.eth0`, with the interface's name. No names that
+    /// ask for something: the pod's next sandbox asks for what its user wants, not for what the pod had before.
     private func annotate(_ pod: ObjectMeta, _ interface: String, _ binding: Binding) {
         guard annotatesPods else { return }
         let addresses = binding.assignments.map { "\($0.address)/\($0.prefixLength)" }.joined(separator: ",")
         let annotation = Annotation(
             namespace: pod.namespace, pod: pod.name,
             values: [
-                "holdfast.dev/addresses.\(interface)": addresses, "holdfast.dev/mac.\(interface)": "\(binding.mac)",
+                "holdfast.dev/assigned-addresses.\(interface)": addresses,
+                "holdfast.dev/assigned-mac.\(interface)": "\(binding.mac)",
             ])
         annotations.withLock { annotations in
             if annotations.count == Self.limit { annotations.removeFirst() }

@@ -72,7 +72,7 @@ import Testing
             }
             try await eventually("annotated") {
                 let pod = cluster.object(.pods, name: "launcher-first").map { String(decoding: $0.json, as: UTF8.self) }
-                return pod?.contains(#""holdfast.dev/addresses.eth0":"10.16.0.15/24""#) == true
+                return pod?.contains(#""holdfast.dev/assigned-addresses.eth0":"10.16.0.15/24""#) == true
             }
             // With the right to no more than pods/status, which cannot change an image.
             let patched = cluster.requests.lazy.filter { $0.verb == "patch" && $0.resource.plural == "pods" }

@@ -1,3 +1,6 @@
+import Addresses
+import CNI
+import IPAMAPI
 import IPAMModel
 import KubeVirt
 import KubernetesAPI
@@ -24,12 +27,47 @@ struct ClusterNotesTests {
             await node.wait {
                 names.allSatisfy { name in
                     let pod = node.cluster.object(.pods, name: name).map { String(decoding: $0.json, as: UTF8.self) }
-                    return pod?.contains("holdfast.dev/addresses.eth0") == true
+                    return pod?.contains("holdfast.dev/assigned-addresses.eth0") == true
                 }
             }
             // In the order of the ADDs: the later of two is right.
             let patched = node.cluster.requests.filter { $0.verb == "patch" && $0.resource == .podStatus }
             #expect(patched.map(\.name) == ["first", "first", "first", "first", "second"])
+            writing.cancel()
+            try await writing.value
+            await client.shutDown()
+        }
+    }
+
+    /// As after a node's reboot: the pod is the same, and so are its annotations.
+    @Test func `what was written on a pod asks for nothing when its next sandbox is made`() async throws {
+        try await NodeOnCluster.run(watching: false) { node in
+            let client = KubernetesClient(node.cluster.configuration, log: NodeOnCluster.quiet)
+            let notes = ClusterNotes(node: "node-a", client: client, annotatesPods: true, log: NodeOnCluster.quiet)
+            let handler = AttachmentHandler(
+                node: "node-a", ipam: node.ipam, source: node.source, cluster: notes, log: NodeOnCluster.quiet)
+            try node.cluster.put(Manifest.pod("web"))
+            _ = try await handler.add(node.request("web", uid: "uid-web", container: "c1"))
+            let former = try #require(node.ipam.bindings.first)
+            let writing = Task { try await notes.run() }
+            await node.wait {
+                let pod = node.cluster.object(.pods, name: "web").map { String(decoding: $0.json, as: UTF8.self) }
+                return pod?.contains("\(former.mac)") == true
+            }
+            var del = node.request("web", uid: "uid-web", container: "c1")
+            del.environment["CNI_COMMAND"] = "DEL"
+            try await handler.delete(del)
+            var pool = try await node.ipam.pool(named: former.pool, timeout: .seconds(1)).pool
+            for address in former.assignments.map(\.address) {
+                for index in pool.prefixes.indices where pool.prefixes[index].prefix.contains(address) {
+                    pool.prefixes[index].excluded.append(AddressRange(from: address, through: address))
+                }
+            }
+            try node.ipam.apply(.updatePool(pool, for: nil))
+            _ = try await handler.add(node.request("web", uid: "uid-web", container: "c2"))
+            let present = try #require(node.ipam.bindings.first)
+            #expect(present.active?.containerID == "c2")
+            #expect(Set(present.assignments.map(\.address)).isDisjoint(with: former.assignments.map(\.address)))
             writing.cancel()
             try await writing.value
             await client.shutDown()
