@@ -213,9 +213,13 @@ struct AddressRequestTests {
         #expect(try request("other") == [])
     }
 
-    @Test func `Multus' short form names the definitions of net1, net2 and so on`() throws {
+    @Test(arguments: [
+        "prod/storage, backup@data0", " prod/storage,\n\tbackup@data0\n",
+        #"[{"name": "storage", "namespace": "prod"}, {"name": "backup", "interfaceRequest": "data0"}]"#,
+    ])
+    func `each of Multus' forms names the definitions of net1, net2 and so on`(networks: String) throws {
         let annotations = [
-            "k8s.v1.cni.cncf.io/networks": "prod/storage, backup@data0",
+            "k8s.v1.cni.cncf.io/networks": networks,
             "storage.prod.ovn.kubernetes.io/ip_address": "10.17.0.15",
             "backup.default.holdfast.dev/addresses": "10.18.0.15",
         ]

@@ -31,7 +31,7 @@ struct NetworkSelection: Hashable, Sendable {
     }
 
     private init?(short text: Substring) {
-        let text = text.filter { $0 != " " }
+        let text = text.filter { !$0.isWhitespace }
         let sides = text.split(separator: "@", omittingEmptySubsequences: false)
         let names = (sides.first ?? "").split(separator: "/", omittingEmptySubsequences: false)
         guard sides.count <= 2, names.count <= 2, names.allSatisfy({ !$0.isEmpty }), let name = names.last else {
@@ -46,7 +46,7 @@ struct NetworkSelection: Hashable, Sendable {
 }
 
 extension NetworkSelection: Decodable {
-    private enum CodingKeys: String, CodingKey { case name, namespace, interface, ips, mac }
+    private enum CodingKeys: String, CodingKey { case name, namespace, interface, interfaceRequest, ips, mac }
 
     init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
@@ -55,7 +55,8 @@ extension NetworkSelection: Decodable {
         }
         name = try values.decode(String.self, forKey: .name)
         namespace = try string(.namespace)
-        interface = try string(.interface)
+        // The second name is the older one, which Multus still takes.
+        interface = try string(.interface) ?? string(.interfaceRequest)
         ips = try values.decodeIfPresent([String].self, forKey: .ips) ?? []
         mac = try string(.mac) ?? ""
     }
