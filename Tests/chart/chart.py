@@ -28,11 +28,11 @@ NETWORKS = {"networks": [
 VARIANTS = {
     "least": {},
     "everything": {
-        **POOLS, **MONITORING, **NETWORKS, "commonLabels": {"team": "virtualisation"},
+        **POOLS, **MONITORING, **NETWORKS, "commonLabels": {"team": "virtualisation"}, "log": {"level": "debug", "format": "text"},
         "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": [{"name": "registry"}]},
         "tls": {"extraNames": ["ipam.example", "192.0.2.7"]},
         "server": {
-            "maxConnections": 20000, "awaitRestore": True,
+            "maxConnections": 20000, "awaitRestore": True, "kubernetes": {"grace": "2m"},
             "persistence": {"storageClassName": "fast", "annotations": {"a": "b"}},
             "serviceAccount": {"annotations": {"a": "b"}}, "podAnnotations": {"a": "b"}, "podLabels": {"a": "b"},
             "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},

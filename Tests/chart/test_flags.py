@@ -1,8 +1,10 @@
-"""Every option and variable that a container is given is one of its program's."""
+"""Every option and variable that a container is given is one of its program's, and those that values ask for are there."""
+
+import functools
 
 import programs
 import pytest
-from chart import VARIANTS, containers, render
+from chart import VALUES, VARIANTS, containers, merged, render
 
 
 def command(container):
@@ -26,6 +28,32 @@ def test_every_option_is_the_program_s(variant):
                 assert known[name] == bool(has_value), f"{program} {argument}"
                 seen += 1
     assert seen >= 12
+
+
+# (container, value, what it is for the container to have the argument, the argument)
+ASKED = [
+    ("server", "server.maxConnections", 20000, "--max-connections=20000"),
+    ("server", "server.awaitRestore", True, "--await-restore"),
+    ("server", "server.kubernetes.enabled", True, "--kubernetes"),
+    ("server", "server.kubernetes.grace", "2m", "--grace=2m"),
+    ("server", "auth.reflection", False, "--reflection=off"),
+    ("agent", "agent.annotatePods", True, "--annotate-pods"),
+    ("agent", "agent.dhcp.byDefault", True, "--dhcp"),
+    ("agent", "agent.dhcp.announce", True, "--announce"),
+    *((container, "log.level", "debug", "--log-level=debug") for container in ("server", "agent")),
+    *((container, "log.format", "text", "--log-format=text") for container in ("server", "agent")),
+]
+
+
+@pytest.mark.parametrize("container, value, asks, argument", ASKED)
+def test_what_a_value_asks_for_is_said_there_and_nowhere_else(container, value, asks, argument):
+    said = {}
+    for name, values in VARIANTS.items():
+        (arguments,) = [it["args"] for _, _, it in containers(render(values)) if it["name"] == container]
+        is_asked = functools.reduce(dict.__getitem__, value.split("."), merged(VALUES, values)) == asks
+        said[name] = argument in arguments
+        assert said[name] == is_asked, name
+    assert said["everything"] and not all(said.values())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
