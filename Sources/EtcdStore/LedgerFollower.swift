@@ -1,4 +1,3 @@
-import Dispatch
 import Foundation
 import IPAMModel
 import Ledger
@@ -182,13 +181,6 @@ final class LedgerFollower: Sendable {
                 guard let known = state.warm?.known else { return true }
                 return known.lastCommit == found?.modRevision ?? 0 && known.mark == mark
             }
-        }
-    }
-
-    /// On a thread that may.
-    private func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
-            DispatchQueue.global().async { continuation.resume(with: Result { try body() }) }
         }
     }
 

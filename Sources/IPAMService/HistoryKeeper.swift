@@ -2,6 +2,7 @@ import IPAMModel
 import Ledger
 import LedgerStore
 import Logging
+import RPC
 
 /// Lets go of history that is older than its pool's `history_retention`: in commits of few entries, with a pause between,
 /// so that no change waits long for one.

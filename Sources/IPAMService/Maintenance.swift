@@ -27,6 +27,8 @@ final class Maintenance: Sendable {
     private let upload = Mutex<Upload?>(nil)
     /// One at a time, as each has the whole ledger in memory until its last piece is sent.
     private let isMakingBackup = Atomic(false)
+    /// A thread of its own, for it blocks.
+    private let restores = DispatchQueue(label: "holdfast.restore")
 
     init(_ writer: Writer) { self.writer = writer }
 
@@ -58,7 +60,7 @@ final class Maintenance: Sendable {
             },
             encode: { (outcome: RestoreOutcome, arena) in unsafe outcome.wire(in: arena) },
             complete: { piece, caller, reply in
-                DispatchQueue.global().async {
+                self.restores.async {
                     reply.complete { () throws(IPAMError) in try self.take(piece, by: caller) }
                 }
             })

@@ -4,6 +4,7 @@ import IPAMModel
 import Ledger
 import LedgerStore
 import Logging
+import RPC
 
 extension Writer {
     /// All that the store has at one revision. Commits go on meanwhile.

@@ -3,6 +3,7 @@ package import IPAMAPI
 package import IPAMModel
 import Ledger
 import LedgerStore
+import RPC
 import Synchronization
 
 // The history is the store's: only what is now comes from the ledger.
@@ -21,7 +22,7 @@ extension Writer {
             historyReads.wrappingSubtract(1, ordering: .relaxed)
             return complete(.failure(.tooManyReadHistory))
         }
-        DispatchQueue.global().async { [self] in
+        DispatchQueue.blocking.async { [self] in
             let page = Result { () throws(IPAMError) in try history(listing) }
             historyReads.wrappingSubtract(1, ordering: .relaxed)
             complete(page)
@@ -92,18 +93,6 @@ extension Writer {
             if batch.count < historyBatch { return page }
         }
     }
-}
-
-/// Runs what blocks on a thread that may.
-func blocking<Value: Sendable, Failure: Error>(
-    _ body: @escaping @Sendable () throws(Failure) -> Value
-) async throws(Failure) -> Value {
-    let result: Result<Value, Failure> = await withCheckedContinuation { continuation in
-        DispatchQueue.global().async {
-            continuation.resume(returning: Result { () throws(Failure) in try body() })
-        }
-    }
-    return try result.get()
 }
 
 extension IPAMError {

@@ -127,7 +127,7 @@ package final class Writer: Sendable {
     /// What the server does by itself. A task never leads: it would go on only once nothing waits.
     package func submit(_ command: Command) async throws(IPAMError) -> Answer {
         try await withCheckedContinuation { continuation in
-            DispatchQueue.global().async {
+            DispatchQueue.blocking.async {
                 self.submit(command, by: .server) { continuation.resume(returning: $0) }
             }
         }.get()
@@ -361,7 +361,7 @@ extension Writer {
             complain(error)
             if isFirst {
                 storeState.yield("\(error)")
-                DispatchQueue.global().asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
+                DispatchQueue.blocking.asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
             }
             throw error
         }
@@ -400,7 +400,7 @@ extension Writer {
         do throws(StoreError) {
             try commit([], ledger.withLock(\.committedRevision))
         } catch {
-            DispatchQueue.global().asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
+            DispatchQueue.blocking.asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
         }
     }
 }

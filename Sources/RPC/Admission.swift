@@ -21,7 +21,7 @@ extension ServerCall {
                 do throws(RPCStatus) {
                     let caller = try await decision()
                     // The answer may block, as for a commit, and tasks must not.
-                    DispatchQueue.global().async { answer(self, caller) }
+                    DispatchQueue.blocking.async { answer(self, caller) }
                 } catch {
                     finish(.failure(error))
                 }

@@ -109,14 +109,16 @@ private final class PastStore: LedgerStore {
         #expect(entries.map(\.end) == [nil, nil, nil] + past.map(\.end))
     }
 
-    /// Else a caller could take every thread of the pool that tasks run on.
+    private func writer(_ store: SlowStore) -> Writer {
+        Writer(
+            Ledger(), store: store, clock: LedgerClock(wallClock: Self.now, notBefore: Self.now),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    /// Each has a thread.
     @Test func `a few reads of the history wait for the store, more are refused as overloaded`() async {
         let store = SlowStore()
-        let writer = Writer(
-            Ledger(), store: store,
-            clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000), notBefore: Timestamp(seconds: 0)),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-        let listing = HistoryListing(subject: .object(namespace: "default", name: "vm"), pageSize: 10)
+        let writer = writer(store)
         let (pages, answers) = AsyncStream.makeStream(of: Result<HistoryPage, IPAMError>.self)
         for _ in 0..<20 { writer.history(listing) { answers.yield($0) } }
         var next = pages.makeAsyncIterator()
@@ -131,5 +133,24 @@ private final class PastStore: LedgerStore {
         writer.history(listing) { answers.yield($0) }
         store.gate.signal()
         if case .failure(let refusal)? = await next.next() { Issue.record(refusal) }
+    }
+
+    /// Those that tell who probes that all is well are tasks.
+    @Test func `tasks go on while all reads of the history that there may be wait for the store`() async {
+        let store = SlowStore()
+        let writer = writer(store)
+        let (pages, answers) = AsyncStream.makeStream(of: Result<HistoryPage, IPAMError>.self)
+        for _ in 0..<16 { writer.history(listing) { answers.yield($0) } }
+        let isLate = Atomic(false)
+        // No task: it would not go on either.
+        DispatchQueue(label: "deadline").asyncAfter(deadline: .now() + 5) {
+            isLate.store(true, ordering: .releasing)
+            for _ in 0..<16 { store.gate.signal() }
+        }
+        await Task.detached {}.value
+        let wasLate = isLate.load(ordering: .acquiring)
+        #expect(!wasLate)
+        for _ in 0..<16 { store.gate.signal() }
+        for await _ in pages.prefix(16) {}
     }
 }
