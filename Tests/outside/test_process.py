@@ -153,6 +153,17 @@ def test_any_number_of_connections_may_be_asked_for(tmp_path):
         server.stop()
 
 
+def test_the_agent_takes_all_descriptors_that_it_may_have(server, tmp_path):
+    agent = Agent(tmp_path, server.target)
+    agent.command = ["prlimit", "--nofile=256:3000", *agent.command]
+    agent.start()
+    try:
+        limits = Path(f"/proc/{agent.process.pid}/limits").read_text().splitlines()
+        assert [line.split()[3:5] for line in limits if line.startswith("Max open files")] == [["3000", "3000"]]
+    finally:
+        agent.stop()
+
+
 @pytest.mark.parametrize("program", ["holdfast-server", "holdfast-agent", "holdfast"])
 def test_help_explains(program):
     done = run(program, "--help")

@@ -32,12 +32,14 @@ package final class GuestPorts: Sendable {
     private let log: Logger
     private let metrics: AgentMetrics
 
+    /// Raises the process's limit of descriptors as far as it may: each port has some.
     package init(
         folder: PortFolder, log: Logger, metrics: AgentMetrics = AgentMetrics()
     ) throws(SystemError) {
         self.folder = folder
         self.log = log
         self.metrics = metrics
+        DescriptorLimit.raise()
         waiting = try Waiting()
     }
 
@@ -97,7 +99,7 @@ package final class GuestPorts: Sendable {
 
     /// From now on the port is served, also by an agent after this one once the disk takes its record. The same again changes
     /// nothing.
-    package func attach(_ record: PortRecord) throws {
+    package func attach(_ record: PortRecord) throws(SystemError) {
         guard state.withLock({ $0.ports[record.key]?.record != record }) else { return }
         let port = try GuestPort(record)
         let isSaved: Bool

@@ -1,6 +1,7 @@
 import Addresses
 import CNI
 import DHCP
+import Glibc
 import IPAMAPI
 import IPAMModel
 import KubeVirt
@@ -55,7 +56,7 @@ package struct GuestService: Service {
             owner: "\(owner.key)", guest: try options.configuration(of: described),
             guestMAC: nic.guestMAC ?? (network.pins(described.binding.mac) ? described.binding.mac : nil),
             answersDHCP: options.isOn)
-        do {
+        do throws(SystemError) {
             try ports.attach(record)
         } catch {
             guard options.isOn else {
@@ -64,8 +65,7 @@ package struct GuestService: Service {
             }
             throw CNIError(
                 .tryAgainLater, "the guest's DHCP cannot be answered: \(error)",
-                details: "holdfast-agent needs the pods' network namespaces (/run/netns) and CAP_SYS_ADMIN; or switch "
-                    + "its DHCP off for this network or VM")
+                details: "\(error.remedyForPort); or switch its DHCP off for this network or VM")
         }
     }
 
@@ -78,6 +78,15 @@ package struct GuestService: Service {
         guard announces, let slash = owner.network.lastIndex(of: "/") else { return }
         let interface = String(owner.network[owner.network.index(after: slash)...])
         ports.announce(PortRecord.Key(containerID: attachment.containerID, interface: interface))
+    }
+}
+
+extension SystemError {
+    /// What it takes to open a guest's port, where that failed with this.
+    var remedyForPort: String {
+        number == EMFILE
+            ? "holdfast-agent has as many descriptors as it may: raise the hard limit of its open files (RLIMIT_NOFILE)"
+            : "holdfast-agent needs the pods' network namespaces (/run/netns) and CAP_SYS_ADMIN"
     }
 }
 

@@ -36,6 +36,12 @@ struct GuestPortTests {
         #expect(folder.load().records == [])
     }
 
+    @Test(arguments: [(EMFILE, "RLIMIT_NOFILE"), (EPERM, "CAP_SYS_ADMIN"), (ENOENT, "/run/netns")])
+    func `why a port cannot be opened is told with what helps`(number: CInt, remedy: String) {
+        errorNumber = number
+        #expect(SystemError("open a socket").remedyForPort.contains(remedy))
+    }
+
     private final class Place {
         let scratch = "/tmp/holdfast-test-\(UUID().uuidString)"
         let name = "hf-\(UUID().uuidString.prefix(8).lowercased())"
