@@ -27,10 +27,17 @@ final class Maintenance: Sendable {
     private let upload = Mutex<Upload?>(nil)
     /// One at a time, as each has the whole ledger in memory until its last piece is sent.
     private let isMakingBackup = Atomic(false)
+    /// Pieces of backups that clients have taken.
+    private let piecesTaken = Atomic(0)
+    /// How long a backup's client may take no piece before it makes room for others; twice that at most.
+    private let patience: Duration
     /// A thread of its own, for it blocks.
     private let restores = DispatchQueue(label: "holdfast.restore")
 
-    init(_ writer: Writer) { self.writer = writer }
+    init(_ writer: Writer, patience: Duration = .seconds(60)) {
+        self.writer = writer
+        self.patience = patience
+    }
 
     func service(_ gate: Gate) -> RPCService {
         var service = unsafe RPCService(cmessages_holdfast_ipam_v1_maintenance())
@@ -51,7 +58,11 @@ final class Maintenance: Sendable {
                 do throws(IPAMError) {
                     pieces = try await self.writer.backup(withoutHistory: withoutHistory)
                 } catch { throw error.status }
-                for piece in pieces { try await responses.send(piece) }
+                async let _: Void = self.breakOffWhenStuck(responses)
+                for piece in pieces {
+                    try await responses.send(piece)
+                    self.piecesTaken.add(1, ordering: .relaxed)
+                }
             })
         unsafe service.unary(
             admit: gate.admit(.operator),
@@ -65,6 +76,16 @@ final class Maintenance: Sendable {
                 }
             })
         return service
+    }
+
+    /// Until the task is cancelled.
+    private func breakOffWhenStuck(_ responses: ResponseWriter<[UInt8]>) async {
+        var before: Int
+        repeat {
+            before = piecesTaken.load(ordering: .relaxed)
+            do { try await Task.sleep(for: patience) } catch { return }
+        } while piecesTaken.load(ordering: .relaxed) != before
+        responses.abort(RPCStatus(.aborted, "the client takes nothing of this backup any more"))
     }
 
     /// Blocks while the last piece is restored; other pieces wait for that.

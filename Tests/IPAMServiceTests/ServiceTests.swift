@@ -28,6 +28,9 @@ private final class MoodyStore: LedgerStore {
     /// Held by a test: a commit waits for it.
     let gate = DispatchSemaphore(value: 0)
     let isGated = Atomic(false)
+    private let whole: Snapshot
+
+    init(_ whole: Snapshot = Snapshot()) { self.whole = whole }
 
     func load() throws(StoreError) -> Snapshot {
         mood.withLock { mood in
@@ -36,7 +39,7 @@ private final class MoodyStore: LedgerStore {
         }
         if isGated.load(ordering: .acquiring) { gate.wait() }
         mood.withLock { $0.loading -= 1 }
-        return Snapshot()
+        return whole
     }
 
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
@@ -127,6 +130,43 @@ private final class Replies: Sendable {
             }
             #expect(calls.load(ordering: .relaxed) >= 3 && store.mood.withLock(\.mostLoading) == 1)
         }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func `a backup whose client takes no more makes room for the next`() async throws {
+        // More than a connection holds.
+        let pool = Pool(name: String(repeating: "n", count: 200_000), prefixes: [])
+        let writer = Writer(
+            Ledger(), store: MoodyStore(Snapshot(pools: Array(repeating: pool, count: 40))),
+            clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000), notBefore: Timestamp(seconds: 0)),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let server = try RPCServer(
+            configuration: RPCServer.Configuration(listeners: [RPCServer.Listener("127.0.0.1:0")]),
+            services: [Maintenance(writer, patience: .seconds(2)).service(.open)])
+        let address = try #require(try server.start().first)
+        let (stuck, next) = (try IPAMClient(server: address), try IPAMClient(server: address))
+        let (pieces, took) = AsyncStream.makeStream(of: Void.self)
+        let (isOver, over) = AsyncStream.makeStream(of: Void.self)
+        let first = Task {
+            try await stuck.backup(withoutHistory: true) { _ in
+                took.yield()
+                for await _ in isOver {}
+            }
+        }
+        for await _ in pieces.prefix(1) {}
+        let size = Atomic(0)
+        do {
+            try await next.backup(withoutHistory: true) { size.add($0.count, ordering: .relaxed) }
+        } catch {
+            Issue.record(error)
+        }
+        #expect(size.load(ordering: .relaxed) > 40 * 200_000)
+        over.finish()
+        let failure = await #expect(throws: IPAMError.self) { try await first.value }
+        #expect(failure?.code == .aborted)
+        await stuck.close()
+        await next.close()
+        await server.shutdown(grace: .seconds(1))
+        writer.close()
     }
 
     @Test func `a client waits as long as an overloaded server says, and calls again within its time`() async throws {
