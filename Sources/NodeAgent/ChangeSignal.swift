@@ -18,7 +18,8 @@ final class ChangeSignal: Sendable {
         waiter?.resume()
     }
 
-    /// Returns once it has been raised since the last wait, after `interval`, or when the task is cancelled.
+    /// Returns once it has been raised since the last wait, after `interval`, or when the task is cancelled. However soon that
+    /// is, the timer lives on until the interval's end: short ones only.
     func wait(within interval: Duration) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { try? await Task.sleep(for: interval) }
@@ -28,7 +29,8 @@ final class ChangeSignal: Sendable {
         }
     }
 
-    private func wait() async {
+    /// Returns once it has been raised since the last wait, or when the task is cancelled.
+    func wait() async {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isOver = state.withLock { state in

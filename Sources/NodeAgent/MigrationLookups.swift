@@ -57,7 +57,7 @@ final class MigrationLookups: Sendable {
                 await ask(for: pod)
                 isAnyOpen = isAnyOpen || isOpen(pod)
             }
-            await mayMigrate.wait(within: isAnyOpen ? Self.interval : .seconds(3600))
+            if isAnyOpen { await mayMigrate.wait(within: Self.interval) } else { await mayMigrate.wait() }
             // Not for each of a swarm of changes.
             try? await Task.sleep(for: .milliseconds(200))
         }
