@@ -55,7 +55,7 @@ package struct NetworkConfiguration: Hashable, Sendable {
         guard json["prevResult"].map({ $0 == .null || $0.object != nil }) ?? true else {
             throw CNIError(.invalidConfiguration, "\"prevResult\" is not an object")
         }
-        if json["type"]?.string == Self.pluginType {
+        if isMain {
             // Multus 4.2 and 4.3 keep of the cluster's network what libcni knows, and no more, for its DEL.
             if verb != .del || json["delegate"] ?? .null != .null {
                 let delegate = try Self.delegate(in: json, of: name)
@@ -77,10 +77,13 @@ package struct NetworkConfiguration: Hashable, Sendable {
         }
     }
 
+    /// Whether this plugin is the main plugin, which runs the delegate.
+    package var isMain: Bool { json["type"]?.string == Self.pluginType }
+
     /// Where this plugin's own keys are, with what stands before them in a message; the first goes before the second. A
     /// delegate that was wrapped as it was has them in its `ipam`.
     package var places: [(path: String, object: JSONObject)] {
-        guard json["type"]?.string == Self.pluginType else { return [("ipam.", json["ipam"]?.object ?? [:])] }
+        guard isMain else { return [("ipam.", json["ipam"]?.object ?? [:])] }
         return [("", json), ("delegate.ipam.", delegate?["ipam"]?.object ?? [:])]
     }
 

@@ -36,7 +36,7 @@ package struct Plugin<Host: PluginHost> {
             return try add(invocation, network)
         case .del:
             // An ADD that still runs ends first. No DEL fails for want of a namespace, or of the lock.
-            if network.delegate != nil, !invocation.netns.isEmpty {
+            if network.isMain, !invocation.netns.isEmpty {
                 try? host.claim(invocation.interface, in: invocation.netns, mustBeNew: false)
             }
             try delete(invocation, network)

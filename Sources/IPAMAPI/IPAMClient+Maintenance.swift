@@ -47,7 +47,9 @@ extension IPAMClient: MaintenanceCalls {
                 try await take(piece)
             }
         } catch let status as RPCStatus {
-            let failure = IPAMError(status, from: server.address)
+            var failure = IPAMError(status, from: server.address)
+            // One that is broken off has no ErrorInfo, and there is no other reason to abort one.
+            if status.code == .aborted, status.errorInfo == nil { failure.reason = .backupTooSlow }
             let isNamed = servers.turn(from: server.address, because: failure)
             // The whole from another, unless some has been taken already.
             guard [.notLeader, .overloaded].contains(failure.reason), !hasBegun else { throw failure }

@@ -81,6 +81,7 @@ package struct IPAMError: Error, Hashable, Sendable {
         package static let ledgerNotEmpty = Reason(rawValue: "LEDGER_NOT_EMPTY")
         package static let backupUnreadable = Reason(rawValue: "BACKUP_UNREADABLE")
         package static let backupMisfit = Reason(rawValue: "BACKUP_MISFIT")
+        package static let backupTooSlow = Reason(rawValue: "BACKUP_TOO_SLOW")
         package static let restoreBroken = Reason(rawValue: "RESTORE_BROKEN")
         package static let shuttingDown = Reason(rawValue: "SHUTTING_DOWN")
         /// The server did not answer, or what answered is no Holdfast server.

@@ -112,7 +112,7 @@ final class Maintenance: Sendable {
                 return outcome
             } catch {
                 // Nothing is wrong with the pieces, and the last one may be sent again.
-                if error.code == .unavailable { upload = current }
+                if error.reason == .storeUnavailable { upload = current }
                 throw error
             }
         }

@@ -145,7 +145,8 @@ extension IPAMError {
     static func superseded(_ attachment: Attachment, _ binding: Binding, field: String = "attachment") -> IPAMError {
         let podGoesOn = [binding.active, binding.target].contains { $0?.isSamePod(as: attachment) == true }
         var (made, newer) = ("", "a newer one")
-        let newest = [binding.newestAttachment, binding.target?.createdAt].compactMap(\.self).max()
+        let rival = field == "target" ? binding.target?.createdAt : nil
+        let newest = [binding.newestAttachment, rival].compactMap(\.self).max()
         if let own = attachment.createdAt, let newest, own < newest {
             (made, newer) = (", made at \(own),", "one made at \(newest)")
         }

@@ -1,8 +1,8 @@
 package import Dispatch
 
 extension DispatchQueue {
-    /// A queue for one thing that may block: a new one each time, which gets a thread of its own, however many others are
-    /// blocked. Those of `global()` are on Linux the threads that tasks run on, about as few as there are processors.
+    /// A queue for one thing that may block: a new one each time, which gets a thread of its own, of 255 that libdispatch makes
+    /// at most. Those of `global()` are on Linux the threads that tasks run on, about as few as there are processors.
     package static var blocking: DispatchQueue { DispatchQueue(label: "holdfast.blocking") }
 }
 

@@ -228,7 +228,7 @@ struct PluginTests {
         for verb in ["ADD", "CHECK", "GC", "STATUS"] { #expect(run(verb, input).output?["code"] == 7) }
         #expect(host.events.isEmpty)
         #expect(run("DEL", input).status == 0)
-        #expect(host.events == ["post /cni/del"])
+        #expect(host.events == ["claim eth0", "post /cni/del"])
     }
 
     @Test func `a delegate that was wrapped, ipam and all, says there what goes for its addresses`() {

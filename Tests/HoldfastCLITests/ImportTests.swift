@@ -289,6 +289,14 @@ import Testing
             #expect(plan.conflicts == 0 && plan.rows.first?.owner?.network == "storage/net1")
             #expect(plan.pools.map { $0.prefixes.first?.gateway?.description } == ["10.20.0.1"])
         }
+        // Both families' ranges are one pool of all networks that have them.
+        let both = #""ipRanges":[{"range":"10.20.0.0/24"},{"range":"fd20::/64"}]"#
+        let twin = try plan(
+            configuration(both), besides: other.replacing(ranges, with: both), isShown: true)
+        #expect(twin.conflicts == 0 && twin.pools.map(\.prefixes.count) == [2])
+        // One that nobody uses may be wrong.
+        let wrong = try plan(configuration(ranges), besides: other.replacing("1.0.0", with: "0.2.0"), isShown: true)
+        #expect(wrong.conflicts == 0 && wrong.pools.map { $0.prefixes.first?.gateway?.description } == ["10.20.0.1"])
         // What has no configuration of its own, the node's file has.
         #expect(try plan("", isShown: true).conflicts == 0)
     }

@@ -18,7 +18,7 @@ esac
 
 
 @pytest.mark.skipif(
-    subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True).returncode != 0,
+    subprocess.run("unshare --pid --fork --kill-child --mount-proc true".split(), capture_output=True).returncode != 0,
     reason="PID namespaces cannot be made here")
 def test_a_suite_that_hangs_is_ended_with_all_it_started_and_the_next_one_runs(tmp_path):
     (tmp_path / "scripts").mkdir()

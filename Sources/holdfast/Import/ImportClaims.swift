@@ -175,7 +175,8 @@ struct ImportReader {
                 }
                 let interface = record.interface.isEmpty ? shown?.interface ?? "" : record.interface
                 let attached = self.definition(of: shown)
-                try refuse(definitions + [attached].compactMap(\.self))
+                // What the pod shows is its network, whoever else has the range.
+                if networks[pool.name] == nil { try refuse(attached.map { [$0] } ?? definitions) }
                 let network = networks[pool.name] ?? attached?.name ?? definition?.name
                 guard let network else {
                     throw Obstacle(
@@ -187,9 +188,11 @@ struct ImportReader {
                     throw Obstacle(why: "its NIC is not known: --network \(pool.name)=\(network)/INTERFACE tells")
                 }
                 owner.network = network.contains("/") ? network : "\(network)/\(present)"
+                let own = attached.flatMap { attached in definitions.first { $0.name == attached.name } }
+                let described = own ?? definitions.first { $0.pool != nil }
                 return ImportClaim(
                     owner: owner, addresses: [record.address], mac: shown?.mac.flatMap { MACAddress($0) },
-                    pool: definition?.pool?.name ?? pool.name, source: source, note: note)
+                    pool: described?.pool?.name ?? pool.name, source: source, note: note)
             }
         }
     }
@@ -229,7 +232,9 @@ struct ImportReader {
     private func refuse(_ networks: [ForeignObjects.Network]) throws(Obstacle) {
         for network in networks {
             if let problem = network.problem {
-                throw Obstacle(why: "holdfast-cni would refuse its network \(network.name): \(problem)")
+                throw Obstacle(
+                    why: "holdfast-cni would refuse its network \(network.name): \(problem); correct it, or where "
+                        + "nobody uses it leave it out of what is given")
             }
         }
     }
