@@ -46,7 +46,7 @@ extension Reader {
             }
             var (reader, sum) = (BackupReader(), FNV1a())
             guard (try? reader.read(file)) != nil else { return }
-            sum.add(file[...])
+            sum.add(file.span)
             append(0xff, BackupFile.End(counts: reader.counts, checksum: sum.value).record)
             var whole = BackupReader()
             guard (try? whole.read(file)) != nil, let snapshot = try? whole.finish(), let head = whole.head else {
@@ -91,7 +91,7 @@ extension Reader {
             let log = Logger(label: "fuzz") { _ in SwiftLogNoOpLogHandler() }
             func write() throws {
                 let lines = bytes.split(separator: UInt8(ascii: "\n")).map { line in
-                    Array("\(FNV1a(line).hexadecimal) ".utf8) + line
+                    Array("\(FNV1a(line.span).hexadecimal) ".utf8) + line
                 }
                 // And one that is as it came.
                 try Data((lines + [bytes]).joined(separator: [UInt8(ascii: "\n")])).write(to: URL(filePath: path))
@@ -116,7 +116,7 @@ extension Reader {
 }
 
 private func summed(_ bytes: [UInt8]) -> [UInt8] {
-    let sum = FNV1a(bytes[...]).value
+    let sum = FNV1a(bytes.span).value
     return bytes + (0..<Record.checksumLength).map { UInt8(truncatingIfNeeded: sum >> (8 * UInt64($0))) }
 }
 

@@ -5,12 +5,12 @@ package struct FNV1a: Sendable {
 
     package init() {}
 
-    package init(_ bytes: ArraySlice<UInt8>) { add(bytes) }
+    package init(_ bytes: Span<UInt8>) { add(bytes) }
 
     package mutating func add(_ byte: UInt8) { value = (value ^ UInt64(byte)) &* 0x100_0000_01b3 }
 
-    package mutating func add(_ bytes: ArraySlice<UInt8>) {
-        for byte in bytes { add(byte) }
+    package mutating func add(_ bytes: Span<UInt8>) {
+        for index in bytes.indices { add(bytes[index]) }
     }
 
     /// The text's UTF-8.

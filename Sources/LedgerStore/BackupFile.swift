@@ -70,14 +70,14 @@ package struct BackupPieces: Sequence, IteratorProtocol {
             index += 1
         }
         position = index
-        checksum.add(piece[...])
+        checksum.add(piece.span)
         if frame(index) == nil, piece.count < BackupFile.pieceBytes {
             let last = piece.count
             let counts = BackupFile.Counts(
                 pools: UInt64(snapshot.pools.count), bindings: UInt64(snapshot.bindings.count),
                 freed: UInt64(snapshot.freed.count), history: UInt64(snapshot.history.count))
             append(.end, BackupFile.End(counts: counts, checksum: checksum.value).record, to: &piece)
-            checksum.add(piece[last...])
+            checksum.add(piece.span.extracting(last...))
             position = nil
         }
         return piece

@@ -29,7 +29,8 @@ package struct BackupReader: Sendable {
             }
             guard rest.count >= length else { return }
             guard rest[length - 1] == BackupFile.format else { throw .newerBackup("format \(rest[length - 1])") }
-            checksum.add(rest[..<length])
+            let start = rest[..<length]
+            checksum.add(start.span)
             position = length
             hasBegun = true
         }
@@ -46,7 +47,8 @@ package struct BackupReader: Sendable {
                 try end(record)
             } else {
                 try take(kind, record)
-                checksum.add(rest[position..<(position + 5 + length)])
+                let frame = rest[position..<(position + 5 + length)]
+                checksum.add(frame.span)
             }
             position += 5 + length
         }

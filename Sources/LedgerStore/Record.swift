@@ -11,7 +11,8 @@ struct RecordWriter {
 
     init(format: UInt8, after bytes: consuming [UInt8]) {
         start = bytes.count
-        self.bytes = bytes
+        // Moved, as a copy would be made again with the first byte.
+        self.bytes = consume bytes
         self.bytes.append(format)
     }
 
@@ -49,7 +50,8 @@ struct RecordWriter {
 
     /// What was there before, and the record.
     consuming func finished() -> [UInt8] {
-        let checksum = FNV1a(bytes[start...]).value
+        // No slice: while there is one, the next byte makes a copy of all.
+        let checksum = FNV1a(bytes.span.extracting(start...)).value
         put(fixed: checksum, byteCount: Record.checksumLength)
         return bytes
     }
@@ -78,7 +80,7 @@ struct RecordReader {
         guard bytes.count > Record.checksumLength else { throw .damaged }
         let body = bytes.dropLast(Record.checksumLength)
         rest = bytes.suffix(Record.checksumLength)
-        guard try integer(UInt64.self, byteCount: Record.checksumLength) == FNV1a(body).value else {
+        guard try integer(UInt64.self, byteCount: Record.checksumLength) == FNV1a(body.span).value else {
             throw .damaged
         }
         rest = body

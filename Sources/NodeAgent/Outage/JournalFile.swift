@@ -203,7 +203,7 @@ package final class JournalFile: Sendable {
 
     /// "<sixteen hexadecimal digits> <payload>\n". The payload has no line break: JSON on one line.
     private static func line(_ payload: [UInt8]) -> [UInt8] {
-        Array("\(FNV1a(payload[...]).hexadecimal) ".utf8) + payload + [UInt8(ascii: "\n")]
+        Array("\(FNV1a(payload.span).hexadecimal) ".utf8) + payload + [UInt8(ascii: "\n")]
     }
 
     private static func payload(of line: ArraySlice<UInt8>) -> [UInt8]? {
@@ -211,6 +211,6 @@ package final class JournalFile: Sendable {
             return nil
         }
         let payload = line.dropFirst(17)
-        return FNV1a(payload).value == sum ? Array(payload) : nil
+        return FNV1a(payload.span).value == sum ? Array(payload) : nil
     }
 }
