@@ -131,7 +131,7 @@ extension IPAddress: LosslessStringConvertible {
 
 extension OutputSpan where Element == UInt8 {
     /// Of ten or sixteen, in lower case.
-    mutating func append(digit value: UInt8) {
+    package mutating func append(digit value: UInt8) {
         append(value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10)
     }
 }

@@ -1,3 +1,5 @@
+import Addresses
+
 /// A point in time: nanoseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
 package struct Timestamp: Hashable, Comparable, Sendable, Codable {
     package var nanoseconds: Int64
@@ -47,9 +49,39 @@ extension Timestamp: CustomStringConvertible {
         let march = (5 * dayOfYear + 2) / 153
         let month = march < 10 ? march + 3 : march - 9
         let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-        let date = "\(year.padded(4))-\(month.padded(2))-\((dayOfYear - (153 * march + 2) / 5 + 1).padded(2))"
-        let time = "\((second / 3600).padded(2)):\((second / 60 % 60).padded(2)):\((second % 60).padded(2))"
-        return "\(date)T\(time)\(fraction == 0 ? "" : ".\(fraction.padded(9))")Z"
+        let text = [UInt8](capacity: Self.mostText) { text in
+            text.append(year, digits: 4)
+            text.append(UInt8(ascii: "-"))
+            text.append(month, digits: 2)
+            text.append(UInt8(ascii: "-"))
+            text.append(dayOfYear - (153 * march + 2) / 5 + 1, digits: 2)
+            text.append(UInt8(ascii: "T"))
+            text.append(second / 3600, digits: 2)
+            text.append(UInt8(ascii: ":"))
+            text.append(second / 60 % 60, digits: 2)
+            text.append(UInt8(ascii: ":"))
+            text.append(second % 60, digits: 2)
+            if fraction > 0 {
+                text.append(UInt8(ascii: "."))
+                text.append(fraction, digits: 9)
+            }
+            text.append(UInt8(ascii: "Z"))
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// "2026-02-03T04:05:06.123456789Z"
+    private static let mostText = 30
+}
+
+extension OutputSpan where Element == UInt8 {
+    /// The last `digits` digits of a number that is not negative.
+    fileprivate mutating func append(_ number: Int64, digits: Int) {
+        var unit = (1..<digits).reduce(Int64(1)) { unit, _ in 10 * unit }
+        while unit > 0 {
+            append(digit: UInt8(number / unit % 10))
+            unit /= 10
+        }
     }
 }
 
@@ -57,10 +89,5 @@ extension Int64 {
     fileprivate func flooredDivision(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
         let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
         return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
-    }
-
-    fileprivate func padded(_ width: Int) -> String {
-        let digits = String(self)
-        return String(repeating: "0", count: Swift.max(0, width - digits.count)) + digits
     }
 }

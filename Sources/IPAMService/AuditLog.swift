@@ -70,6 +70,8 @@ package final class AuditLog: Sendable {
 /// Lines as they are put together, in place: nothing is made of a change but its bytes.
 private struct AuditLines {
     private static let usualLength = 320
+    /// Of one byte: `\u001f`.
+    private static let longestEscape = 6
 
     private let isJSON: Bool
     private let time: String
@@ -84,56 +86,71 @@ private struct AuditLines {
 
     mutating func begin(_ verb: String) {
         if isJSON {
-            bytes += #"{"time":""#.utf8
-            bytes += time.utf8
-            bytes += #"","level":"info","logger":"audit","message":""#.utf8
+            add(raw: #"{"time":""#)
+            add(raw: time)
+            add(raw: #"","level":"info","logger":"audit","message":""#)
         } else {
-            bytes += time.utf8
-            bytes += " info audit: ".utf8
+            add(raw: time)
+            add(raw: " info audit: ")
         }
         add(verb)
     }
 
-    mutating func field(_ key: String, _ value: String) {
+    mutating func field(_ key: String, _ parts: String...) {
         begin(field: key)
-        add(value)
+        for part in parts { add(part) }
+    }
+
+    mutating func field(_ key: String, _ owner: Owner) {
+        begin(field: key)
+        add(owner.kind == .virtualMachine ? "vm " : "pod ")
+        add(owner.namespace)
+        add("/")
+        add(owner.name)
+        add(" (")
+        add(owner.network)
+        add(")")
     }
 
     mutating func field(_ key: String, _ addresses: some Sequence<IPAddress>) {
         begin(field: key)
         var isFirst = true
         for address in addresses {
-            if !isFirst { bytes.append(UInt8(ascii: ",")) }
+            if !isFirst { add(raw: ",") }
             isFirst = false
-            add(address.description)
+            bytes.append(addingCapacity: IPAddress.mostText) { address.write(to: &$0) }
         }
     }
 
     private mutating func begin(field key: String) {
-        bytes += (isJSON ? #"",""# : " ").utf8
-        bytes += key.utf8
-        bytes += (isJSON ? #"":""# : "=").utf8
+        add(raw: isJSON ? #"",""# : " ")
+        add(raw: key)
+        add(raw: isJSON ? #"":""# : "=")
     }
 
-    mutating func end() { bytes += (isJSON ? "\"}\n" : "\n").utf8 }
+    mutating func end() { add(raw: isJSON ? "\"}\n" : "\n") }
+
+    private mutating func add(raw text: String) {
+        let text = text.utf8Span.span
+        bytes.append(addingCapacity: text.count) { line in
+            for index in text.indices { line.append(text[index]) }
+        }
+    }
 
     /// As a JSON string has it (RFC 8259, section 7), in text too: so nothing that a caller sends begins a line of its own.
     private mutating func add(_ text: String) {
-        func isPlain(_ byte: UInt8) -> Bool {
-            byte >= 0x20 && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
-        }
-        if text.utf8.allSatisfy(isPlain) {
-            bytes += text.utf8
-            return
-        }
-        for byte in text.utf8 {
-            if isPlain(byte) {
-                bytes.append(byte)
-            } else if byte >= 0x20 {
-                bytes += [UInt8(ascii: "\\"), byte]
-            } else {
-                bytes += (byte < 16 ? "\\u000" : "\\u00").utf8
-                bytes += String(byte, radix: 16).utf8
+        let text = text.utf8Span.span
+        bytes.append(addingCapacity: Self.longestEscape * text.count) { line in
+            for index in text.indices {
+                let byte = text[index]
+                if byte < 0x20 {
+                    for part in #"\u00"#.utf8 { line.append(part) }
+                    line.append(digit: byte >> 4)
+                    line.append(digit: byte & 15)
+                } else {
+                    if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { line.append(UInt8(ascii: "\\")) }
+                    line.append(byte)
+                }
             }
         }
     }
@@ -152,7 +169,7 @@ extension AuditLines {
         default: break
         }
         guard let binding = sum.binding else { return }
-        field("owner", "\(binding.owner.key)")
+        field("owner", binding.owner)
         field("addresses", binding.assignments.lazy.map(\.address))
         field("pool", binding.pool)
         if let active = binding.active {
@@ -163,8 +180,8 @@ extension AuditLines {
             field("pod", past.pod)
         }
         if case .transfer(let request) = deed.command { field("migration", request.migrationUID) }
-        if let target = binding.target { field("target", "\(target.node)/\(target.pod)") }
-        if let past = sum.past, past.end == .transferred { field("from", "\(past.owner.key)") }
+        if let target = binding.target { field("target", target.node, "/", target.pod) }
+        if let past = sum.past, past.end == .transferred { field("from", past.owner) }
         if let past = sum.past, past.end == .readdressed { field("before", past.addresses) }
         field("revision", "\(binding.revision)")
     }

@@ -33,29 +33,34 @@ package struct LogOptions: ParsableArguments {
 }
 
 package enum StandardError {
-    /// What cannot be written is lost: a full disk, or a reader that has gone, ends no program. (`write(_: Data)` traps.)
+    /// What cannot be written is lost: a full disk, or a reader that has gone, ends no program.
     /// No line of another thread's gets into it: swift-log's text handler holds the same lock.
     @Sendable package static func write(_ bytes: [UInt8]) {
         lock_standard_error()
         defer { unlock_standard_error() }
-        try? FileHandle.standardError.write(contentsOf: bytes)
+        _ = writeAll(bytes, to: STDERR_FILENO)
     }
 }
 
 package enum StandardOutput {
     /// A line. Throws `Failure` where it cannot be written, as on a full disk; where its reader has gone, what says nothing.
     package static func write(_ line: String) throws {
-        var rest = Array((line + "\n").utf8)[...]
-        while !rest.isEmpty {
-            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            if count < 0, errno == EPIPE { throw ExitCode.failure }
-            guard count > 0 else {
-                throw Failure("the output cannot be written: \(unsafe String(cString: strerror(errno)))")
-            }
-            rest = rest.dropFirst(count)
-        }
+        guard let failure = writeAll(Array((line + "\n").utf8), to: STDOUT_FILENO) else { return }
+        if failure == EPIPE { throw ExitCode.failure }
+        throw Failure("the output cannot be written: \(unsafe String(cString: strerror(failure)))")
     }
+}
+
+/// Returns the number of the error that kept it from going on, if one did.
+private func writeAll(_ bytes: [UInt8], to descriptor: CInt) -> CInt? {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+        let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        if count < 0, errno == EINTR { continue }
+        if count <= 0 { return errno }
+        rest = rest.dropFirst(count)
+    }
+    return nil
 }
 
 extension Logger.MetadataProvider {
