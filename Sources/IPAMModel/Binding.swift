@@ -55,13 +55,13 @@ package struct Binding: Hashable, Sendable {
     package var active: Attachment?
     /// The attachment that was active last, where its release left the binding reserved: another pod or another object
     /// that has the binding then supersedes it.
-    package var released: AttachmentID?
+    @Rare package var released: AttachmentID?
     /// Not nil exactly while a migration is open.
-    package var target: Attachment?
+    @Rare package var target: Attachment?
     /// The open migration's UID; empty when none is.
     package var migrationUID: String
     /// The last migration that ended.
-    package var endedMigration: EndedMigration?
+    @Rare package var endedMigration: EndedMigration?
     /// The creation time of the newest pod that was ever active: an older pod's message comes late. A target counts
     /// once it is active: else a migration that failed would lock the source out.
     package var newestAttachment: Timestamp?
@@ -107,13 +107,14 @@ package struct Binding: Hashable, Sendable {
     }
 
     package var state: BindingState {
-        target != nil ? .migrating : active != nil ? .bound : .reserved
+        if target != nil { return .migrating }
+        return active != nil ? .bound : .reserved
     }
 
     /// The pod that has it, or is about to.
     package var carrier: Attachment? { active ?? target }
 
-    package var isCarried: Bool { carrier != nil }
+    package var isCarried: Bool { active != nil || target != nil }
 }
 
 /// A freed address: nobody but its last owner may have it until the pool's reuse delay has passed.

@@ -41,7 +41,9 @@ struct CommitSize {
 
     /// `pending` are the changes so far: those that it knows of, and later ones.
     mutating func grow(to pending: [Change]) {
-        for case .putBinding(let binding) in pending[changes...] { addresses += binding.assignments.count }
+        for index in changes..<pending.count {
+            if case .putBinding(let binding) = pending[index] { addresses += binding.assignments.count }
+        }
         changes = pending.count
     }
 }

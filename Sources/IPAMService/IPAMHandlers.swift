@@ -14,58 +14,42 @@ extension Writer {
             decode: { (message: UnsafePointer<Wire.AllocateRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe AllocateRequest(message.pointee) }
             },
-            encode: { (answer: (DescribedBinding, Bool), arena) in
+            encode: { (answer: Answer, arena) in
                 let message = unsafe arena.make(Wire.AllocateResponse.self)
-                unsafe message.pointee.binding = answer.0.wire(in: arena)
-                unsafe message.pointee.created = answer.1 ? 1 : 0
+                if case .binding(let binding?, let created) = answer {
+                    unsafe message.pointee.binding = binding.wire(in: arena)
+                    unsafe message.pointee.created = created ? 1 : 0
+                }
                 return unsafe message
             },
             complete: { request, caller, reply in
-                self.submit(.allocate(request), by: caller) { result in
-                    switch result {
-                    case .success(.binding(let binding?, let created)): reply.succeed((binding, created))
-                    case .success: reply.fail(RPCStatus(.internalError, "an allocation without a binding"))
-                    case .failure(let error): reply.fail(error.status)
-                    }
-                }
+                self.submit(.allocate(request), by: caller) { reply.complete($0) }
             })
         unsafe service.unary(
             admit: gate.admit([.agent, .operator]),
             decode: { (message: UnsafePointer<Wire.ReleaseRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe ReleaseRequest(message.pointee) }
             },
-            encode: { (answer: DescribedBinding?, arena) in
+            encode: { (answer: Answer, arena) in
                 let message = unsafe arena.make(Wire.ReleaseResponse.self)
-                if let answer { unsafe message.pointee.binding = answer.wire(in: arena) }
+                if case .binding(let binding?, _) = answer { unsafe message.pointee.binding = binding.wire(in: arena) }
                 return unsafe message
             },
             complete: { request, caller, reply in
-                self.submit(.release(request), by: caller) { result in
-                    switch result {
-                    case .success(.binding(let binding, _)): reply.succeed(binding)
-                    case .success: reply.fail(RPCStatus(.internalError, "a release without a binding"))
-                    case .failure(let error): reply.fail(error.status)
-                    }
-                }
+                self.submit(.release(request), by: caller) { reply.complete($0) }
             })
         unsafe service.unary(
             admit: gate.admit([.agent, .operator]),
             decode: { (message: UnsafePointer<Wire.TransferRequest>) throws(RPCStatus) in
                 try status { () throws(IPAMError) in try unsafe TransferRequest(message.pointee) }
             },
-            encode: { (answer: DescribedBinding, arena) in
+            encode: { (answer: Answer, arena) in
                 let message = unsafe arena.make(Wire.TransferResponse.self)
-                unsafe message.pointee.binding = answer.wire(in: arena)
+                if case .binding(let binding?, _) = answer { unsafe message.pointee.binding = binding.wire(in: arena) }
                 return unsafe message
             },
             complete: { request, caller, reply in
-                self.submit(.transfer(request), by: caller) { result in
-                    switch result {
-                    case .success(.binding(let binding?, _)): reply.succeed(binding)
-                    case .success: reply.fail(RPCStatus(.internalError, "a transfer without a binding"))
-                    case .failure(let error): reply.fail(error.status)
-                    }
-                }
+                self.submit(.transfer(request), by: caller) { reply.complete($0) }
             })
         // Reads answer at once from the last committed state.
         unsafe service.unary(
@@ -111,5 +95,20 @@ extension Writer {
                 }
             })
         return service
+    }
+}
+
+extension Reply where Output == Answer {
+    /// Answers with what a change of a binding came to: as the answer is, for the binding in it is large.
+    fileprivate func complete(_ result: Result<Answer, IPAMError>) {
+        switch result {
+        case .success(let answer):
+            if case .binding = answer {
+                succeed(answer)
+            } else {
+                fail(RPCStatus(.internalError, "a change of a binding with another answer"))
+            }
+        case .failure(let error): fail(error.status)
+        }
     }
 }

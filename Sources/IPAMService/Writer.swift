@@ -32,7 +32,7 @@ package final class Writer: Sendable {
         let caller: Caller
         let complete: Completion
 
-        init(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
+        init(_ command: consuming Command, by caller: consuming Caller, _ complete: @escaping Completion) {
             self.command = command
             self.caller = caller
             self.complete = complete
@@ -100,7 +100,7 @@ package final class Writer: Sendable {
 
     /// Answers through `complete`, on whatever thread leads then, once the command's changes are durable or it is refused.
     /// May run other callers' commands as well: it blocks for as long as commits take.
-    package func submit(_ command: Command, by caller: Caller, _ complete: @escaping Completion) {
+    package func submit(_ command: consuming Command, by caller: consuming Caller, _ complete: @escaping Completion) {
         if isAwaitingRestore, command.isOfBindings {
             do throws(IPAMError) {
                 // A server that follows says first who leads.
@@ -111,7 +111,9 @@ package final class Writer: Sendable {
         let waiting = Waiting(command, by: caller, complete)
         let (refusal, wake) = queue.withLock { queue -> (IPAMError?, Bool) in
             if queue.isClosed { return (.shuttingDown, false) }
-            if !queue.waiting.append(waiting, of: command.namespace) { return (.tooManyWait(command.namespace), false) }
+            if !queue.waiting.append(waiting, of: waiting.command.namespace) {
+                return (.tooManyWait(waiting.command.namespace), false)
+            }
             let wake = queue.beginDraining()
             if wake { drains.enter() }
             return (nil, wake)
@@ -331,6 +333,7 @@ package final class Writer: Sendable {
         guard let audit, !changes.isEmpty else { return }
         var start = 0
         var deeds: [AuditLog.Deed] = []
+        deeds.reserveCapacity(batch.count)
         for (waiting, end) in zip(batch, ends) where end > start {
             deeds.append(
                 AuditLog.Deed(

@@ -30,8 +30,7 @@ extension Binding {
     /// target's pod, else by aborting. Of a pod that is older than the target's its agent told late: the migration goes on
     /// from there.
     mutating func activate(_ attachment: Attachment) {
-        for old in [active?.id, released].compactMap(\.self) { supersede(old, by: attachment) }
-        released = nil
+        supersedeActive(by: attachment)
         supersedeReturningTarget()
         if let target {
             let isTarget = target.isSamePod(as: attachment)
@@ -100,7 +99,13 @@ extension Binding {
     mutating func dropAttachments(for successor: Attachment?) {
         supersedeReturningTarget()
         dropTarget(for: successor)
-        for old in [active?.id, released].compactMap(\.self) { supersede(old, by: successor) }
+        supersedeActive(by: successor)
+    }
+
+    /// Also the one that was active last; nobody is now.
+    private mutating func supersedeActive(by new: Attachment?) {
+        if let active { supersede(active.id, by: new) }
+        if let released { supersede(released, by: new) }
         (active, released) = (nil, nil)
     }
 

@@ -1,8 +1,8 @@
 package import Addresses
 package import IPAMModel
 
-/// One durable fact that a batch of commands changed, in the order in which it became true.
-package enum Change: Hashable, Sendable {
+/// One durable fact that a batch of commands changed, in the order in which it became true. Boxed: it goes through many hands.
+package indirect enum Change: Hashable, Sendable {
     /// A new binding, or a binding's new content.
     case putBinding(Binding)
     /// The binding as it was, with the revision of its freeing.

@@ -21,7 +21,7 @@ extension Ledger {
         if let attachment = request.attachment { binding.activate(attachment) }
         let revision = nextRevision()
         binding.id = revision
-        take(binding.assignments.map(\.address), in: index, for: &binding, at: now)
+        for assignment in binding.assignments { take(assignment.address, in: index, for: &binding, at: now) }
         noteCopy(of: &binding, keptBy: request.copyKeeper, at: now)
         add(&binding, revision: revision, at: now)
         return binding
@@ -77,8 +77,9 @@ extension Ledger {
         if !vacated.isEmpty || binding.assignments != old.assignments {
             let kept = Set(old.assignments.map(\.address))
             guard let index = spaceIndexes[binding.pool] else { throw .poolNotFound(binding.pool) }
-            let taken = binding.assignments.map(\.address).filter { !kept.contains($0) }
-            take(taken, in: index, for: &binding, at: now)
+            for assignment in binding.assignments where !kept.contains(assignment.address) {
+                take(assignment.address, in: index, for: &binding, at: now)
+            }
         }
         put(&binding, in: slot, revision: revision, at: now)
         for address in vacated {
@@ -184,15 +185,11 @@ extension Ledger {
         return chosen
     }
 
-    /// Addresses that were freed are so no longer, but `binding`'s.
-    private mutating func take(
-        _ addresses: [IPAddress], in index: Int, for binding: inout Binding, at now: Timestamp
-    ) {
-        for address in addresses {
-            guard let freed = spaces[index]?.freed(address) else { continue }
-            inheritCopies(of: freed, to: &binding, at: now)
-            removeFreed(freed)
-        }
+    /// Where it was freed it is so no longer, but `binding`'s.
+    private mutating func take(_ address: IPAddress, in index: Int, for binding: inout Binding, at now: Timestamp) {
+        guard let freed = spaces[index]?.freed(address) else { return }
+        inheritCopies(of: freed, to: &binding, at: now)
+        removeFreed(freed)
     }
 
     private func checkFree(

@@ -78,7 +78,8 @@ package struct Ledger: Sendable {
 struct Batch: Sendable {
     enum Undo: Sendable {
         case added(slot: Int)
-        case changed(slot: Int, before: Binding)
+        // Boxed, as most steps are not so large.
+        indirect case changed(slot: Int, before: Binding)
         case putFreed(FreedAddress)
         case removeFreed(FreedAddress)
         case space(index: Int, before: PoolSpace?)

@@ -70,7 +70,7 @@ struct PoolSpace: Sendable {
         // Nor what it had last: another may have got it since the backup.
         if let choosesFrom, now < choosesFrom { return nil }
         if owner.kind == .virtualMachine {
-            let had = prefixes.indices.compactMap { index in
+            let had = prefixes.indices.lazy.compactMap { index in
                 prefixes[index].family == family ? prefixes[index].lastFreed(of: owner) : nil
             }
             if let last = had.max(by: { $0.revision < $1.revision }) { return last.address }
@@ -110,11 +110,14 @@ extension OwnerKey {
     fileprivate var stableHash: UInt64 {
         var hash = FNV1a()
         hash.add(kind.rawValue)
-        for part in [namespace, name, network] {
+        func add(_ part: String) {
             hash.add(part)
             // No byte of UTF-8: keeps "a" "bc" apart from "ab" "c".
             hash.add(0xff)
         }
+        add(namespace)
+        add(name)
+        add(network)
         return hash.value
     }
 }

@@ -111,11 +111,12 @@ import Glibc
     package func array<E>(
         _ count: Int, _ element: (Int) -> UnsafeMutablePointer<E>
     ) -> UnsafeMutablePointer<UnsafeMutablePointer<E>?> {
-        let size = unsafe count * MemoryLayout<UnsafeMutablePointer<E>?>.stride
+        // As raw pointers: of what they point to the run-time would have to make the types, for each array anew.
+        let size = unsafe count * MemoryLayout<UnsafeMutableRawPointer>.stride
         let array = unsafe Self.allocate(size, from: header).bindMemory(
-            to: UnsafeMutablePointer<E>?.self, capacity: count)
-        for index in 0..<count { unsafe (array + index).initialize(to: element(index)) }
-        return unsafe array
+            to: UnsafeMutableRawPointer.self, capacity: count)
+        for index in 0..<count { unsafe (array + index).initialize(to: UnsafeMutableRawPointer(element(index))) }
+        return unsafe UnsafeMutableRawPointer(array).assumingMemoryBound(to: UnsafeMutablePointer<E>?.self)
     }
 
     /// protobuf-c's way to this arena, valid as long as the arena.
