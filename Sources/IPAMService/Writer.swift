@@ -246,11 +246,14 @@ package final class Writer: Sendable {
             }
             if batch.isEmpty { return {} }
             let started = ContinuousClock.now
-            let (rest, answer) = run(batch[...], batching)
+            let ran = run(batch[...], batching)
+            let rest = ran.rest
             let taken = batch.count - rest.count
             // Who came from elsewhere does not stay: while calls come in without a pause, that would be for ever.
             let staysLeader = rest.isEmpty && PollingThread.isCurrent
-            if staysLeader { answer() }
+            if staysLeader { ran.answer() }
+            // Its thread, which wakes of it, would be before the callers else.
+            ran.tell()
             let waiting = queue.withLock { queue in
                 queue.waiting.putBack(Array(rest))
                 if !staysLeader { queue.isDraining = false }
@@ -259,16 +262,25 @@ package final class Writer: Sendable {
             // What has filled a commit will fill the next.
             let patience = min((.now - started) * batching.patience, Self.mostPatience)
             gathering.expect(rest.isEmpty ? waiting + taken : taken, within: patience)
-            if !staysLeader { return answer }
+            if !staysLeader { return ran.answer }
         }
     }
 
-    /// Returns what the commit has no room for, and what answers the others.
-    private func run(_ batch: ArraySlice<Waiting>, _ batching: Batching) -> (rest: ArraySlice<Waiting>, () -> Void) {
+    /// What is left to do of a batch that was run.
+    private struct Ran {
+        /// What the commit had no room for.
+        var rest: ArraySlice<Waiting>
+        /// Answers the others.
+        var answer: () -> Void
+        /// Tells the audit log; in the order of the commits.
+        var tell: () -> Void = {}
+    }
+
+    private func run(_ batch: ArraySlice<Waiting>, _ batching: Batching) -> Ran {
         do throws(IPAMError) {
             try checkIsCurrent()
         } catch {
-            return ([], { for waiting in batch { waiting.complete(.failure(error)) } })
+            return Ran(rest: []) { for waiting in batch { waiting.complete(.failure(error)) } }
         }
         let now = clock.withLock { $0.now() }
         // Where in the changes each command's end.
@@ -297,7 +309,7 @@ package final class Writer: Sendable {
         } catch {
             // Also those that were refused: what refused them may have been a change that is now undone.
             ledger.withLock { $0.rollback() }
-            return (rest, { for waiting in batch { waiting.complete(.failure(IPAMError(error))) } })
+            return Ran(rest: rest) { for waiting in batch { waiting.complete(.failure(IPAMError(error))) } }
         }
         let answers = ledger.withLock { ledger in
             ledger.commit()
@@ -313,10 +325,9 @@ package final class Writer: Sendable {
             }
             return answers
         }
-        tell(batch, changes, ends, at: now)
-        return (
-            rest,
-            { [metrics, logger] in
+        return Ran(
+            rest: rest,
+            answer: { [metrics, logger] in
                 metrics.count(
                     allocations: zip(batch, results).lazy.filter { $0.0.command.isAllocation }.map { $0.1 })
                 if logger.logLevel <= .debug {
@@ -325,8 +336,8 @@ package final class Writer: Sendable {
                     }
                 }
                 Replies.together { for (waiting, answer) in zip(batch, answers) { waiting.complete(answer) } }
-            }
-        )
+            },
+            tell: { self.tell(batch, changes, ends, at: now) })
     }
 
     private func tell(_ batch: ArraySlice<Waiting>, _ changes: [Change], _ ends: [Int], at now: Timestamp) {
