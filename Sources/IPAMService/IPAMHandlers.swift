@@ -36,7 +36,7 @@ extension Writer {
                 return unsafe message
             },
             complete: { request, caller, reply in
-                self.submit(.release(request), by: caller) { reply.complete($0) }
+                self.submit(.release(request), by: caller) { reply.complete($0, mayBeFreed: true) }
             })
         unsafe service.unary(
             admit: gate.admit([.agent, .operator]),
@@ -100,13 +100,13 @@ extension Writer {
 
 extension Reply where Output == Answer {
     /// Answers with what a change of a binding came to: as the answer is, for the binding in it is large.
-    fileprivate func complete(_ result: Result<Answer, IPAMError>) {
+    fileprivate func complete(_ result: Result<Answer, IPAMError>, mayBeFreed: Bool = false) {
         switch result {
         case .success(let answer):
-            if case .binding = answer {
-                succeed(answer)
-            } else {
-                fail(RPCStatus(.internalError, "a change of a binding with another answer"))
+            switch answer {
+            case .binding(.some, created: _): succeed(answer)
+            case .binding(nil, created: _) where mayBeFreed: succeed(answer)
+            default: fail(RPCStatus(.internalError, "a change of a binding that came to none"))
             }
         case .failure(let error): fail(error.status)
         }

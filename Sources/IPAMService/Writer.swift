@@ -252,7 +252,8 @@ package final class Writer: Sendable {
             // Who came from elsewhere does not stay: while calls come in without a pause, that would be for ever.
             let staysLeader = rest.isEmpty && PollingThread.isCurrent
             if staysLeader { ran.answer() }
-            // Its thread, which wakes of it, would be before the callers else.
+            // After the answers, where they are given here: the log's thread would run before the callers else. And while
+            // this one leads: that keeps the order of the commits.
             ran.tell()
             let waiting = queue.withLock { queue in
                 queue.waiting.putBack(Array(rest))

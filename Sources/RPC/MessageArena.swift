@@ -111,12 +111,14 @@ import Glibc
     package func array<E>(
         _ count: Int, _ element: (Int) -> UnsafeMutablePointer<E>
     ) -> UnsafeMutablePointer<UnsafeMutablePointer<E>?> {
-        // As raw pointers: of what they point to the run-time would have to make the types, for each array anew.
-        let size = unsafe count * MemoryLayout<UnsafeMutableRawPointer>.stride
-        let array = unsafe Self.allocate(size, from: header).bindMemory(
-            to: UnsafeMutableRawPointer.self, capacity: count)
-        for index in 0..<count { unsafe (array + index).initialize(to: UnsafeMutableRawPointer(element(index))) }
-        return unsafe UnsafeMutableRawPointer(array).assumingMemoryBound(to: UnsafeMutablePointer<E>?.self)
+        let stride = unsafe MemoryLayout<UnsafeMutableRawPointer>.stride
+        let array = unsafe Self.allocate(count * stride, from: header)
+        // As raw pointers, which lie there alike: of those to E the run-time would have to make the type, for each array.
+        for index in 0..<count {
+            let element = unsafe UnsafeMutableRawPointer(element(index))
+            unsafe array.storeBytes(of: element, toByteOffset: index * stride, as: UnsafeMutableRawPointer.self)
+        }
+        return unsafe array.assumingMemoryBound(to: UnsafeMutablePointer<E>?.self)
     }
 
     /// protobuf-c's way to this arena, valid as long as the arena.

@@ -9,11 +9,8 @@ import Syscalls
 /// Two that poll at the same time wake each other for every call, and fight for the core's locks and the processor.
 /// Measured on two processors that are shared with the client, 64 Allocates in flight: 43 us of CPU a call against 31.
 @safe final class PollingThreads: Sendable {
-    /// Longer than nearly every commit takes: where the other has begun to poll, both are in each other's way until the first
-    /// has answered. 2 ms instead, where commits took 1 ms, cost 5 % more of CPU a call.
-    private static let moment = Duration.milliseconds(10)
-
     private let queue: CompletionQueue
+    private let moment: Duration
     /// Changed by the thread that polls, each time that it begins what may block (then odd) and has come to its end; and by the
     /// other, when that takes its place.
     private let turn = Atomic<UInt>(0)
@@ -26,7 +23,11 @@ import Syscalls
     private let running = Atomic(2)
     private let ended = Latch()
 
-    init(_ queue: CompletionQueue) { self.queue = queue }
+    /// `moment`: see `RPCServer.Configuration`.
+    init(_ queue: CompletionQueue, moment: Duration) {
+        self.queue = queue
+        self.moment = moment
+    }
 
     /// Real threads: they block, where the cooperative pool's must not.
     func start() {
@@ -56,7 +57,7 @@ import Syscalls
     private func standBy() -> Bool {
         while !isAtEnd.load(ordering: .sequentiallyConsistent) {
             let seen = turn.load(ordering: .sequentiallyConsistent)
-            let isRung = wake.wait(Self.moment)
+            let isRung = wake.wait(moment)
             if isRung || turn.load(ordering: .sequentiallyConsistent) != seen { continue }
             if mayBeBlocked(seen) {
                 if advance(from: seen) { return true }

@@ -27,6 +27,9 @@ package final class RPCServer: Sendable {
         package var maxConnections: Int
         /// What connections and their messages may take in memory before the core ends idle connections and large calls.
         package var maxBufferBytes: Int
+        /// For how long the thread that takes calls may be blocked by one of them before another takes them: longer than
+        /// most are. Where both do, they are in each other's way until the first has answered.
+        package var moment = Duration.milliseconds(2)
         /// Who may ask for what the services look like; nil: they are not told.
         package var reflection: (@Sendable (ServerCall) -> Admission<Void>)? = { _ in .admitted(()) }
 

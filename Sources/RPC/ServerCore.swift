@@ -19,9 +19,9 @@ import Synchronization
     /// Whom the core asks for certificates: they live until the server is destroyed.
     private let fetchers = Mutex<[CertificateFetcher]>([])
 
-    private init(_ server: OpaquePointer) {
+    private init(_ server: OpaquePointer, _ configuration: RPCServer.Configuration) {
         unsafe self.server = unsafe server
-        poller = unsafe ServerPoller(server: server)
+        poller = unsafe ServerPoller(server: server, moment: configuration.moment)
     }
 
     static func start(
@@ -60,7 +60,7 @@ import Synchronization
             ]
         ) { unsafe grpc_server_create($0, nil) }
         guard let server = unsafe server else { throw .state("the core made no server") }
-        let core = unsafe ServerCore(server)
+        let core = unsafe ServerCore(server, configuration)
         let openCalls = OpenCalls(most: configuration.maxOpenCalls)
         var addresses: [String] = []
         var routes = [ServerRoute.unknownMethod(unknown, openCalls)]

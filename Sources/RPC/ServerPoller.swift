@@ -54,8 +54,8 @@ final class OpenCalls: Sendable {
     // nonisolated(unsafe): the core synchronises the server itself, and outlives every call of this poller.
     nonisolated(unsafe) private let server: OpaquePointer
 
-    init(server: OpaquePointer) {
-        threads = PollingThreads(queue)
+    init(server: OpaquePointer, moment: Duration) {
+        threads = PollingThreads(queue, moment: moment)
         unsafe self.server = unsafe server
         unsafe grpc_server_register_completion_queue(server, queue.raw, nil)
     }
