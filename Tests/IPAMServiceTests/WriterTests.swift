@@ -40,15 +40,23 @@ private final class NarrowStore: LedgerStore {
 
 private struct Nothing: Error {}
 
+/// What the audit log has told.
+private final class Told: Sendable {
+    let bytes = Mutex<[UInt8]>([])
+    var lines: [Substring] { String(decoding: bytes.withLock(\.self), as: UTF8.self).split(separator: "\n") }
+}
+
 @Suite(.timeLimit(.minutes(1))) struct WriterTests {
     private let store = NarrowStore()
+    private let told = Told()
     private let writer: Writer
 
     init() async throws {
+        let audit = AuditLog(isJSON: false) { [told] line in told.bytes.withLock { $0 += line } }
         writer = Writer(
             Ledger(), store: store,
             clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000), notBefore: Timestamp(seconds: 0)),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, audit: audit)
         let prefix = PoolPrefix(prefix: try #require(IPPrefix("10.16.0.0/24")))
         _ = try await writer.submit(.createPool(Pool(name: "vm-net", prefixes: [prefix], isDefault: true)))
     }
@@ -225,7 +233,8 @@ private struct Nothing: Error {}
         writer.close()
     }
 
-    /// Else one thread would commit and another take calls for as long as there is a load.
+    /// Else one thread would commit and another take calls for as long as there is a load. What is told of both has the order of
+    /// their commits all the same.
     @Test func `who takes no calls leads for one batch: while it answers, whoever calls next leads`() {
         let (begun, answered) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
         let wasAnswered = Mutex<DispatchTimeoutResult?>(nil)
@@ -239,6 +248,9 @@ private struct Nothing: Error {}
         #expect(begun.wait(timeout: .now() + 30) == .success)
         #expect(wasAnswered.withLock { $0 } == .success)
         writer.close()
+        let allocated = told.lines.filter { $0.contains(" allocated ") }
+        #expect(allocated.count == 2)
+        for (line, name) in zip(allocated, ["first", "second"]) { #expect(line.contains("owner=vm a/\(name) ")) }
     }
 
     @Test(.timeLimit(.minutes(1))) func `reads go on while a backup is made a ledger of`() async throws {
