@@ -169,6 +169,9 @@ extension KubernetesError {
                 the API server \(server) forbids the \(what): bind the ClusterRole \
                 system:service-account-issuer-discovery to this service account (docs/security.md)\(said)
                 """)
+        // The right is there, the place is about to go (apiserver's plugin/namespace/lifecycle/admission.go).
+        case 403 where object?.details?.causes?.contains(where: { $0.reason == "NamespaceTerminating" }) == true:
+            self.init(.notFound, "\(what) at \(server): the namespace is being deleted\(said)")
         case 403:
             self.init(
                 .forbidden,

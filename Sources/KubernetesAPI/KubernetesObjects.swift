@@ -112,7 +112,11 @@ struct WatchLine<Object: Decodable & Sendable>: Decodable {
 
 /// `meta/v1 Status`: how the API server says that something went wrong.
 struct StatusObject: Decodable {
-    struct Details: Decodable { var retryAfterSeconds: Int? }
+    struct Details: Decodable {
+        struct Cause: Decodable { var reason: String? }
+        var retryAfterSeconds: Int?
+        var causes: [Cause]?
+    }
     var message: String?
     var reason: String?
     var code: Int?

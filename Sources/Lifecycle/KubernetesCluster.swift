@@ -4,6 +4,9 @@ package import KubernetesAPI
 
 /// The cluster behind an API server.
 package struct KubernetesCluster: ClusterReads {
+    /// For what is few: with a limit some versions read all of the resource from etcd, and choose then.
+    private static let inOnePiece = 0
+
     let client: KubernetesClient
 
     package init(_ client: KubernetesClient) { self.client = client }
@@ -35,10 +38,9 @@ package struct KubernetesCluster: ClusterReads {
 
     package func pods(named name: String, on node: String) async throws(KubernetesError) -> Inventory {
         var inventory = Inventory(coverage: [])
-        // By the node too, by which the API server has its pods indexed, where it was told; without a limit, with which some
-        // versions read all from etcd.
+        // By the node too, by which the API server has its pods indexed, where it was told.
         let selection = Selection(fields: "metadata.name=\(name)" + (node.isEmpty ? "" : ",spec.nodeName=\(node)"))
-        try await add(podsIn: selection, pageSize: 0, to: &inventory)
+        try await add(podsIn: selection, pageSize: Self.inOnePiece, to: &inventory)
         return inventory
     }
 
@@ -48,7 +50,7 @@ package struct KubernetesCluster: ClusterReads {
         for name in Set(bindings.map { ObjectName($0.owner) }) {
             let selection = Selection(
                 namespace: name.namespace, labels: "\(KubeVirtName.migrationOfInstance)=\(name.name)")
-            try await add(migrationsIn: selection, to: &inventory) { _ in true }
+            try await add(migrationsIn: selection, pageSize: Self.inOnePiece, to: &inventory) { _ in true }
             try await add(instance: name, to: &inventory)
         }
         // A decentralized migration is in the namespace that its VM comes to.
@@ -71,11 +73,12 @@ package struct KubernetesCluster: ClusterReads {
     }
 
     private func add(
-        migrationsIn selection: Selection, to inventory: inout Inventory,
+        migrationsIn selection: Selection, pageSize: Int = 500, to inventory: inout Inventory,
         where isMeant: (VirtualMachineInstanceMigration) -> Bool
     ) async throws(KubernetesError) {
         let migrations = try await client.list(
-            Lean<VirtualMachineInstanceMigration>.self, .virtualMachineInstanceMigrations, selection)
+            Lean<VirtualMachineInstanceMigration>.self, .virtualMachineInstanceMigrations, selection, pageSize: pageSize
+        )
         for migration in migrations.objects where isMeant(migration.object) { inventory.add(migration.object) }
         inventory.unreadable = inventory.unreadable ?? migrations.unreadable(of: .virtualMachineInstanceMigrations)
     }

@@ -157,7 +157,8 @@ extension KubernetesSource {
             objects.pods = try await client.list(
                 Pod.self, .pods,
                 Selection(namespace: pod.metadata.namespace, labels: "\(KubeVirtName.createdBy)=\(instance)"),
-                by: deadline
+                // For these are few: with a limit some versions read all of the namespace's from etcd.
+                pageSize: 0, by: deadline
             ).objects
         } catch {
             throw .unavailable(reason: error.message)

@@ -123,6 +123,17 @@ struct ClientErrorTests {
         }
     }
 
+    @Test func `a namespace that is being deleted is no right that lacks`() async throws {
+        try await withClient { cluster, client in
+            cluster.fail("create", status: 403, cause: "NamespaceTerminating")
+            let error = try await failure { () throws(KubernetesError) in
+                try await client.create(.pods, namespace: "default", Body(metadata: .init(name: "a")))
+            }
+            #expect(error.code == .notFound && error.message.contains("being deleted"), "\(error.message)")
+            #expect(!error.message.contains("ClusterRole"), "\(error.message)")
+        }
+    }
+
     @Test func `what RBAC lacks is named by verb and resource`() async throws {
         try await withClient { cluster, client in
             cluster.fail(status: 403)

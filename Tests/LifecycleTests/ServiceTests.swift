@@ -319,6 +319,11 @@ struct ServiceTests {
                         && binding.active?.pod == "target"
                 }
             }
+            // With a limit etcd would be read for each VM that migrates.
+            let ofOne = cluster.requests.filter {
+                $0.resource == .virtualMachineInstanceMigrations && $0.query["labelSelector"] != nil
+            }
+            #expect(!ofOne.isEmpty && ofOne.allSatisfy { $0.query["limit"] == nil })
         }
     }
 

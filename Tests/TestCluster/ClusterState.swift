@@ -17,6 +17,7 @@ struct ClusterState {
         var resource: KubernetesResource?
         var status: Int
         var retryAfter: Int?
+        var cause: String?
         var passing: Int
         var times: Int
     }

@@ -146,12 +146,13 @@ struct Answer {
 
     init(body: Data, items: Int = 0) { (self.body, self.items) = (body, items) }
 
-    init(status: Int, reason: String, message: String) {
+    init(status: Int, reason: String, message: String, cause: String? = nil) {
         self.status = status
-        let object: [String: Any] = [
+        var object: [String: Any] = [
             "kind": "Status", "apiVersion": "v1", "metadata": [String: String](), "status": "Failure",
             "message": message, "reason": reason, "code": status,
         ]
+        if let cause { object["details"] = ["causes": [["reason": cause]]] }
         body = (try? StoredObject.encode(object)) ?? Data()
     }
 
@@ -164,7 +165,7 @@ struct Answer {
                     message: """
                         \(resource) is forbidden: User "system:serviceaccount:holdfast:agent" cannot \(verb) resource \
                         "\(resource.plural)" in API group "\(resource.group)" at the cluster scope
-                        """)
+                        """, cause: refusal.cause)
             case 429: Answer(status: 429, reason: "TooManyRequests", message: "too many requests")
             case 410: .gone
             default: Answer(status: refusal.status, reason: "InternalError", message: "the test says so")

@@ -164,15 +164,16 @@ extension TestCluster {
 
 extension TestCluster {
     /// Answers `times` requests of the verb and resource with `status`, after `passing` that are served; nil stands for any.
+    /// `cause` is the one among the Status' details (meta/v1 StatusCause).
     package func fail(
         _ verb: String? = nil, _ resource: KubernetesResource? = nil, status: Int, retryAfter: Int? = nil,
-        passing: Int = 0, times: Int = 1
+        cause: String? = nil, passing: Int = 0, times: Int = 1
     ) {
         state.withLock {
             $0.refusals.append(
                 ClusterState.Refusal(
-                    verb: verb, resource: resource, status: status, retryAfter: retryAfter, passing: passing,
-                    times: times))
+                    verb: verb, resource: resource, status: status, retryAfter: retryAfter, cause: cause,
+                    passing: passing, times: times))
         }
     }
 

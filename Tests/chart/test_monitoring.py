@@ -270,6 +270,9 @@ CASES = {
     "HoldfastServerUnreachable": [
         (agents("holdfast_agent_server_reachable", "1x60", "0x60", "0x60"), [{}]),
         (agents("holdfast_agent_server_reachable", "1x60", "1x60", "1x60"), []),
+        # In a rollout over the nodes there is always one that has just begun, each another.
+        (agents("holdfast_agent_server_reachable", *(" ".join([turn] * 15) for turn in ("0 0 1 1", "1 1 0 0"))), []),
+        (agents("holdfast_agent_server_reachable", "1x60", "_x47 0x12"), []),
     ],
     "HoldfastSpoolGrowing": [
         (agents("holdfast_agent_spool_oldest_seconds", "0x60", "0+60x60"), [{"node": "node-b"}]),
