@@ -101,6 +101,7 @@ private struct AuditLines {
         for part in parts { add(part) }
     }
 
+    /// In the words of `OwnerKey.description`, of which no string is made first.
     mutating func field(_ key: String, _ owner: Owner) {
         begin(field: key)
         add(owner.kind == .virtualMachine ? "vm " : "pod ")
