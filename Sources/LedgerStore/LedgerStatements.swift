@@ -21,6 +21,12 @@ enum LedgerStatements {
         """
     }
 
+    /// For one that keeps its addresses, as most do that are not new: set anew, also to what they are, each would write its
+    /// index's page, and a commit costs as much as the pages that it writes.
+    private static let updateBinding = """
+        UPDATE bindings SET namespace = ?2, name = ?3, record = ?6 WHERE id = ?1 AND ipv4 IS ?4 AND ipv6 IS ?5
+        """
+
     private static let removeBinding = "DELETE FROM bindings WHERE id = ?"
     private static let putFreed = "INSERT OR REPLACE INTO freed (address, pool, last_owner, record) VALUES (?, ?, ?, ?)"
     private static let removeFreed = "DELETE FROM freed WHERE address = ?"
@@ -30,19 +36,19 @@ enum LedgerStatements {
 
     /// Throws where a table or column is not there.
     static func prepare(in db: Database) throws {
-        for sql in [putBinding, putBindings, removeBinding, putFreed, removeFreed, putPool, removePool, putRevision] {
+        for sql in [putBinding, putBindings, updateBinding, removeBinding, putFreed, removeFreed, putPool, removePool, putRevision] {
             _ = try db.cachedStatement(sql: sql)
         }
         try HistoryStatements.prepare(in: db)
         try db.prepareTransactions()
     }
 
-    /// In order; what follows each other of bindings goes several rows a statement.
+    /// In order; what follows each other of new bindings goes several rows a statement.
     static func put(_ changes: [Change], revision: UInt64, in db: Database) throws {
         var values = ColumnValues(capacity: 4096)
         var rest = changes[...]
         while !rest.isEmpty {
-            if rest.prefix(bindingsAtOnce).count(where: \.isBinding) == bindingsAtOnce {
+            if rest.prefix(bindingsAtOnce).count(where: \.isNewBinding) == bindingsAtOnce {
                 for case .putBinding(let binding) in rest.prefix(bindingsAtOnce) { values.add(rowOf: binding) }
                 try db.run(putBindings, &values)
                 rest = rest.dropFirst(bindingsAtOnce)
@@ -58,6 +64,11 @@ enum LedgerStatements {
     private static func put(_ change: Change, _ values: inout ColumnValues, in db: Database) throws {
         switch change {
         case .putBinding(let binding):
+            if !binding.isNew {
+                values.add(rowOf: binding)
+                try db.run(updateBinding, &values)
+                if db.changesCount > 0 { return }
+            }
             values.add(rowOf: binding)
             try db.run(putBinding, &values)
         case .removeBinding(let binding):
@@ -86,8 +97,8 @@ enum LedgerStatements {
 }
 
 extension Change {
-    fileprivate var isBinding: Bool {
-        if case .putBinding = self { true } else { false }
+    fileprivate var isNewBinding: Bool {
+        if case .putBinding(let binding) = self { binding.isNew } else { false }
     }
 }
 
@@ -103,6 +114,9 @@ extension ColumnValues {
 }
 
 extension Binding {
+    /// Made by the very change that puts it.
+    fileprivate var isNew: Bool { id == revision }
+
     fileprivate func address(_ family: AddressFamily) -> IPAddress? {
         assignments.lazy.map(\.address).first { $0.family == family }
     }

@@ -86,6 +86,9 @@ package final class SQLiteStore: MovableStore {
     /// A checkpoint every 16 MB of log: SQLite's 4 MB would be a checkpoint every eighth commit of 64 bindings.
     private static let logPages: UInt64 = 4000
 
+    /// VMs that restart change rows all over the file: SQLite's 2 MB would have it read most pages again before it changes them.
+    private static let cacheKibibytes = 32_768
+
     private static func configuration(journal: String = "WAL") -> Configuration {
         var configuration = Configuration()
         configuration.label = "holdfast.store"
@@ -97,6 +100,7 @@ package final class SQLiteStore: MovableStore {
                     PRAGMA journal_mode = \(journal);
                     PRAGMA synchronous = FULL;
                     PRAGMA wal_autocheckpoint = \(logPages);
+                    PRAGMA cache_size = -\(cacheKibibytes);
                     PRAGMA cell_size_check = ON;
                     PRAGMA trusted_schema = OFF;
                     """)

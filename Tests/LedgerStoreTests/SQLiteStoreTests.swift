@@ -42,6 +42,7 @@ import Testing
         for (revision, distance) in [(1, 100), (2, 200)] {
             let bindings = (1...count).map { number in
                 var binding = Example.binding(owner: number, address: number + distance)
+                binding.revision = binding.id + UInt64(revision - 1)
                 let address = IPAddress(family: .ipv6, bits: UInt128(0xfd00) << 112 | UInt128(number + distance))
                 let assignment = Assignment(address: address, prefixLength: 64, gateway: nil)
                 switch number % 3 {
@@ -68,6 +69,30 @@ import Testing
                         ]
                     })
         }
+    }
+
+    @Test func `writes no page of an index for a binding that keeps its addresses`() throws {
+        let scratch = try Scratch()
+        let store = try SQLiteStore(path: scratch.path("ledger.sqlite"))
+        defer { store.close() }
+        func pages(of change: Change, revision: UInt64) throws -> Int {
+            let log = scratch.path("ledger.sqlite-wal")
+            func size() throws -> Int { try Data(contentsOf: URL(filePath: log)).count }
+            let before = try size()
+            try store.commit([change], revision: revision)
+            return (try size() - before) / 4120
+        }
+        var binding = Example.binding(owner: 1, address: 7)
+        try store.commit([.putBinding(binding)], revision: binding.id)
+        binding.revision = binding.id + 1
+        binding.owner.uid += "-anew"
+        // The table's and the revision's.
+        #expect(try pages(of: .putBinding(binding), revision: binding.revision) == 2)
+        #expect(try store.load().bindings == [binding])
+        var moved = Example.binding(owner: 1, address: 8)
+        moved.revision = binding.revision + 1
+        #expect(try pages(of: .putBinding(moved), revision: moved.revision) == 3)
+        #expect(try store.load().bindings == [moved])
     }
 
     @Test func `takes nothing once closed`() throws { try Self.conformance.aClosedStoreTakesNothing() }
