@@ -245,6 +245,7 @@ package final class Writer: Sendable {
             // After the answers, where they are given here: the log's thread would run before the callers else. And while
             // this one leads: that keeps the order of the commits.
             ran.tell()
+            if staysLeader { PollingThread.blocking { store.withLock { $0 }.getReady() } }
             let waiting = queue.withLock { queue in
                 queue.waiting.putBack(Array(rest))
                 if !staysLeader { queue.isDraining = false }

@@ -64,21 +64,26 @@ extension Database {
         try run(sql, &none)
     }
 
-    private static let (begin, commit, rollback) = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+    private static let (begin, commit) = ("BEGIN IMMEDIATE", "COMMIT")
 
     func prepareTransactions() throws {
-        for sql in [Self.begin, Self.commit, Self.rollback] { _ = try cachedStatement(sql: sql) }
+        for sql in [Self.begin, Self.commit] { _ = try cachedStatement(sql: sql) }
     }
 
-    /// Commits what `body` does, or nothing of it. As GRDB's, which has SQLite read BEGIN and COMMIT anew each time.
+    /// Begins a transaction where none is open.
+    func openTransaction() throws {
+        if !isInsideTransaction { try run(Self.begin) }
+    }
+
+    /// Commits what `body` does, or nothing of it, in the transaction that is open if one is. As GRDB's, which has SQLite read
+    /// BEGIN and COMMIT anew each time.
     func transaction(_ body: () throws -> Void) throws {
-        try run(Self.begin)
+        try openTransaction()
         do {
             try body()
             try run(Self.commit)
         } catch {
-            // Where SQLite has done so by itself, there is nothing to roll back.
-            try? run(Self.rollback)
+            try? rollback()
             throw error
         }
     }

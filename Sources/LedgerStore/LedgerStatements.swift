@@ -36,7 +36,10 @@ enum LedgerStatements {
 
     /// Throws where a table or column is not there.
     static func prepare(in db: Database) throws {
-        for sql in [putBinding, putBindings, updateBinding, removeBinding, putFreed, removeFreed, putPool, removePool, putRevision] {
+        for sql in [
+            putBinding, putBindings, updateBinding, removeBinding, putFreed, removeFreed, putPool, removePool,
+            putRevision,
+        ] {
             _ = try db.cachedStatement(sql: sql)
         }
         try HistoryStatements.prepare(in: db)

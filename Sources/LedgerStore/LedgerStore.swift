@@ -7,6 +7,8 @@ package protocol LedgerStore: AnyObject, Sendable {
     func load() throws(StoreError) -> Snapshot
     /// Makes all of `changes`, in order, and `revision` durable, or none of it. Returns only once they are on disk.
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError)
+    /// Does what it can of the next commit before that comes. Called after each, once its callers are answered.
+    func getReady()
     /// Throws `.notLeader` where another server may have changed the ledger meanwhile: then what this process has of it
     /// must not be told to anybody.
     func checkIsCurrent() throws(StoreError)
@@ -40,6 +42,7 @@ package struct Batching: Sendable {
 }
 
 extension LedgerStore {
+    package func getReady() {}
     package func checkIsCurrent() throws(StoreError) {}
 
     /// All that is durable at one revision, the history up to it included.

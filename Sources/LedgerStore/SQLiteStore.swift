@@ -92,6 +92,8 @@ package final class SQLiteStore: MovableStore {
     private static func configuration(journal: String = "WAL") -> Configuration {
         var configuration = Configuration()
         configuration.label = "holdfast.store"
+        // `getReady` leaves one open.
+        configuration.allowsUnsafeTransactions = true
         // Somebody with a `sqlite3` shell may hold the file for a moment.
         configuration.busyMode = .timeout(5)
         configuration.prepareDatabase { db in
@@ -150,16 +152,19 @@ package final class SQLiteStore: MovableStore {
         }
     }
 
+    /// Begins the next commit's transaction. Whoever looks with `sqlite3` reads as before, and is kept from writing.
+    package func getReady() {
+        // What is wrong, the commit tells.
+        try? database.writeWithoutTransaction { db in try db.openTransaction() }
+    }
+
     /// Makes the log as long now as it gets until it begins anew: a commit that overwrites has no new length to make durable,
     /// and takes half as long. For who commits for a long time: it writes 16 MB. Where there is no room for them, the log
     /// grows with the commits.
     package func reserveLog() {
         try? database.writeWithoutTransaction { db in
             // Keeps others from the log meanwhile.
-            try db.inTransaction(.immediate) {
-                file.reserveLog(upTo: Self.logPages * 4120)
-                return .commit
-            }
+            try db.transaction { file.reserveLog(upTo: Self.logPages * 4120) }
         }
     }
 
@@ -204,6 +209,7 @@ package final class SQLiteStore: MovableStore {
         lock.withLock { lock in
             guard lock != nil else { return }
             try? reader.close()
+            try? database.writeWithoutTransaction { db in try db.rollback() }
             // The last connection to close moves the log into the file. Where that fails, the next start does it.
             try? database.close()
             lock = nil

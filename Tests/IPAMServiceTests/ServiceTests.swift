@@ -42,6 +42,16 @@ private final class MoodyStore: LedgerStore {
         return whole
     }
 
+    /// Whether a test lets it get ready only once it says so, and what came of that.
+    let isReadyGated = Atomic(false)
+    let gotReady = Synchronization.Mutex<DispatchTimeoutResult?>(nil)
+
+    func getReady() {
+        guard isReadyGated.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        let result = gate.wait(timeout: .now() + 20)
+        gotReady.withLock { $0 = result }
+    }
+
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError) {
         mood.withLock { $0.begun += 1 }
         let isTask = withUnsafeCurrentTask { unsafe $0 != nil }
@@ -410,6 +420,22 @@ private final class Replies: Sendable {
             let commits = store.mood.withLock { $0.committed }
             #expect(commits.flatMap(\.self).count == 20)
             #expect(commits.count < 20)
+        }
+    }
+
+    @Test func `the store gets ready for the next commit once callers have their answers, and nobody waits for it`()
+        async throws
+    {
+        try await withServer { client, store, _ in
+            store.isReadyGated.store(true, ordering: .releasing)
+            let held = try await client.allocate(
+                AllocateRequest(owner: owner("one"), attachment: pod("one-1")), timeout: Self.timeout)
+            #expect(try await client.binding(of: owner("one"), timeout: Self.timeout) == held.binding)
+            #expect(store.gotReady.withLock(\.self) == nil)
+            store.gate.signal()
+            _ = try await client.allocate(
+                AllocateRequest(owner: owner("two"), attachment: pod("two-1")), timeout: Self.timeout)
+            #expect(store.gotReady.withLock(\.self) == .success)
         }
     }
 

@@ -95,6 +95,30 @@ import Testing
         #expect(try store.load().bindings == [moved])
     }
 
+    @Test func `lets others read once it is ready for a commit, and not write, and leaves no log when it is closed`()
+        throws
+    {
+        let scratch = try Scratch()
+        let path = scratch.path("ledger.sqlite")
+        let store = try SQLiteStore(path: path)
+        let other = try DatabaseQueue(path: path)
+        func seen() throws -> Int? { try other.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM bindings") } }
+        for number in 1...2 {
+            store.getReady()
+            #expect(try seen() == number - 1)
+            let error = #expect(throws: DatabaseError.self) {
+                try other.writeWithoutTransaction { try $0.execute(sql: "DELETE FROM bindings") }
+            }
+            #expect(error?.resultCode == .SQLITE_BUSY)
+            try store.commit([.putBinding(Example.binding(owner: number, address: number))], revision: UInt64(number))
+            #expect(try seen() == number)
+        }
+        store.getReady()
+        try other.close()
+        store.close()
+        #expect(!FileManager.default.fileExists(atPath: path + "-wal"))
+    }
+
     @Test func `takes nothing once closed`() throws { try Self.conformance.aClosedStoreTakesNothing() }
 }
 

@@ -34,8 +34,10 @@ package struct StoreConformance: Sendable {
         defer { store.close() }
         for batch in 0..<batches {
             let changes = history.batch(using: &random)
+            for _ in 0..<Int.random(in: 0..<3, using: &random) { store.getReady() }
             try store.commit(changes, revision: history.model.revision)
             if Int.random(in: 0..<8, using: &random) == 0 {
+                if Bool.random(using: &random) { store.getReady() }
                 store.close()
                 store = try open()
             }
@@ -125,6 +127,7 @@ package struct StoreConformance: Sendable {
         model.apply(.putBinding(holder))
         model.revision = 1
 
+        store.getReady()
         let (bystander, intruder) = (Example.binding(owner: 4, address: 11), Example.binding(owner: 2, address: 7))
         do {
             try store.commit([.putBinding(bystander), .putBinding(intruder)], revision: 2)
@@ -134,6 +137,7 @@ package struct StoreConformance: Sendable {
         store.close()
         store = try open()
         try check(try store.load(), equals: model, "after the refusal")
+        store.getReady()
         let later = Example.binding(owner: 2, address: 8)
         try store.commit([.putBinding(later)], revision: 2)
         model.apply(.putBinding(later))

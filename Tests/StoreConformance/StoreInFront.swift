@@ -18,6 +18,7 @@ extension StoreInFront {
     package func history(after revision: UInt64, limit: Int) throws(StoreError) -> [HistoryEntry] {
         try store.history(after: revision, limit: limit)
     }
+    package func getReady() { store.getReady() }
     package func checkIsCurrent() throws(StoreError) { try store.checkIsCurrent() }
     package var batching: Batching { store.batching }
     package func close() { store.close() }
