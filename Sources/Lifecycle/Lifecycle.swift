@@ -61,7 +61,8 @@ package struct Lifecycle: Sendable {
             let inventory = try await look { cluster throws(KubernetesError) in
                 try await cluster.inventory(of: .needed(for: bindings))
             }
-            let result = memory.observations.compare(bindings, with: inventory, at: now)
+            var result = memory.observations.compare(bindings, with: inventory, at: now)
+            if result.doubt == nil { result.found = try await repair.standing(result.found) }
             metrics.set(disagreements: result.found.count)
             metrics.count(.compare, result.doubt == nil ? .complete : .doubted)
             let found = await act(on: result, &memory)

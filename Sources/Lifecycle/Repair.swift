@@ -56,7 +56,7 @@ package struct Repair: Sendable {
         }
         do throws(IPAMError) {
             // Last, so that nothing of what it says can have changed since the cluster was asked.
-            guard try await current(binding.owner)?.revision == binding.revision else {
+            guard try await isCurrent(binding) else {
                 return .notNeeded("the binding has changed meanwhile")
             }
             switch disagreement.remedy {
@@ -76,6 +76,18 @@ package struct Repair: Sendable {
             look = Look()
             throw .ledger(error)
         }
+    }
+
+    /// Those whose bindings are as they were listed. What has changed since did so while the cluster was looked at, which takes
+    /// seconds where it is large: VMs that start, stop and migrate then are no disagreement.
+    package func standing(_ found: [Disagreement]) async throws(Failure) -> [Disagreement] {
+        var standing: [Disagreement] = []
+        do throws(IPAMError) {
+            for disagreement in found where try await isCurrent(disagreement.binding) { standing.append(disagreement) }
+        } catch {
+            throw .ledger(error)
+        }
+        return standing
     }
 
     private func transfer(_ binding: Binding, _ phase: TransferPhase) async throws(IPAMError) {
@@ -137,12 +149,11 @@ package struct Repair: Sendable {
         return try await cluster.pod(ObjectName(namespace: namespace, name: name))?.metadata.uid == uid
     }
 
-    /// Nil where the owner has none any more.
-    private func current(_ owner: Owner) async throws(IPAMError) -> Binding? {
+    private func isCurrent(_ binding: Binding) async throws(IPAMError) -> Bool {
         do {
-            return try await ipam.binding(of: owner, timeout: Self.timeout).binding
+            return try await ipam.binding(of: binding.owner, timeout: Self.timeout).binding.revision == binding.revision
         } catch  where error.code == .notFound {
-            return nil
+            return false
         }
     }
 }

@@ -97,8 +97,13 @@ struct Check: ClientCommand {
     ) async throws -> ([Binding], Observations.Result) {
         let bindings = try await session.bindings(matching: BindingFilter()).map(\.binding)
         let inventory = try await cluster.inventory(for: bindings)
-        let result = observations.compare(bindings, with: inventory, at: .now)
+        var result = observations.compare(bindings, with: inventory, at: .now)
         if let doubt = result.doubt { throw Failure("nothing can be said: \(doubt)") }
+        do throws(Repair.Failure) {
+            result.found = try await Repair(ipam: session.calls, cluster: cluster).standing(result.found)
+        } catch {
+            throw Failure("\(error)")
+        }
         return (bindings, result)
     }
 

@@ -90,6 +90,14 @@ import Testing
         #expect(!output.contains("idle"), "\(output)")
     }
 
+    @Test func `leaves out what has changed in the ledger while the cluster was looked at`() async throws {
+        var state = everything()
+        state.machines.remove(ObjectName(namespace: "prod", name: "idle"))
+        let calls = FakeCalls(bindings: try Sample.bindings(), changedSince: ["idle"])
+        let (output, isGood) = try await check(["--repair"], calls, Sighted(state))
+        #expect(isGood && output == "3 bindings agree with the cluster" && calls.noted.isEmpty, "\(output)")
+    }
+
     @Test(arguments: [1, 2]) func `says nothing where either look is in doubt`(doubtful: Int) async throws {
         let sighted = Sighted(everything()) { look, inventory in
             inventory.machines[ObjectName(namespace: "prod", name: "idle")] = nil
@@ -128,7 +136,6 @@ import Testing
     @Test func `mends what is safe to mend, after one more look`() async throws {
         var state = everything()
         state.machines.remove(ObjectName(namespace: "prod", name: "idle"))
-        // FakeCalls knows the first binding only.
         let calls = FakeCalls(bindings: [try Sample.bindings()[2]])
         let (output, isGood) = try await check(["--repair"], calls, Sighted(state))
         #expect(isGood && output.contains("done"), "\(output)")

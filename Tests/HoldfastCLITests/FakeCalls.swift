@@ -26,13 +26,15 @@ final class FakeCalls: ServiceCalls {
     let watches = Mutex<[[BindingEvent]]>([])
     /// How often a page token is refused before one is taken: another server leads.
     let lostPages = Mutex(0)
+    /// Names of VMs whose bindings change each time when they have been listed.
+    let changedSince: Set<String>
     private let changes = Mutex<[String]>([])
     var noted: [String] { changes.withLock { $0 } }
 
     init(
         pools: [DescribedPool] = [], bindings: [DescribedBinding] = [], refusal: IPAMError? = nil, copies: Int = 0,
         stuck: Set<String> = [], allocated: DescribedBinding? = nil,
-        history: [HistoryEntry] = [], backup: [[UInt8]] = []
+        history: [HistoryEntry] = [], backup: [[UInt8]] = [], changedSince: Set<String> = []
     ) {
         self.pools = pools
         self.bindings = bindings
@@ -42,6 +44,7 @@ final class FakeCalls: ServiceCalls {
         self.allocated = allocated
         self.history = history
         self.backup = backup
+        self.changedSince = changedSince
     }
 
     private func note(_ change: String) throws(IPAMError) {
@@ -107,7 +110,13 @@ final class FakeCalls: ServiceCalls {
         return binding
     }
 
-    func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding { try first }
+    func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
+        if let refusal { throw refusal }
+        let held = bindings.first { $0.binding.owner.key == owner.key }
+        guard var held else { throw IPAMError(.notFound, .bindingNotFound, "\(owner.key) has no binding") }
+        if changedSince.contains(owner.name) { held.binding.revision += 1 }
+        return held
+    }
 
     func binding(holding address: IPAddress, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
         if let refusal { throw refusal }

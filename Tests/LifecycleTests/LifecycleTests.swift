@@ -185,6 +185,22 @@ struct LifecycleTests {
         #expect(after.state == .reserved && after.assignments == before.assignments)
     }
 
+    /// As one of thousands does at any time. Else there would be no time at which all agrees.
+    @Test func `a VM that restarts while the cluster is looked at does not disagree`() async throws {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"), pod: "gone")
+        cluster.state { $0.machines.insert(name("testvm")) }
+        let lifecycle = lifecycle(ledger)
+        var memory = lifecycle.comparing
+        cluster.state { $0.whileListing = { _ = try? await ledger.bind(vm("testvm"), pod: "other") } }
+        #expect(await lifecycle.compare(&memory, at: start) == Lifecycle.Pace().interval)
+        cluster.state {
+            $0.whileListing = nil
+            $0.pods = []
+        }
+        #expect(await lifecycle.compare(&memory, at: start) == Lifecycle.Pace().grace)
+    }
+
     @Test func `a pod's binding is freed once its pod is gone`() async throws {
         let ledger = try await makeLedger()
         try await ledger.bind(podOwner("web"), pod: "web")

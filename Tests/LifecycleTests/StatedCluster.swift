@@ -14,6 +14,8 @@ final class StatedCluster: ClusterReads {
         var unreadable: String?
         /// What lists show, where that is not what is there.
         var listed: Inventory?
+        /// What happens while they are read.
+        var whileListing: (@Sendable () async -> Void)?
         var failure: KubernetesError?
         /// The same, where a fresh look at one VM is asked for.
         var lookFailure: KubernetesError?
@@ -37,7 +39,8 @@ final class StatedCluster: ClusterReads {
     }
 
     func inventory(of coverage: Inventory.Coverage) async throws(KubernetesError) -> Inventory {
-        try read { state in
+        await state.withLock(\.whileListing)?()
+        return try read { state in
             state.lists += 1
             if let listed = state.listed { return listed }
             return state.inventory(coverage)
