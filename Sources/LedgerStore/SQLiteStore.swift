@@ -209,7 +209,6 @@ package final class SQLiteStore: MovableStore {
         lock.withLock { lock in
             guard lock != nil else { return }
             try? reader.close()
-            try? database.writeWithoutTransaction { db in try db.rollback() }
             // The last connection to close moves the log into the file. Where that fails, the next start does it.
             try? database.close()
             lock = nil
