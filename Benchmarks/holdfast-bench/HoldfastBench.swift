@@ -50,6 +50,7 @@ struct HoldfastBench: AsyncParsableCommand {
             server: address, currentCredentials: { .insecure }, currentToken: { token })
         let channel = try RPCChannel(target: address)
         let next = Atomic(0)
+        let restarts = Atomic(0)
 
         @Sendable func check() async throws {
             try unsafe await channel.unary(
@@ -57,8 +58,7 @@ struct HoldfastBench: AsyncParsableCommand {
                 encode: { (_: Void, arena) in unsafe arena.make(Grpc__Health__V1__HealthCheckRequest.self) },
                 decode: { (_: UnsafePointer<Grpc__Health__V1__HealthCheckResponse>) in }, timeout: .seconds(10))
         }
-        @Sendable func allocate() async throws {
-            let number = next.wrappingAdd(1, ordering: .relaxed).newValue
+        @Sendable func allocate(_ number: Int, run: Int) async throws {
             let name = "vm-\(number)"
             _ = try await client.allocate(
                 AllocateRequest(
@@ -66,15 +66,24 @@ struct HoldfastBench: AsyncParsableCommand {
                         kind: .virtualMachine, namespace: "bench", name: name,
                         uid: "7c1f2b9e-4a52-4f0e-9d0b-\(100_000_000_000 + number)", network: "vm-net/eth0"),
                     attachment: Attachment(
-                        node: "node-\(number % 100)", pod: "virt-launcher-\(name)-abcde",
-                        podUID: "0d5a3c1e-9b7f-4e62-8a11-\(100_000_000_000 + number)", containerID: "c\(number)",
-                        createdAt: Timestamp(seconds: 1_800_000_000))),
+                        node: "node-\((number + run) % 100)", pod: "virt-launcher-\(name)-abcd\(run)",
+                        podUID: "0d5a3c1e-9b7f-4e62-8a11-\(100_000_000_000 + number * 1_000_000 + run)",
+                        containerID: "c\(number)-\(run)", createdAt: Timestamp(seconds: 1_800_000_000 + Int64(run)))),
                 timeout: .seconds(10))
+        }
+        @Sendable func allocate() async throws {
+            try await allocate(next.wrappingAdd(1, ordering: .relaxed).newValue, run: 0)
+        }
+        /// VMs that are there get a new pod each, in an order that is not that of their making.
+        @Sendable func restart() async throws {
+            let number = restarts.wrappingAdd(1, ordering: .relaxed).newValue
+            let machines = next.load(ordering: .relaxed)
+            try await allocate(1 + number * 7_919 % machines, run: 1 + number)
         }
         try await check()
         try await allocate()
 
-        var rates: [(check: Double, allocate: Double)] = []
+        var rates: [(check: Double, allocate: Double, restart: Double)] = []
         var loads: [(check: Double, allocate: Double)] = []
         var single: [(check: Double, allocate: Double, sync: Double)] = []
         for _ in 0..<rounds {
@@ -84,8 +93,8 @@ struct HoldfastBench: AsyncParsableCommand {
             let (checked, allocateRate) = (
                 processor(process.processIdentifier), try await rate(of: calls, inFlight: inFlight, allocate)
             )
-            rates.append((checkRate, allocateRate))
             loads.append((checked - idle, processor(process.processIdentifier) - checked))
+            rates.append((checkRate, allocateRate, try await rate(of: calls, inFlight: inFlight, restart)))
             single.append((try await latency(of: check), try await latency(of: allocate), try medianSync(in: folder)))
         }
         await client.close()
@@ -95,6 +104,7 @@ struct HoldfastBench: AsyncParsableCommand {
         print("\(inFlight) in flight, medians of \(rounds) runs of \(calls) calls each, client on the same machine")
         print("  Health/Check            \(Int(checks)) calls/s")
         print("  Allocate, new owners    \(Int(allocates)) calls/s")
+        print("  Allocate, VM restarts   \(Int(median(rates.map(\.restart)))) calls/s")
         print(
             "  ratio                   \(rounded(median(rates.map { $0.allocate / $0.check })))  (at least 0.5 wanted)")
         print(
