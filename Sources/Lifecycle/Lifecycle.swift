@@ -62,7 +62,7 @@ package struct Lifecycle: Sendable {
                 try await cluster.inventory(of: .needed(for: bindings))
             }
             var result = memory.observations.compare(bindings, with: inventory, at: now)
-            if result.doubt == nil { result.found = try await repair.standing(result.found) }
+            if result.doubt == nil { result.found = try await standing(result.found) }
             metrics.set(disagreements: result.found.count)
             metrics.count(.compare, result.doubt == nil ? .complete : .doubted)
             let found = await act(on: result, &memory)
@@ -173,6 +173,14 @@ package struct Lifecycle: Sendable {
             memory.isFailing = true
             defer { memory.backOff = min(memory.backOff * 2, .seconds(60)) }
             return memory.backOff
+        }
+    }
+
+    private func standing(_ found: [Disagreement]) async throws(Repair.Failure) -> [Disagreement] {
+        do {
+            return try await repair.standing(found)
+        } catch {
+            throw .ledger(error)
         }
     }
 

@@ -80,13 +80,9 @@ package struct Repair: Sendable {
 
     /// Those whose bindings are as they were listed. What has changed since did so while the cluster was looked at, which takes
     /// seconds where it is large: VMs that start, stop and migrate then are no disagreement.
-    package func standing(_ found: [Disagreement]) async throws(Failure) -> [Disagreement] {
+    package func standing(_ found: [Disagreement]) async throws(IPAMError) -> [Disagreement] {
         var standing: [Disagreement] = []
-        do throws(IPAMError) {
-            for disagreement in found where try await isCurrent(disagreement.binding) { standing.append(disagreement) }
-        } catch {
-            throw .ledger(error)
-        }
+        for disagreement in found where try await isCurrent(disagreement.binding) { standing.append(disagreement) }
         return standing
     }
 

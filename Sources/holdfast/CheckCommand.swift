@@ -99,11 +99,7 @@ struct Check: ClientCommand {
         let inventory = try await cluster.inventory(for: bindings)
         var result = observations.compare(bindings, with: inventory, at: .now)
         if let doubt = result.doubt { throw Failure("nothing can be said: \(doubt)") }
-        do throws(Repair.Failure) {
-            result.found = try await Repair(ipam: session.calls, cluster: cluster).standing(result.found)
-        } catch {
-            throw Failure("\(error)")
-        }
+        result.found = try await Repair(ipam: session.calls, cluster: cluster).standing(result.found)
         return (bindings, result)
     }
 
