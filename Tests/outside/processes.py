@@ -104,7 +104,8 @@ class Server:
 
 @contextmanager
 def commits_held(server):
-    """What the server would commit waits until the end of this, for five seconds at most: then its store is refused."""
+    """What the server would commit waits until the end of this, for five seconds at most: then its store is refused. For one that
+    has answered no change since its start: it keeps the store for the next then."""
     with closing(sqlite3.connect(server.folder / "ledger.sqlite", isolation_level=None)) as store:
         store.execute("BEGIN IMMEDIATE")
         try:

@@ -424,6 +424,8 @@ class TestLoad:
         client = Client(server.target)
         client.call("Pools.CreatePool", {"pool": POOL | {
             "prefixes": [{"prefix": "10.16.0.0/16", "gateway": "10.16.0.1"}]}})
+        client.close()
+        client = Client(server.restart().target)
         reply = message_factory.GetMessageClass(client.method("IPAM.Allocate").output_type)
         requests = {
             namespace: [

@@ -58,6 +58,8 @@ def test_it_ends_in_good_order(server, client, how):
 def test_calls_that_it_has_at_sigterm_are_answered(server, client):
     """Each call that it has is answered with its effect; what comes later likewise, or refused without. Afterwards the
     store has what was acknowledged."""
+    client.close()
+    client = Client(server.restart().target)
     method = client.channel.unary_unary("/holdfast.ipam.v1.IPAM/Allocate")
     requests = [
         client.request("IPAM.Allocate", {"owner": vm(f"vm-{number}"), "attachment": launcher(1)}).SerializeToString()
@@ -76,6 +78,7 @@ def test_calls_that_it_has_at_sigterm_are_answered(server, client):
         time.sleep(0.5)
         assert not any(future.done() for future in had.values())
     codes = {name: future.code() for name, future in (had | late).items()}
+    client.close()
     assert {codes[name] for name in had} == {grpc.StatusCode.OK}
     assert set(codes.values()) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     assert server.stop() == 0
