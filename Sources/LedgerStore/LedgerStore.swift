@@ -7,7 +7,7 @@ package protocol LedgerStore: AnyObject, Sendable {
     func load() throws(StoreError) -> Snapshot
     /// Makes all of `changes`, in order, and `revision` durable, or none of it. Returns only once they are on disk.
     func commit(_ changes: [Change], revision: UInt64) throws(StoreError)
-    /// Does what it can of the next commit before that comes. Called after each, once its callers are answered.
+    /// Does what it can of the next commit before that comes, and waits for nobody. For when a commit's callers are answered.
     func getReady()
     /// Throws `.notLeader` where another server may have changed the ledger meanwhile: then what this process has of it
     /// must not be told to anybody.

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import GRDBSQLite
 package import IPAMModel
 package import Ledger
 import Synchronization
@@ -89,13 +90,15 @@ package final class SQLiteStore: MovableStore {
     /// VMs that restart change rows all over the file: SQLite's 2 MB would have it read most pages again before it changes them.
     private static let cacheKibibytes = 32_768
 
+    /// Seconds that it waits for somebody with a `sqlite3` shell.
+    private static let patience = 5.0
+
     private static func configuration(journal: String = "WAL") -> Configuration {
         var configuration = Configuration()
         configuration.label = "holdfast.store"
         // `getReady` leaves one open.
         configuration.allowsUnsafeTransactions = true
-        // Somebody with a `sqlite3` shell may hold the file for a moment.
-        configuration.busyMode = .timeout(5)
+        configuration.busyMode = .timeout(patience)
         configuration.prepareDatabase { db in
             try db.execute(
                 sql: """
@@ -114,7 +117,7 @@ package final class SQLiteStore: MovableStore {
         var configuration = Configuration()
         configuration.label = "holdfast.store.reader"
         configuration.readonly = true
-        configuration.busyMode = .timeout(5)
+        configuration.busyMode = .timeout(patience)
         return configuration
     }
 
@@ -154,8 +157,13 @@ package final class SQLiteStore: MovableStore {
 
     /// Begins the next commit's transaction. Whoever looks with `sqlite3` reads as before, and is kept from writing.
     package func getReady() {
-        // What is wrong, the commit tells.
-        try? database.writeWithoutTransaction { db in try db.openTransaction() }
+        // What is wrong, the commit tells, and who else has it is waited for then.
+        try? database.writeWithoutTransaction { db in
+            guard let connection = unsafe db.sqliteConnection else { return }
+            unsafe sqlite3_busy_timeout(connection, 0)
+            defer { unsafe sqlite3_busy_timeout(connection, Int32(Self.patience * 1000)) }
+            try db.openTransaction()
+        }
     }
 
     /// Makes the log as long now as it gets until it begins anew: a commit that overwrites has no new length to make durable,

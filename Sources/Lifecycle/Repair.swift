@@ -56,7 +56,7 @@ package struct Repair: Sendable {
         }
         do throws(IPAMError) {
             // Last, so that nothing of what it says can have changed since the cluster was asked.
-            guard try await isCurrent(binding) else {
+            guard try await current(binding.owner)?.revision == binding.revision else {
                 return .notNeeded("the binding has changed meanwhile")
             }
             switch disagreement.remedy {
@@ -79,10 +79,16 @@ package struct Repair: Sendable {
     }
 
     /// Those whose bindings are as they were listed. What has changed since did so while the cluster was looked at, which takes
-    /// seconds where it is large: VMs that start, stop and migrate then are no disagreement.
+    /// seconds where it is large: VMs that start, stop and migrate then are no disagreement. One that is gone is, also where its
+    /// pod ended meanwhile, as long as it has its binding.
     package func standing(_ found: [Disagreement]) async throws(IPAMError) -> [Disagreement] {
         var standing: [Disagreement] = []
-        for disagreement in found where try await isCurrent(disagreement.binding) { standing.append(disagreement) }
+        for disagreement in found {
+            guard let current = try await current(disagreement.binding.owner) else { continue }
+            if disagreement.remedy == .free || current.revision == disagreement.binding.revision {
+                standing.append(disagreement)
+            }
+        }
         return standing
     }
 
@@ -145,11 +151,12 @@ package struct Repair: Sendable {
         return try await cluster.pod(ObjectName(namespace: namespace, name: name))?.metadata.uid == uid
     }
 
-    private func isCurrent(_ binding: Binding) async throws(IPAMError) -> Bool {
+    /// Nil where the owner has none any more.
+    private func current(_ owner: Owner) async throws(IPAMError) -> Binding? {
         do {
-            return try await ipam.binding(of: binding.owner, timeout: Self.timeout).binding.revision == binding.revision
+            return try await ipam.binding(of: owner, timeout: Self.timeout).binding
         } catch  where error.code == .notFound {
-            return false
+            return nil
         }
     }
 }

@@ -92,8 +92,8 @@ import Testing
 
     @Test func `leaves out what has changed in the ledger while the cluster was looked at`() async throws {
         var state = everything()
-        state.machines.remove(ObjectName(namespace: "prod", name: "idle"))
-        let calls = FakeCalls(bindings: try Sample.bindings(), changedSince: ["idle"])
+        state.pods.removeLast()
+        let calls = FakeCalls(bindings: try Sample.bindings(), changedSince: ["true"])
         let (output, isGood) = try await check(["--repair"], calls, Sighted(state))
         #expect(isGood && output == "3 bindings agree with the cluster" && calls.noted.isEmpty, "\(output)")
     }

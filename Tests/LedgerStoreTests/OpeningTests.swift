@@ -76,6 +76,8 @@ import Testing
         let other = try DatabaseQueue(path: path)
         try other.writeWithoutTransaction { db in
             try db.inTransaction(.immediate) {
+                // Callers would wait for it a second time.
+                #expect(ContinuousClock().measure { store.getReady() } < .seconds(4))
                 let error = try #require(throws: StoreError.self) { try store.commit([change], revision: 2) }
                 #expect(error.code == .inUse)
                 return .rollback

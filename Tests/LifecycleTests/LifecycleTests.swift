@@ -201,6 +201,27 @@ struct LifecycleTests {
         #expect(await lifecycle.compare(&memory, at: start) == Lifecycle.Pace().grace)
     }
 
+    @Test func `a VM that is gone is looked for again soon, also where its pod ended while the cluster was looked at`()
+        async throws
+    {
+        let ledger = try await makeLedger()
+        try await ledger.bind(vm("testvm"), pod: "p")
+        let lifecycle = lifecycle(ledger)
+        var memory = lifecycle.comparing
+        cluster.state {
+            $0.whileListing = {
+                _ = try? await ledger.release(
+                    .attachment(attachment("p").id, owner: vm("testvm"), network: "vm-net/eth0"),
+                    timeout: Writer.patience)
+            }
+        }
+        #expect(await lifecycle.compare(&memory, at: start) == Lifecycle.Pace().grace)
+        #expect(try await ledger.all.map(\.state) == [.reserved])
+        cluster.state { $0.whileListing = nil }
+        for minute in 1...2 { _ = await lifecycle.compare(&memory, at: start + .seconds(60 * minute)) }
+        #expect(try await ledger.all.isEmpty)
+    }
+
     @Test func `a pod's binding is freed once its pod is gone`() async throws {
         let ledger = try await makeLedger()
         try await ledger.bind(podOwner("web"), pod: "web")

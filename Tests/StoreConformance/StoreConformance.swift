@@ -152,6 +152,7 @@ package struct StoreConformance: Sendable {
         let store = try open()
         store.close()
         store.close()
+        store.getReady()
         do {
             try store.commit([.putBinding(Example.binding(owner: 1, address: 7))], revision: 1)
             throw Failure(description: "a closed store took a commit")
