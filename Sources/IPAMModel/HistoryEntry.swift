@@ -15,6 +15,17 @@ package struct HistoryEntry: Hashable, Sendable {
         case attached
         /// No pod carries it any more.
         case detached
+
+        /// As tables and logs say it. Not by reflection: each line of the audit log asks.
+        package var word: String {
+            switch self {
+            case .freed: "freed"
+            case .transferred: "transferred"
+            case .readdressed: "readdressed"
+            case .attached: "attached"
+            case .detached: "detached"
+            }
+        }
     }
 
     package var owner: Owner

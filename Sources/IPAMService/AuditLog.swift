@@ -213,7 +213,7 @@ private struct DeedSum {
         switch command {
         case .allocate, .release, .renewCopies:
             if let binding, binding.id == binding.revision { return "allocated" }
-            return past?.end?.verb ?? "changed"
+            return past?.end?.word ?? "changed"
         case .transfer(let request):
             switch request.phase {
             case .prepare: return "migration prepared"
@@ -223,18 +223,6 @@ private struct DeedSum {
         case .createPool: return "pool created"
         case .updatePool: return "pool updated"
         case .deletePool: return "pool deleted"
-        }
-    }
-}
-
-extension HistoryEntry.End {
-    fileprivate var verb: String {
-        switch self {
-        case .freed: "freed"
-        case .transferred: "transferred"
-        case .readdressed: "readdressed"
-        case .attached: "attached"
-        case .detached: "detached"
         }
     }
 }

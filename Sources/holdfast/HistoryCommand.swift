@@ -182,18 +182,6 @@ extension HistoryEntry {
     }
 }
 
-extension HistoryEntry.End {
-    fileprivate var word: String {
-        switch self {
-        case .freed: "freed"
-        case .transferred: "transferred"
-        case .readdressed: "readdressed"
-        case .attached: "attached"
-        case .detached: "detached"
-        }
-    }
-}
-
 extension Table {
     fileprivate static func history(_ entries: [HistoryEntry]) -> String {
         var table = Table([
