@@ -38,35 +38,41 @@ package final class HealthService: Sendable {
 
     /// NOT_SERVING for all, for ever; those who watch are told and let go, for they would hold the server up.
     func shutdown() {
-        let watchers = state.withLock { state in
+        state.withLock { state in
             state.isShutDown = true
             for service in state.statuses.keys { state.statuses[service] = .notServing }
-            for watcher in state.watchers.values { watcher.stream.yield(state.statuses[watcher.service]) }
-            defer { state.watchers = [:] }
-            return state.watchers.values.map(\.stream)
+            for watcher in state.watchers.values {
+                watcher.stream.yield(state.statuses[watcher.service])
+                watcher.stream.finish()
+            }
+            state.watchers = [:]
         }
-        // Not under the lock: the end of a stream takes it again.
-        for watcher in watchers { watcher.finish() }
     }
 
     /// Nil: there is no such service.
     package func status(of service: String) -> Status? { state.withLock { $0.statuses[service] } }
 
     /// The present status (nil: no such service), then every change; one that nobody has taken yet gives way to a newer.
-    private func changes(of service: String) -> AsyncStream<Status?> {
-        let (stream, continuation) = AsyncStream.makeStream(of: Status?.self, bufferingPolicy: .bufferingNewest(1))
-        state.withLock { state in
-            continuation.yield(state.statuses[service])
-            guard !state.isShutDown else { return continuation.finish() }
-            let number = state.nextWatcher
+    ///
+    /// Whoever has it ends it (`unwatch`). It must not do so itself, by `onTermination`: a task that is cancelled runs that under
+    /// a lock of its own, which `yield` takes as well. With `state` taken in there, who cancels and who tells of a change would
+    /// wait for each other for ever.
+    func watch(_ service: String) -> (number: Int, changes: AsyncStream<Status?>) {
+        let (changes, continuation) = AsyncStream.makeStream(of: Status?.self, bufferingPolicy: .bufferingNewest(1))
+        let number = state.withLock { state in
             state.nextWatcher += 1
-            state.watchers[number] = (service, continuation)
-            continuation.onTermination = { [weak self] _ in
-                _ = self?.state.withLock { $0.watchers.removeValue(forKey: number) }
+            continuation.yield(state.statuses[service])
+            if state.isShutDown {
+                continuation.finish()
+            } else {
+                state.watchers[state.nextWatcher] = (service, continuation)
             }
+            return state.nextWatcher
         }
-        return stream
+        return (number, changes)
     }
+
+    func unwatch(_ number: Int) { _ = state.withLock { $0.watchers.removeValue(forKey: number) } }
 
     func service() -> RPCService {
         var service = unsafe RPCService(cmessages_grpc_health_v1_health())
@@ -80,8 +86,10 @@ package final class HealthService: Sendable {
         }
         unsafe service.serverStreaming(decode: Self.decode, encode: Self.encode) {
             [self] (name, call, writer: ResponseWriter<Status?>) async throws(RPCStatus) in
+            let (number, changes) = watch(name)
+            defer { unwatch(number) }
             var last: Status??
-            for await status in changes(of: name) where last != .some(status) {
+            for await status in changes where last != .some(status) {
                 try await writer.send(status)
                 last = status
             }
