@@ -44,7 +44,7 @@ struct Allocation: Sendable {
             owner.kind == .virtualMachine && networkPool != nil
             && (request.pool == nil || request.pool == networkPool?.name)
         let existing =
-            looks || request.choices.count > 1 ? try await ipam.existingBinding(of: owner, by: deadline) : nil
+            looks || request.choices.count > 1 ? try await ipam.existingBinding(named: owner, by: deadline) : nil
         var pool = request.pool
         if pool == nil, let networkPool, existing == nil || existing?.pool == networkPool.name {
             try await pools.ensure(networkPool, for: owner, existing, by: deadline)
@@ -87,6 +87,15 @@ extension IPAMCalls {
         } catch  where error.code == .notFound {
             return nil
         }
+    }
+
+    /// Also one that was made for another object of the owner's name: the present one has it from its next pod on.
+    func existingBinding(
+        named owner: Owner, by deadline: ContinuousClock.Instant
+    ) async throws(IPAMError) -> Binding? {
+        var anyObject = owner
+        anyObject.uid = ""
+        return try await existingBinding(of: anyObject, by: deadline)
     }
 }
 

@@ -299,9 +299,7 @@ package struct AttachmentHandler: Sendable {
     private func former(
         _ owner: Owner, carriedBy pods: Set<String>, by deadline: ContinuousClock.Instant
     ) async throws(IPAMError) -> Owner? {
-        var anyOfName = owner
-        anyOfName.uid = ""
-        guard let binding = try await ipam.existingBinding(of: anyOfName, by: deadline), let active = binding.active,
+        guard let binding = try await ipam.existingBinding(named: owner, by: deadline), let active = binding.active,
             !active.podUID.isEmpty, pods.contains(active.podUID)
         else { return nil }
         return binding.owner

@@ -141,6 +141,25 @@ struct AllocationTests {
         #expect(refusal?.message.contains("vm-a") == true && refusal?.message.contains("vm-b") == true)
     }
 
+    /// Deleted with its instance orphaned, or restored from a backup of the cluster: another UID.
+    @Test func `a VM made anew under its name stays where it is, whatever its network's pool and its list say first`()
+        async throws
+    {
+        func owner(_ name: String) -> Owner {
+            Owner(
+                kind: .virtualMachine, namespace: "default", name: name, uid: "vm-of-before", network: "vm-net/eth0")
+        }
+        try ipam.apply(.allocate(AllocateRequest(owner: owner("vm-a"), pool: "other")))
+        let held = try #require(ipam.bindings.first).assignments.map(\.address)
+        await pod("pod-a", machine: "vm-a")
+        #expect(try await add(pod: "pod-a").map { InterfaceAddress($0)?.address } == held)
+
+        let second = try #require(IPAddress("10.16.0.16"))
+        try ipam.apply(.allocate(AllocateRequest(owner: owner("vm-b"), addresses: [second])))
+        await pod("pod-b", machine: "vm-b", annotations: ["ovn.kubernetes.io/ip_pool": "10.16.0.15,10.16.0.16"])
+        #expect(try await add(pod: "pod-b") == ["10.16.0.16/16"])
+    }
+
     @Test func `who has an address is told within its namespace, and to nobody else but the log`() async throws {
         let log = RecordedLog()
         let handler = AttachmentHandler(node: "node-a", ipam: ipam, source: source, log: log.logger)

@@ -166,6 +166,7 @@ final class LedgerIPAM: IPAMCalls, CopyCalls {
     func binding(of owner: Owner, timeout: Duration) async throws(IPAMError) -> DescribedBinding {
         state.withLock { $0.timeouts.append(timeout) }
         guard let binding = binding(of: owner.key) else { throw .unexpected }
+        if binding.owner.isAnotherObject(than: owner.uid) { throw .anotherObjects(binding, than: owner) }
         return described(binding)
     }
 
