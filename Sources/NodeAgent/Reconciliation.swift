@@ -253,9 +253,6 @@ struct BackOff: Sendable {
 
     func allows(_ now: ContinuousClock.Instant) -> Bool { notBefore.map { now >= $0 } ?? true }
 
-    /// Until the next try.
-    func remaining(at now: ContinuousClock.Instant) -> Duration { notBefore.map { max(.zero, $0 - now) } ?? .zero }
-
     mutating func failed(at now: ContinuousClock.Instant) {
         notBefore = now + delay
         delay = min(delay * 2, .seconds(5))

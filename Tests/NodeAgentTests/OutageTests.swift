@@ -295,6 +295,26 @@ final class OutageTests {
             ])
     }
 
+    /// Agents' tokens run out while no API server renews them.
+    @Test func `a DEL is told late where the server takes nothing from this agent`() async throws {
+        try await add("c1")
+        for refusal in [
+            IPAMError(.unauthenticated, .tokenRefused, "the token has run out"),
+            IPAMError(.permissionDenied, .roleMissing, "no agent"),
+        ] {
+            ipam.fail(with: refusal)
+            try await delete("c1")
+            #expect(outage.spool.items.count == 1 && binding?.active?.containerID == "c1")
+            await comeBack()
+            #expect(binding?.state == .reserved)
+            try await add("c1")
+        }
+        // What speaks of the pod is its runtime's to hear.
+        ipam.fail(with: IPAMError(.permissionDenied, .otherNode, "the pod is another node's"))
+        await #expect(throws: CNIError.self) { try await delete("c1") }
+        #expect(outage.spool.isEmpty)
+    }
+
     // MARK: - ADD from a copy
 
     @Test func `ADD of a known VM is served from the node's copy, and the server learns of its carrier`() async throws {

@@ -122,20 +122,23 @@ extension AttachmentHandler {
             }
             return
         }
+        var cause = "the server has not been told of what came before"
         if !outage.reach.isAway, outage.spool.isEmpty {
             do {
                 _ = try await ipam.release(.attachment(id, owner: nil, network: network), timeout: Self.shortTry)
                 return
             } catch {
-                guard error.isSilence else { throw CNIError(error) }
+                // A token that has run out, say, because no API server renews it: the replay tells it as soon as it is taken.
+                guard error.isSilence || error.isOfCaller else { throw CNIError(error) }
+                cause = "the server takes nothing from this agent (\(error.message))"
             }
         }
+        if outage.reach.isAway { cause = "the server is away" }
         do throws(JournalError) {
             try outage.spool.add(.detach(id, network: network))
         } catch {
             throw CNIError(error)
         }
-        let cause = outage.reach.isAway ? "the server is away" : "the server has not been told of what came before"
         log.notice(
             "\(cause): it will be told of a detachment",
             metadata: ["network": "\(network)", "container": "\(id.containerID)"])

@@ -31,10 +31,11 @@ package struct Copy: Hashable, Sendable, Codable {
 
     /// How often the longest-lived copies are renewed, in nanoseconds: who moves a binding waits for that.
     static let longestRenewal: Int64 = 10_000_000_000
+    static let shortestRenewal: Int64 = 1_000_000_000
 
     /// How old the last word gets while the server answers, in nanoseconds: a sixth of the time for which the copy may be used,
     /// from 1 s to 10 s.
-    var renewedAfter: Int64 { min(max(validFor.nanoseconds / 6, 1_000_000_000), Self.longestRenewal) }
+    var renewedAfter: Int64 { min(max(validFor.nanoseconds / 6, Self.shortestRenewal), Self.longestRenewal) }
 
     /// A twentieth less than the server allows: two machines' clocks do not run at quite the same speed.
     package func isFresh(at now: Int64) -> Bool {

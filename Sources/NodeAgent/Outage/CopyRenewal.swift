@@ -35,8 +35,18 @@ package struct CopyRenewal: Service {
                 } catch {
                     if !Task.isCancelled { log.debug("copies not renewed", metadata: ["error": "\(error.message)"]) }
                 }
-                try? await Task.sleep(for: .nanoseconds(interval))
+                await pause()
             }
+        }
+    }
+
+    /// Until the next pass. A copy that comes meanwhile may have to be renewed sooner than those that were there.
+    private func pause() async {
+        let passed = clock.now()
+        while !Task.isCancelled {
+            let left = passed + interval - clock.now()
+            if left <= 0 { return }
+            try? await Task.sleep(for: .nanoseconds(min(left, Copy.shortestRenewal)))
         }
     }
 

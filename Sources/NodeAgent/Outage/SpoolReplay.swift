@@ -1,6 +1,7 @@
 import Addresses
 package import IPAMAPI
 import IPAMModel
+import KubernetesAPI
 package import Logging
 import ServiceLifecycle
 import Synchronization
@@ -33,14 +34,12 @@ package final class SpoolReplay: Service {
     package func run() async throws {
         await cancelWhenGracefulShutdown { [self] in
             for await _ in spool.wakes {
-                var backOff = BackOff()
+                var pause = RetryPause(most: .seconds(5))
                 while !Task.isCancelled, !spool.settle() || !spool.isEmpty {
                     if await pass(), spool.settle() {
-                        backOff.succeeded()
+                        pause = RetryPause(most: .seconds(5))
                     } else {
-                        backOff.failed(at: .now)
-                        // Shortened by up to a half, so that the nodes' agents do not come all at once.
-                        try? await Task.sleep(for: backOff.remaining(at: .now) * Double.random(in: 0.5...1))
+                        try? await Task.sleep(for: pause.next())
                     }
                 }
                 if Task.isCancelled { break }
@@ -157,7 +156,7 @@ extension [Spool.Item] {
 
 extension IPAMError {
     /// Whether it refuses this agent as such, whatever it says.
-    fileprivate var isOfCaller: Bool {
+    var isOfCaller: Bool {
         code == .unauthenticated || reason == .roleMissing || reason == .nodeUnknown
     }
 
