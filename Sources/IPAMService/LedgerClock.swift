@@ -1,5 +1,4 @@
 package import IPAMModel
-import Synchronization
 
 /// The wall clock when the process started, carried on by the monotonic clock: it never goes back, neither when an
 /// operator sets the machine's clock nor below the newest time that the store holds.

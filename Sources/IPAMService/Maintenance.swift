@@ -29,7 +29,8 @@ final class Maintenance: Sendable {
     private let isMakingBackup = Atomic(false)
     /// Pieces of backups that clients have taken.
     private let piecesTaken = Atomic(0)
-    /// How long a backup's client may take no piece before it makes room for others; twice that at most.
+    /// How long a backup's client may take no piece before it makes room for others, twice that at most; and how long a
+    /// restore's may send none.
     private let patience: Duration
     /// A thread of its own, for it blocks.
     private let restores = DispatchQueue(label: "holdfast.restore")
@@ -88,6 +89,15 @@ final class Maintenance: Sendable {
         responses.abort(RPCStatus(.aborted, "the client takes nothing of this backup any more"))
     }
 
+    /// What is here already may be nearly a ledger: it is not kept for a client that sends no more.
+    private func forget(unlessPassing size: UInt64, of id: String) {
+        restores.asyncAfter(deadline: .now() + patience / .seconds(1)) { [self] in
+            upload.withLock { upload in
+                if let waiting = upload, waiting.id == id, waiting.size == size, waiting.outcome == nil { upload = nil }
+            }
+        }
+    }
+
     /// Blocks while the last piece is restored; other pieces wait for that.
     private func take(_ piece: RestorePiece, by caller: Caller) throws(IPAMError) -> RestoreOutcome {
         try writer.checkIsCurrent()
@@ -103,6 +113,7 @@ final class Maintenance: Sendable {
             try current.add(piece)
             guard piece.finishes else {
                 upload = current
+                forget(unlessPassing: current.size, of: current.id)
                 return RestoreOutcome()
             }
             let snapshot = try current.snapshot

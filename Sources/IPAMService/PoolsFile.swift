@@ -145,14 +145,18 @@ package final class PoolsFile: Service {
                     refused.append((pool, error))
                 }
             }
-            guard let (pool, error) = refused.first else { return }
-            if refused.count == waiting.count {
-                throw IPAMError(
-                    error.code, error.reason, "\(path): pool '\(pool.name)': \(error.message)",
-                    metadata: error.metadata)
-            }
+            if refused.isEmpty { return }
+            if refused.count == waiting.count { throw refusal(of: refused) }
             waiting = refused.map(\.pool)
         }
+    }
+
+    /// Says all; where one of them may be taken later, so may the file.
+    private func refusal(of refused: [(pool: Pool, error: IPAMError)]) -> IPAMError {
+        let error = (refused.first { $0.error.isRetryable } ?? refused[0]).error
+        let each = refused.map { "pool '\($0.pool.name)': \($0.error.message)" }
+        return IPAMError(
+            error.code, error.reason, "\(path): \(each.joined(separator: "; "))", metadata: error.metadata)
     }
 
     /// It is said once that a pool is not as the file has it.

@@ -7,7 +7,7 @@ import LedgerStore
 // Reads answer from the last committed state.
 
 extension Writer {
-    /// With the revision that it had at first: what changes while it is put together is told to who watches from there.
+    /// With the revision that the ledger had before the first was read.
     package func page(_ listing: BindingListing) throws(IPAMError) -> BindingPage {
         try page(listing, lookingAt: 4096)
     }

@@ -63,6 +63,7 @@ package final class Writer: Sendable {
     private let storeState: AsyncStream<String?>.Continuation
     /// Changed by the thread that leads only.
     private let isFailing = Atomic(false)
+    private let isProbeDue = Atomic(false)
     /// That commits fail.
     private let complaint = Mutex(Complaint())
     /// Whether an empty ledger waits for a backup: what it would give may be in use.
@@ -365,10 +366,8 @@ extension Writer {
             metrics.failedCommits.add(1, ordering: .relaxed)
             let isFirst = !isFailing.exchange(true, ordering: .relaxed)
             complain(error)
-            if isFirst {
-                storeState.yield("\(error)")
-                DispatchQueue.blocking.asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
-            }
+            if isFirst { storeState.yield("\(error)") }
+            probeSoon()
             throw error
         }
         if failureEnded() { logger.notice("the store takes changes again") }
@@ -396,9 +395,16 @@ extension Writer {
         }
     }
 
-    /// A server that says that it cannot serve gets no calls that would show that it can again: so it tries by itself.
-    private func probe() {
-        lead.withLock { _ in tryStore() }
+    /// A server that says that it cannot serve gets no calls that would show that it can again: so it tries by itself. One
+    /// probe at a time, however often the store comes and goes.
+    private func probeSoon() {
+        guard !isProbeDue.exchange(true, ordering: .relaxed) else { return }
+        DispatchQueue.blocking.asyncAfter(deadline: .now() + Self.probeInterval) { [self] in
+            lead.withLock { _ in
+                isProbeDue.store(false, ordering: .relaxed)
+                tryStore()
+            }
+        }
     }
 
     private func tryStore() {
@@ -406,7 +412,7 @@ extension Writer {
         do throws(StoreError) {
             try commit([], ledger.withLock(\.committedRevision))
         } catch {
-            DispatchQueue.blocking.asyncAfter(deadline: .now() + Self.probeInterval) { self.probe() }
+            probeSoon()
         }
     }
 }

@@ -160,7 +160,8 @@ import Testing
             spec: {range: 10.20.0.0/24, allocations: {"5": {podref: prod/launcher, ifname: net1}}}}
             ---
             {apiVersion: v1, kind: Pod, metadata: {name: launcher, namespace: prod, uid: p, ownerReferences: \
-            [{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, name: gone, uid: vmi-gone, controller: true}]}}
+            [{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, name: friend, uid: vmi-friend}, \
+            {apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, name: gone, uid: vmi-gone, controller: true}]}}
             ---
 
             """

@@ -110,6 +110,38 @@ import Testing
         #expect(server.kill(SIGTERM) == 0)
     }
 
+    @Test func `what may be taken later is, though another pool of the file is refused for good; both are told`()
+        async throws
+    {
+        func file(_ a: String, _ b: String) -> String {
+            entry("b", b) + "- {name: a, is_default: true, reuse_delay: 2s, prefixes: [{prefix: \(a)}]}\n"
+        }
+        let server = try ServerProcess(pools: file("10.1.0.0/24", "10.9.0.0/24"))
+        try server.start()
+        let client = try IPAMClient(server: server.socket)
+        let gone = Owner(kind: .virtualMachine, namespace: "default", name: "vm", uid: "u", network: "vm-net/eth0")
+        _ = try await client.allocate(AllocateRequest(owner: gone), timeout: Self.timeout)
+        var held = gone
+        held.name = "held"
+        _ = try await client.allocate(AllocateRequest(owner: held, pool: "b"), timeout: Self.timeout)
+        _ = try await client.release(.binding(gone), timeout: Self.timeout)
+        try Data(file("10.2.0.0/24", "10.10.0.0/24").utf8).write(to: server.folder.appending(path: "pools.yaml"))
+        #expect(
+            try await eventually {
+                try await client.pool(named: "a", timeout: Self.timeout).pool.prefixes.map { "\($0.prefix)" }
+                    == ["10.2.0.0/24"]
+            })
+        #expect(
+            server.logText.split(separator: "\n").contains {
+                $0.contains("pools file refused") && $0.contains("pool 'a'") && $0.contains("pool 'b'")
+            }, "\(server.logText)")
+        #expect(
+            try await client.pool(named: "b", timeout: Self.timeout).pool.prefixes.map { "\($0.prefix)" }
+                == ["10.9.0.0/24"])
+        await client.close()
+        #expect(server.kill(SIGTERM) == 0)
+    }
+
     @Test func `a file that is taken back is taken back whole, though a part of it was refused`() async throws {
         func file(_ prefix: String, quota: Int) -> String {
             entry("a", prefix, isDefault: true)

@@ -179,6 +179,38 @@ private final class Replies: Sendable {
         writer.close()
     }
 
+    @Test func `a restore whose client sends no more is forgotten`() async throws {
+        let writer = Writer(
+            Ledger(), store: MoodyStore(Snapshot(pools: [Pool(name: "vms", prefixes: [])])),
+            clock: LedgerClock(wallClock: Timestamp(seconds: 1_800_000_000), notBefore: Timestamp(seconds: 0)),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let server = try RPCServer(
+            configuration: RPCServer.Configuration(listeners: [RPCServer.Listener("127.0.0.1:0")]),
+            services: [Maintenance(writer, patience: .milliseconds(300)).service(.open)])
+        let client = try IPAMClient(server: try #require(try server.start().first))
+        var file: [UInt8] = []
+        try await client.backup(withoutHistory: true) { file += $0 }
+        let half = file.count / 2
+        func send(_ data: ArraySlice<UInt8>) async throws(IPAMError) {
+            _ = try await client.restore(
+                RestorePiece(
+                    uploadID: "one", offset: UInt64(data.startIndex), data: Array(data), finishes: false),
+                timeout: Self.timeout)
+        }
+        try await send(file[..<half])
+        var refusal: IPAMError?
+        let deadline = ContinuousClock.now + .seconds(20)
+        while refusal == nil, ContinuousClock.now < deadline {
+            // Nothing new: tells only whether what came before is still there.
+            do throws(IPAMError) { try await send(file[half..<half]) } catch { refusal = error }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        #expect(refusal?.reason == .restoreBroken)
+        await client.close()
+        await server.shutdown(grace: .seconds(1))
+        writer.close()
+    }
+
     @Test func `a client waits as long as an overloaded server says, and calls again within its time`() async throws {
         let refusals = Atomic(0)
         let calls = Atomic(0)
@@ -452,6 +484,22 @@ private final class Replies: Sendable {
             store.mood.withLock { $0.fails = false }
             let well = await states.next()
             #expect(well == .some(nil))
+        }
+    }
+
+    @Test func `a store that comes and goes is probed once a second, not once for each time`() async throws {
+        try await withServer { client, store, writer in
+            for number in 0..<20 {
+                store.mood.withLock { $0.fails = true }
+                _ = try? await client.allocate(AllocateRequest(owner: owner("lost-\(number)")), timeout: Self.timeout)
+                store.mood.withLock { $0.fails = false }
+                _ = try await client.allocate(AllocateRequest(owner: owner("vm-\(number)")), timeout: Self.timeout)
+            }
+            store.mood.withLock { $0.fails = true }
+            _ = try? await client.allocate(AllocateRequest(owner: owner("lost")), timeout: Self.timeout)
+            let tried = store.mood.withLock(\.begun)
+            try await Task.sleep(for: .milliseconds(2500))
+            #expect((1...3).contains(store.mood.withLock(\.begun) - tried))
         }
     }
 

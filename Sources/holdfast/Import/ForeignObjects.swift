@@ -239,10 +239,11 @@ extension Node {
         ForeignObjects.Name(self["metadata"]?["namespace"]?.text ?? "default", self["metadata"]?["name"]?.text ?? "")
     }
 
-    /// The owner of this kind of KubeVirt's.
+    /// Who manages it, where that is of this kind of KubeVirt's: the owner whom the agent would see.
     func controller(kind: String) -> Node? {
         self["metadata"]?["ownerReferences"]?.array().first {
-            $0["kind"]?.text == kind && $0["apiVersion"]?.text.hasPrefix("kubevirt.io/") == true
+            $0["controller"]?.bool == true && $0["kind"]?.text == kind
+                && $0["apiVersion"]?.text.hasPrefix("kubevirt.io/") == true
         }
     }
 }
