@@ -11,10 +11,7 @@ package struct InterfaceAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     package init?(_ text: String) {
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 2, let address = IPAddress(String(parts[0])), let length = Int(parts[1]) else {
-            return nil
-        }
+        guard let (address, length) = IPPrefix.split(text) else { return nil }
         self.init(address: address, prefixLength: length)
     }
 

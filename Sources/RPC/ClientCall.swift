@@ -24,7 +24,7 @@ import Synchronization
         var request: OutgoingMessage?
         var exchange: Answered?
         var reader: CheckedContinuation<Next, Never>?
-        /// A message that came, where the status must come too before the reader learns of it.
+        /// No message comes any more: the reader waits for the status.
         var isAtEnd = false
     }
 

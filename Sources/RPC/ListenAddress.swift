@@ -1,6 +1,7 @@
 import Addresses
 import CGRPC
 import Glibc
+import Syscalls
 
 /// An address to listen on: `host:port`, `[v6]:port` or `unix:/path`.
 struct ListenAddress: Sendable {
@@ -28,16 +29,13 @@ struct ListenAddress: Sendable {
         guard status.st_mode & S_IFMT == S_IFSOCK else {
             throw .bind(address: text, reason: "the file exists and is not a socket")
         }
-        guard var address = Self.unixAddress(path) else {
-            throw .bind(address: text, reason: "the path is too long for a socket")
-        }
         // Not blocking: where the backlog of a server that hangs is full, connect would wait for it for ever.
         let socket = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
         defer { close(socket) }
-        let length = socklen_t(MemoryLayout<sockaddr_un>.size)
-        let connected = unsafe withUnsafePointer(to: &address) { address in
-            unsafe address.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe connect(socket, $0, length) }
-        }
+        let connected: CInt
+        do throws(StreamError) {
+            connected = unsafe try sockaddr_un.with(path: path) { unsafe connect(socket, $0, $1) }
+        } catch { throw .bind(address: text, reason: "\(error)") }
         if connected == 0 || errno == EAGAIN { throw .bind(address: text, reason: "another server listens on it") }
         if errno != ECONNREFUSED { throw unsafe .bind(address: text, reason: String(cString: strerror(errno))) }
     }
@@ -63,14 +61,11 @@ struct ListenAddress: Sendable {
     }
 
     private static func unixReason(_ path: String) -> String? {
-        guard var address = unixAddress(path) else { return "the path is too long for a socket" }
-        let reason = unsafe withUnsafePointer(to: &address) { address in
-            unsafe address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe bindReason(AF_UNIX, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
-        if reason == nil { unsafe unlink(path) }
-        return reason
+        do throws(StreamError) {
+            let reason = try unsafe sockaddr_un.with(path: path) { unsafe bindReason(AF_UNIX, $0, $1) }
+            if reason == nil { unsafe unlink(path) }
+            return reason
+        } catch { return "\(error)" }
     }
 
     private static func bindReason(
@@ -82,17 +77,5 @@ struct ListenAddress: Sendable {
         var on: CInt = 1
         unsafe setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<CInt>.size))
         return unsafe bind(socket, address, length) == 0 ? nil : String(cString: strerror(errno))
-    }
-
-    private static func unixAddress(_ path: String) -> sockaddr_un? {
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        let bytes = Array(path.utf8)
-        let fits = unsafe withUnsafeMutableBytes(of: &address.sun_path) { buffer in
-            guard bytes.count < buffer.count else { return false }
-            unsafe buffer.copyBytes(from: bytes)
-            return true
-        }
-        return fits ? address : nil
     }
 }

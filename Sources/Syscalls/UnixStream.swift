@@ -1,4 +1,4 @@
-import CLinux
+package import CLinux
 
 /// A connection over a unix socket (unix(7)). Every wait ends at a deadline.
 package struct UnixStream: ~Copyable, Sendable {
@@ -72,7 +72,7 @@ package struct StreamError: Error, Hashable, Sendable, CustomStringConvertible {
 
 extension sockaddr_un {
     /// Calls `body` with the address of `path` in the kernel's form.
-    static func with<Value>(
+    package static func with<Value>(
         path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Value
     ) throws(StreamError) -> Value {
         var address = sockaddr_un()

@@ -132,13 +132,11 @@ extension Timestamp {
     var rfc3339: String { short.dropLast() + fraction(nanoseconds - second.nanoseconds) + "Z" }
 
     /// To the second, for people.
-    var short: String {
-        Date(timeIntervalSince1970: TimeInterval(second.nanoseconds / 1_000_000_000)).formatted(.iso8601)
-    }
+    var short: String { second.description }
 
     /// The beginning of its second.
     var second: Timestamp {
-        Timestamp(nanoseconds: nanoseconds - ((nanoseconds % 1_000_000_000) + 1_000_000_000) % 1_000_000_000)
+        Timestamp(nanoseconds: nanoseconds - nanoseconds.flooredDivision(by: 1_000_000_000).remainder)
     }
 }
 

@@ -99,17 +99,9 @@ extension Timestamp {
 
     func wire(in arena: borrowing MessageArena) -> UnsafeMutablePointer<Wire.Timestamp> {
         let message = unsafe arena.make(Wire.Timestamp.self)
-        let (seconds, nanos) = nanoseconds.quotientAndFloorRemainder(1_000_000_000)
+        let (seconds, nanos) = nanoseconds.flooredDivision(by: 1_000_000_000)
         unsafe message.pointee.seconds = seconds
         unsafe message.pointee.nanos = Int32(nanos)
         return unsafe message
-    }
-}
-
-extension Int64 {
-    /// Rounds toward negative infinity: protobuf's nanos are never negative.
-    fileprivate func quotientAndFloorRemainder(_ divisor: Int64) -> (Int64, Int64) {
-        let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
-        return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
     }
 }

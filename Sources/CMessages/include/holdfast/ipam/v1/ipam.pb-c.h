@@ -322,8 +322,8 @@ struct  Holdfast__Ipam__V1__ReleaseRequest
   ProtobufCMessage base;
   /*
    * For RELEASE_SCOPE_ATTACHMENT its network is enough: the binding is found by attachment.container_id. For
-   * RELEASE_SCOPE_BINDING with uid: only that object's is freed, however late or often it is said; without, whatever has the
-   * name. Nothing to free is no error.
+   * RELEASE_SCOPE_BINDING with uid: never another object's is freed, however late or often it is said, but one without uid is
+   * whoever's has the name; without, whatever has the name. Nothing to free is no error.
    */
   Holdfast__Ipam__V1__Owner *owner;
   Holdfast__Ipam__V1__ReleaseScope scope;
