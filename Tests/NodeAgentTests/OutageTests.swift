@@ -457,8 +457,8 @@ final class OutageTests {
         #expect(await refusal("c1")?.code == .tryAgainLater)
     }
 
-    @Test func `a copy is renewed as often as its own pool wants it, and none because of another's`() async throws {
-        try await add("c1")
+    /// A copy of VM `hasty`, of a pool that gives addresses again after 6 s.
+    private func keepHastyCopy() async throws {
         var pool = try #require(ipam.pool(named: "other"))
         pool.reuseDelay = .seconds(6)
         try ipam.apply(.updatePool(pool))
@@ -468,6 +468,33 @@ final class OutageTests {
         let answer = try await ipam.allocate(
             AllocateRequest(owner: hasty, attachment: attachment, pool: "other", keepsCopy: true), timeout: .seconds(1))
         outage.copies.keep(answer.binding, sent: outage.clock.now())
+    }
+
+    @Test func `a copy that comes between two renewals is renewed in its own time`() async throws {
+        func isRenewed(_ name: String) async throws -> Bool {
+            let deadline = ContinuousClock.now + .seconds(6)
+            while ContinuousClock.now < deadline {
+                for case .renew(let request) in ipam.calls
+                where request.copies.contains(where: { $0.owner.name == name }) {
+                    return true
+                }
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            return false
+        }
+        try await add("c1")
+        let renewing = Task { [renewal] in try await renewal.run() }
+        #expect(try await isRenewed("testvm"))
+        try await keepHastyCopy()
+        time.advance(seconds: 2)
+        #expect(try await isRenewed("hasty"))
+        renewing.cancel()
+        try await renewing.value
+    }
+
+    @Test func `a copy is renewed as often as its own pool wants it, and none because of another's`() async throws {
+        try await add("c1")
+        try await keepHastyCopy()
         func renewed() async throws -> Set<String> {
             let before = ipam.calls.count
             try await renewal.pass()
