@@ -93,7 +93,8 @@ struct Restore: ClientCommand {
             let counts = BackupFile.Counts(
                 pools: outcome.pools, bindings: outcome.bindings, freed: outcome.freed, history: outcome.history)
             let from = outcome.givesFrom.map {
-                "\nAddresses that nobody asks for by name are given from \($0.short) on."
+                "\nAddresses that nobody asks for by name are given from \($0.short) on; "
+                    + "pools with a shorter reuse_delay give them sooner."
             }
             return """
                 restored: revision \(outcome.revision) of \(head.createdAt.short); the ledger has \(counts.text)\
