@@ -319,4 +319,15 @@ struct SpecificationTests {
         }
         #expect(host.events.isEmpty)
     }
+
+    // MARK: Section 5: Result
+
+    @Test func `section 5, ips: an address has its prefix's length, within its family's bits and plainly written`() {
+        for text in ["10.16.0.15/16", "10.16.0.15/0", "fd00::1/128"] {
+            #expect(InterfaceAddress(text)?.description == text)
+        }
+        for text in ["10.16.0.15", "10.16.0.15/", "10.16.0.15/+16", "10.16.0.15/016", "10.16.0.15/33", "fd00::1/129"] {
+            #expect(InterfaceAddress(text) == nil)
+        }
+    }
 }
